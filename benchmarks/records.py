@@ -1,0 +1,77 @@
+"""The raw results: one JSON line per replication."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from dataclasses import dataclass
+import json
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Replication:
+    """One study of one method on one problem.
+
+    Args:
+        problem: Name of the problem.
+        family: Family of the problem.
+        method: Name of the method.
+        seed: Seed of the sampler and of the noise.
+        n_trials: Number of trials asked for.
+        regret: Normalised regret of the incumbent after every trial, None as long as all trials
+            failed.
+        sampler_seconds: Time of the study without the objective.
+        ms_per_trial: The same per trial, in milliseconds.
+        error: Number of failed trials.
+        error_type: Name of the first exception, None when no trial failed.
+        versions: Versions of Python and of the packages that matter.
+    """
+
+    problem: str
+    family: str
+    method: str
+    seed: int
+    n_trials: int
+    regret: list[float | None]
+    sampler_seconds: float
+    ms_per_trial: float
+    error: int
+    error_type: str | None
+    versions: dict[str, str]
+
+
+def read_replications(path: Path) -> list[Replication]:
+    """Return the replications of a file, without a half-written last line."""
+    if not path.exists():
+        return []
+    return [Replication(**json.loads(line)) for line in _whole_lines(path)]
+
+
+def drop_half_line(path: Path) -> None:
+    """Cut off what a killed process left behind the last whole line of a file."""
+    if path.exists():
+        whole = b"".join(line + b"\n" for line in _whole_lines(path))
+        if len(whole) != path.stat().st_size:
+            path.write_bytes(whole)
+
+
+def append_replication(path: Path, replication: Replication) -> None:
+    """Add one line to a file, in one write."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab", buffering=0) as file:
+        file.write(_to_line(replication))
+
+
+def write_replications(path: Path, replications: Iterable[Replication]) -> None:
+    """Replace the content of a file."""
+    path.write_bytes(b"".join(map(_to_line, replications)))
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    # What follows the last newline is empty, or was being written when the process ended.
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+def _to_line(replication: Replication) -> bytes:
+    return json.dumps(asdict(replication), allow_nan=False).encode() + b"\n"

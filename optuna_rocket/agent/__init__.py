@@ -1,0 +1,1 @@
+"""The agent: memory, proposals, recurrent policy, and how it is updated and stored."""

@@ -1,0 +1,340 @@
+"""Memory read: an inexpensive kernel regression over the trials.
+
+Notation, besides that of ``space``: transformed scores ``z`` ``(B, n)``; squared distances per
+parameter ``D`` ``(B, n, n, d)``; relevances ``w`` ``(B, d)``; ``r² = Σ_j w_j D_j``; covariance
+``K = s k(r) + σ² diag(c)`` with the Matern-5/2 kernel ``k`` (Rasmussen & Williams 2006, eq. 4.17),
+where ``c`` is larger for less certain scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from optuna_rocket.features import transform_scores
+from optuna_rocket.history import History
+from optuna_rocket.history import Outcome
+from optuna_rocket.space import Geometry
+
+
+# More rows than this cost time and gain nothing that was measurable.
+MAX_CONTEXT = 160
+# Noise multiplier of a score that stems from a share ``fidelity`` of a full evaluation.
+_FIDELITY_NOISE = 8.0
+_JITTER = 1e-6
+# Prior of the logs: relevance (per squared unit; centre depends on d), outputscale, noise.
+_LENGTHSCALE_MEDIAN = 0.7  # times sqrt(d) / 2, cf. Hvarfner et al. 2024, eq. 9
+_PRIOR_STD = (1.4, 0.5, 1.5)
+_NOISE_MEDIAN = 0.005
+_LINK_RATIO = 1.1
+_RESTART_EVERY = 16
+_INACTIVE_DISTANCE = 0.25
+
+
+@dataclass(frozen=True)
+class MemoryWeights:
+    """Logs of relevances ``(B, d)``, outputscale ``(B,)`` and noise variance ``(B,)``."""
+
+    relevance: Tensor
+    outputscale: Tensor
+    noise: Tensor
+
+
+class Columns(NamedTuple):
+    """Configurations as the kernel sees them.
+
+    Attributes:
+        numeric: ``(B, n, q)`` scaled by the root of their relevance.
+        categorical: ``(B, n, k)`` indices of choices.
+        relevance: ``(B, k)`` of the categorical ones.
+    """
+
+    numeric: Tensor
+    categorical: Tensor
+    relevance: Tensor
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """The memory after the trials: everything that does not depend on the candidates.
+
+    Attributes:
+        history: The trials (at most ``MAX_CONTEXT``).
+        geometry: The space.
+        weights: The weights that were used.
+        scored: ``(B, n)`` trials that shape the mean.
+        alpha: ``(B, n)`` the regression's coefficients.
+        known: ``(B, n)`` trials that shape the spread, pending ones included.
+        factor: ``(B, n, n)`` Cholesky factor of ``K`` over ``known``.
+        failure_base: ``(B, 1)`` share of failures, None where nothing has failed.
+        failure_alpha: ``(B, n)`` coefficients of the regression of failures.
+        incumbent: ``(B,)`` greatest expected transformed score among the trials.
+        rows: The trials as ``_columns``.
+    """
+
+    history: History
+    geometry: Geometry
+    weights: MemoryWeights
+    scored: Tensor
+    alpha: Tensor
+    known: Tensor
+    factor: Tensor
+    failure_base: Tensor | None
+    failure_alpha: Tensor | None
+    incumbent: Tensor
+    rows: Columns
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the memory says of ``m`` candidates.
+
+    Attributes:
+        mean: ``(B, m)`` expected transformed score.
+        std: ``(B, m)`` its standard deviation (of the function, without noise).
+        failure: ``(B, m)`` chance to fail.
+        nearest: ``(B, m)`` distance to the nearest trial on the kernel's scale, squashed
+            (0 same, 1 far).
+    """
+
+    mean: Tensor
+    std: Tensor
+    failure: Tensor
+    nearest: Tensor
+
+
+def prior_weights(geometry: Geometry) -> MemoryWeights:
+    """The weights before any trial was seen."""
+    n_params = geometry.n_params.clamp_min(1).double()
+    lengthscale = _LENGTHSCALE_MEDIAN * n_params.sqrt() / 2
+    relevance = (-2 * lengthscale.log())[:, None].expand(geometry.present.shape)
+    return MemoryWeights(
+        relevance=relevance.clone(),
+        outputscale=torch.zeros_like(lengthscale),
+        noise=torch.full_like(lengthscale, math.log(_NOISE_MEDIAN)),
+    )
+
+
+def link_sizes(n: int) -> list[int]:
+    """Numbers of trials at which the weights are fitted again, up to ``n``.
+
+    The weights are a chain of fits, each a few steps from the one before. Fitting at fixed sizes
+    makes them a function of the trials alone, whatever the life of the process was; a restart
+    from the prior every few links bounds what a new process must catch up on.
+    """
+    sizes, size = [], 3
+    while size <= n:
+        sizes.append(size)
+        size = max(size + 1, int(size * _LINK_RATIO))
+    return sizes
+
+
+def starts_chain(link: int) -> bool:
+    """Whether this link (index into ``link_sizes``) starts from the prior."""
+    return link % _RESTART_EVERY == 0
+
+
+def context_rows(history: History) -> Tensor:
+    """Indices of at most ``MAX_CONTEXT`` trials: the latest, and the best of the others.
+
+    Shared by all studies of the batch, so a batch must be shorter than ``MAX_CONTEXT``.
+    """
+    n = history.n_trials
+    if n <= MAX_CONTEXT:
+        return torch.arange(n)
+    assert len(history.scores) == 1, "only single studies are longer than the context"
+    latest = MAX_CONTEXT // 2
+    scores = history.scores[0].masked_fill(~history.scored[0], -torch.inf)[: n - latest]
+    best = scores.argsort(descending=True, stable=True)[: MAX_CONTEXT - latest]
+    return torch.cat([best.sort().values, torch.arange(n - latest, n)])
+
+
+def fit(
+    history: History, geometry: Geometry, weights: MemoryWeights, n_steps: int
+) -> MemoryWeights:
+    """A few sign-like ascent steps on the log posterior of the weights.
+
+    The gradient is exact: ``dL/dθ = ½ tr((αα' − K⁻¹) dK/dθ)`` (Rasmussen & Williams, eq. 5.9).
+    """
+    scored = history.scored
+    z = transform_scores(history.scores, scored)
+    squared = _squared_distances(history, geometry)
+    certainty = _noise_multiplier(history)
+    pair = (scored[:, :, None] & scored[:, None, :]).double()
+    prior = prior_weights(geometry)
+    eye = torch.eye(z.shape[1], dtype=z.dtype)
+    for step in range(n_steps):
+        rate = 0.5 * 0.8**step
+        relevance = weights.relevance.exp() * geometry.present
+        r2 = (squared * relevance[:, None, None]).sum(-1)
+        kernel, slope = _matern(r2)
+        scale, noise = weights.outputscale.exp(), weights.noise.exp()
+        covariance = _covariance(kernel * pair, scale, noise, certainty, scored)
+        inverse = torch.cholesky_inverse(_cholesky(covariance))
+        alpha = (inverse @ z[..., None])[..., 0]
+        outer = (alpha[:, :, None] * alpha[:, None, :] - inverse) * pair  # αα' − K⁻¹
+        weighted = outer * slope * scale[:, None, None] / 2
+        gradient_relevance = (weighted[..., None] * squared).sum((1, 2)) * relevance
+        gradient_scale = (outer * kernel).sum((1, 2)) * scale / 2
+        gradient_noise = (outer * eye).sum(-1).mul(certainty).sum(-1) * noise / 2
+        weights = MemoryWeights(
+            _step(weights.relevance, gradient_relevance, prior.relevance, _PRIOR_STD[0], rate),
+            _step(weights.outputscale, gradient_scale, prior.outputscale, _PRIOR_STD[1], rate),
+            _step(weights.noise, gradient_noise, prior.noise, _PRIOR_STD[2], rate),
+        )
+    return weights
+
+
+def condition(history: History, geometry: Geometry, weights: MemoryWeights) -> Conditioned:
+    """Condition the memory on the trials.
+
+    Pending trials lower the spread near them and leave the mean alone.
+    """
+    scored, pending = history.scored, history.outcomes == Outcome.PENDING
+    z = transform_scores(history.scores, scored)
+    rows = _columns(history.units, history.active, geometry, weights)
+    kernel = _matern(_pairwise(rows, rows))[0]
+    certainty = _noise_multiplier(history)
+    factor = _cholesky(_masked_covariance(kernel, weights, certainty, scored))
+    alpha = torch.cholesky_solve(z[..., None], factor)[..., 0]
+    known = scored
+    if bool(pending.any()):
+        known = scored | pending
+        factor = _cholesky(_masked_covariance(kernel, weights, certainty, known))
+    incumbent = torch.zeros(len(z), dtype=z.dtype)
+    if bool(scored.any()):
+        fitted = z - weights.noise.exp()[:, None] * certainty * alpha
+        best = fitted.masked_fill(~scored, -torch.inf).amax(-1)
+        incumbent = torch.where(scored.any(-1), best, incumbent)
+    base, failure_alpha = _condition_failure(history, kernel)
+    return Conditioned(
+        history,
+        geometry,
+        weights,
+        scored,
+        alpha,
+        known,
+        factor,
+        base,
+        failure_alpha,
+        incumbent,
+        rows,
+    )
+
+
+def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
+    """What the trials say of candidates ``units`` ``(B, m, d)``."""
+    history, weights = memory.history, memory.weights
+    scale = weights.outputscale.exp()[:, None]
+    if history.n_trials == 0:
+        blank = torch.zeros(units.shape[:2], dtype=torch.float64)
+        return Reading(blank, scale.sqrt().expand_as(blank), blank, torch.ones_like(blank))
+    r2 = _pairwise(_columns(units, active, memory.geometry, weights), memory.rows)
+    cross = _matern(r2)[0]  # (B, m, n)
+    mean = (cross @ (scale * memory.alpha * memory.scored)[..., None])[..., 0]
+    visible = cross * (memory.known * scale)[:, None]
+    half = torch.linalg.solve_triangular(memory.factor, visible.mT, upper=False)
+    variance = (scale - half.square().sum(1)).clamp_min(1e-10)
+    failure = torch.zeros_like(mean)
+    if memory.failure_base is not None and memory.failure_alpha is not None:
+        expected = memory.failure_base + (cross @ memory.failure_alpha[..., None])[..., 0]
+        failed = (history.outcomes == Outcome.FAILED).any(-1, keepdim=True)
+        failure = torch.where(failed, expected.clamp(0, 0.99), 0.0)
+    nearest = (1 - torch.exp(-r2.amin(-1).sqrt())).clamp(0, 1)
+    return Reading(mean, variance.sqrt(), failure, nearest)
+
+
+def _condition_failure(history: History, kernel: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Regression of the failures on the same kernel, shrunk to their share."""
+    failed = history.outcomes == Outcome.FAILED
+    if not bool(failed.any()):
+        return None, None
+    finished = history.outcomes != Outcome.PENDING
+    base = (failed.sum(-1, keepdim=True) + 0.5) / (finished.sum(-1, keepdim=True) + 3)
+    ones = torch.ones(len(failed), dtype=kernel.dtype)
+    certainty = torch.ones(failed.shape, dtype=kernel.dtype)
+    pair = (finished[:, :, None] & finished[:, None, :]).double()
+    factor = _cholesky(_covariance(kernel * pair, ones, 0.1 * ones, certainty, finished))
+    residual = torch.where(finished, failed.double() - base, 0.0)
+    alpha = torch.cholesky_solve(residual[..., None], factor)[..., 0]
+    return base, alpha * finished
+
+
+def _columns(
+    units: Tensor, active: Tensor, geometry: Geometry, weights: MemoryWeights
+) -> Columns:
+    relevance = weights.relevance.exp() * geometry.present
+    root = relevance.sqrt()[:, None]
+    is_categorical = geometry.is_categorical[:, None]
+    numeric = torch.where(is_categorical, 0.0, units * root)
+    if geometry.has_conditions or geometry.has_gaps:
+        # One more column per parameter keeps active and inactive a fixed distance apart.
+        indicator = active * root * math.sqrt(_INACTIVE_DISTANCE)
+        numeric = torch.cat([numeric, torch.where(is_categorical, 0.0, indicator)], -1)
+    used = geometry.categorical_columns
+    return Columns(numeric, units[..., used], (relevance * geometry.is_categorical)[:, used])
+
+
+def _pairwise(a: Columns, b: Columns) -> Tensor:
+    """Relevance-weighted squared distances ``(B, m, n)``: ``r²``."""
+    norms = a.numeric.square().sum(-1)[:, :, None] + b.numeric.square().sum(-1)[:, None]
+    r2 = torch.baddbmm(norms, a.numeric, b.numeric.mT, alpha=-2).clamp_min_(0)
+    for j in range(a.categorical.shape[-1]):
+        differs = a.categorical[:, :, None, j] != b.categorical[:, None, :, j]
+        r2 = r2 + differs * a.relevance[:, j, None, None]
+    return r2
+
+
+def _squared_distances(history: History, geometry: Geometry) -> Tensor:
+    """``D``: squared distances per parameter ``(B, n, n, d)``, unweighted."""
+    a, b = history.units[:, :, None], history.units[:, None]
+    is_categorical = geometry.is_categorical[:, None, None]
+    distance = torch.where(is_categorical, (a != b).double(), (a - b).square())
+    switched = history.active[:, :, None] != history.active[:, None]
+    return distance + switched * ~is_categorical * _INACTIVE_DISTANCE
+
+
+def _matern(r2: Tensor) -> tuple[Tensor, Tensor]:
+    """Matern-5/2 kernel and its derivative with respect to ``r²``."""
+    scaled = (5 * r2).sqrt()
+    decay = torch.exp(-scaled)
+    linear = (1 + scaled) * decay
+    return linear + decay * r2 * (5 / 3), -(5 / 6) * linear
+
+
+def _noise_multiplier(history: History) -> Tensor:
+    fidelity = history.fidelity.clamp(1e-3, 1)
+    return 1 + _FIDELITY_NOISE * (1 / fidelity - 1).clamp(0, 4)
+
+
+def _masked_covariance(
+    kernel: Tensor, weights: MemoryWeights, certainty: Tensor, rows: Tensor
+) -> Tensor:
+    pair = (rows[:, :, None] & rows[:, None, :]).double()
+    scale, noise = weights.outputscale.exp(), weights.noise.exp()
+    return _covariance(kernel * pair, scale, noise, certainty, rows)
+
+
+def _covariance(
+    kernel: Tensor, scale: Tensor, noise: Tensor, certainty: Tensor, rows: Tensor
+) -> Tensor:
+    """``K`` over the given rows; the others become an identity that touches nothing."""
+    diagonal = torch.where(rows, noise[:, None] * certainty + _JITTER, 1.0)
+    return kernel * scale[:, None, None] + torch.diag_embed(diagonal)
+
+
+def _cholesky(covariance: Tensor) -> Tensor:
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if bool(failed.any()):
+        lift = 1e-3 * torch.eye(covariance.shape[-1], dtype=covariance.dtype)
+        factor = torch.linalg.cholesky(covariance + lift)
+    return factor
+
+
+def _step(value: Tensor, gradient: Tensor, centre: Tensor, std: float, rate: float) -> Tensor:
+    total = gradient - (value - centre) / std**2
+    return value + rate * total / (total.abs() + 0.5)

@@ -1,0 +1,332 @@
+"""The policy: what the agent believes of a study, and which configuration it tries next.
+
+A decision is a chain of pure functions: ``believe`` brings the belief up to date with the finished
+trials, ``propose`` makes candidates, ``observe`` turns them into network inputs, the network gives
+logits. Training replays the stored inputs; use takes the greatest logit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from optuna_rocket.agent import memory
+from optuna_rocket.agent import proposals
+from optuna_rocket.agent.memory import Conditioned
+from optuna_rocket.agent.memory import MemoryWeights
+from optuna_rocket.agent.memory import Reading
+from optuna_rocket.agent.network import HIDDEN
+from optuna_rocket.agent.network import RecurrentScorer
+from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.features import PROPOSAL_KINDS
+from optuna_rocket.features import row_distance
+from optuna_rocket.features import tokens
+from optuna_rocket.history import History
+from optuna_rocket.history import Outcome
+from optuna_rocket.space import Geometry
+
+
+CANDIDATE_FEATURES = (
+    "rule",
+    "gain",
+    "log_std",
+    "mean_rank",
+    "std_rank",
+    "rule_rank",
+    "failure",
+    "nearest",
+    "from_incumbent",
+    "from_pending",
+    "off_centre",
+    *PROPOSAL_KINDS,
+)
+STUDY_FEATURES = (
+    "log_trials",
+    "log_params",
+    "categorical_share",
+    "log_noise",
+    "outputscale",
+    "horizon_known",
+    "horizon_share",
+    "stagnation",
+    "failed_share",
+    "relevance_spread",
+    "any_score",
+)
+# The rule: expected improvement under a widened spread. Chosen on synthetic tasks
+# (``benchmarks/README.md``); the learned parts are measured against it.
+SPREAD = 1.5
+# Before this many scores the memory has little to say and the rule is silent.
+RULE_FROM = 3
+N_CANDIDATES = 320
+_RULE_FLOOR = -20.0
+_RULE_SILENT = -2.0
+_FIT_STEPS = 6
+_RESTART_STEPS = 14
+_POLISH_SCALES = (0.04, 0.01)
+_POLISH_CENTRES = 4
+_POLISH_EACH = 12
+_N_KEPT = 64
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What the agent carries from trial to trial; a cache that the trials can rebuild.
+
+    Attributes:
+        weights: Memory weights of the latest link.
+        recurrent_state: ``(B, h)``.
+        n_read: Number of finished trials that the recurrent state has read.
+        n_links: Number of links of the chain of memory fits.
+    """
+
+    weights: MemoryWeights
+    recurrent_state: Tensor
+    n_read: int
+    n_links: int
+
+
+class Inputs(NamedTuple):
+    """What the network sees in one decision: see ``RecurrentScorer.forward``."""
+
+    rule: Tensor
+    candidates: Tensor
+    study: Tensor
+
+
+class Decision(NamedTuple):
+    """A pool with the logits ``(B, m)`` that the policy gives to it, and what it knew."""
+
+    pool: Pool
+    logits: Tensor
+    inputs: Inputs
+    reading: Reading
+
+
+def initial_belief(geometry: Geometry) -> Belief:
+    """The belief before any trial."""
+    state = torch.zeros(len(geometry.present), HIDDEN)
+    return Belief(memory.prior_weights(geometry), state, 0, 0)
+
+
+def believe(
+    finished: History, geometry: Geometry, belief: Belief, network: RecurrentScorer
+) -> Belief:
+    """Bring ``belief`` up to date with the finished trials, in order of their number."""
+    sizes = memory.link_sizes(finished.n_trials)
+    weights, first = belief.weights, belief.n_links
+    # A restart makes all that came before it irrelevant.
+    restarts = [k for k in range(first, len(sizes)) if memory.starts_chain(k)]
+    for link in range(restarts[-1] if restarts else first, len(sizes)):
+        restart = memory.starts_chain(link)
+        weights = memory.prior_weights(geometry) if restart else weights
+        prefix = finished.take(torch.arange(sizes[link]))
+        context = prefix.take(memory.context_rows(prefix))
+        weights = memory.fit(context, geometry, weights, _RESTART_STEPS if restart else _FIT_STEPS)
+    fresh = tokens(finished, geometry, belief.n_read)
+    state = network.encode(fresh, belief.recurrent_state)
+    return Belief(weights, state, finished.n_trials, len(sizes))
+
+
+def decide(
+    history: History,
+    geometry: Geometry,
+    belief: Belief,
+    network: RecurrentScorer,
+    generator: torch.Generator,
+    *,
+    horizon: int | None = None,
+    n_candidates: int = N_CANDIDATES,
+    n_polish: int = len(_POLISH_SCALES),
+    fixed: Tensor | None = None,
+    pool: Pool | None = None,
+) -> Decision:
+    """Logits over proposed configurations.
+
+    Args:
+        history: All trials that matter, pending ones included.
+        geometry: The space.
+        belief: From ``believe`` on the finished trials.
+        network: The learned part.
+        generator: The only source of randomness.
+        horizon: Number of trials that the study will have, where known.
+        n_candidates: Size of the first pool.
+        n_polish: Rounds of local moves around what the policy likes best (continuous only).
+        fixed: ``(B, d)`` unit values imposed from outside, NaN where free.
+        pool: Candidates to choose from instead of proposed ones (all that a small space has).
+    """
+    context = history.take(memory.context_rows(history))
+    remembered = memory.condition(context, geometry, belief.weights)
+    study = _study_features(history, geometry, belief.weights, horizon)
+    tried = geometry.keys(history.units)
+
+    def judge(pool: Pool) -> Decision:
+        reading = memory.read(remembered, pool.units, pool.active)
+        inputs = Inputs(*observe(remembered, pool, reading), study)
+        logits = network(*inputs, belief.recurrent_state)
+        return Decision(pool, _forbid(logits, geometry.keys(pool.units), tried), inputs, reading)
+
+    if pool is not None:
+        return judge(pool)
+    decision = judge(proposals.propose(context, geometry, n_candidates, generator, fixed))
+    if not geometry.has_continuous or not bool(history.scored.any()):
+        return decision
+    if n_polish == 0:
+        return decision
+    kept = decision.pool.take(decision.logits.topk(_N_KEPT, -1).indices)
+    centres = kept.take(torch.arange(_POLISH_CENTRES).expand(len(kept.kind), -1))
+    for scale in _POLISH_SCALES[:n_polish]:
+        moves = proposals.polish(centres, scale, _POLISH_EACH, geometry, generator, fixed)
+        kept = proposals.join(kept, moves)
+        reading = memory.read(remembered, moves.units, moves.active)
+        rule = improvement_rule(remembered, moves, reading)
+        centres = moves.take(rule.topk(_POLISH_CENTRES, -1).indices)
+    return judge(kept)
+
+
+def observe(remembered: Conditioned, pool: Pool, reading: Reading) -> tuple[Tensor, Tensor]:
+    """The rule's score and the features of candidates, all of order one."""
+    context, geometry = remembered.history, remembered.geometry
+    rule = improvement_rule(remembered, pool, reading)
+    columns = [
+        rule / 5,
+        (reading.mean - remembered.incumbent[:, None]).clamp(-4, 4),
+        reading.std.log().clamp(-6, 2) / 2,
+        _rank(reading.mean),
+        _rank(reading.std),
+        _rank(rule),
+        reading.failure,
+        reading.nearest,
+        _from_incumbent(context, geometry, pool),
+        _from_pending(context, geometry, pool),
+        _off_centre(geometry, pool),
+        *((pool.kind == k).double() for k in range(len(PROPOSAL_KINDS))),
+    ]
+    return rule.float(), torch.stack([column.float() for column in columns], -1)
+
+
+def improvement_rule(remembered: Conditioned, pool: Pool, reading: Reading) -> Tensor:
+    """Log expected improvement, spread widened by ``SPREAD``, times the chance to succeed.
+
+    Shifted so that the best candidate has 0 (``(B, m)``, at least -20). Before ``RULE_FROM``
+    scores it only prefers random candidates (0) to the others (-2).
+    """
+    std = reading.std * SPREAD
+    gain = (reading.mean - remembered.incumbent[:, None]) / std
+    score = std.log() + _log_improvement(gain) + torch.log1p(-reading.failure)
+    score = (score - score.amax(-1, keepdim=True)).clamp_min(_RULE_FLOOR)
+    silent = remembered.scored.sum(-1, keepdim=True) < RULE_FROM
+    blind = torch.where(pool.kind == proposals.KIND["random"], 0.0, _RULE_SILENT)
+    return torch.where(silent, blind, score)
+
+
+def _log_improvement(gain: Tensor) -> Tensor:
+    """``log(φ(u) + u Φ(u))`` without underflow (Ament et al. 2023, eq. 9)."""
+    u = gain.clamp_min(-1e3)
+    log_density = -0.5 * u.square() - 0.5 * math.log(2 * math.pi)
+    near = u.clamp_min(-1)
+    direct = torch.log(
+        torch.exp(-0.5 * near.square()) / math.sqrt(2 * math.pi) + near * torch.special.ndtr(near)
+    )
+    far = u.clamp_max(-1)
+    mills = math.sqrt(math.pi / 2) * torch.special.erfcx(-far / math.sqrt(2))
+    tail = log_density + torch.log1p((far * mills).clamp(-1 + 1e-12, 0))
+    return torch.where(u > -1, direct, tail)
+
+
+def _forbid(logits: Tensor, keys: Tensor, tried: Tensor) -> Tensor:
+    """Minus infinity for configurations that some trial has, unless nothing else is left."""
+    repeated = is_in(keys, tried)
+    repeated = repeated & ~repeated.all(-1, keepdim=True)
+    return logits.masked_fill(repeated, -torch.inf)
+
+
+def is_in(keys: Tensor, tried: Tensor) -> Tensor:
+    """Which of ``keys`` ``(B, m)`` are among ``tried`` ``(B, n)`` of the same study."""
+    if tried.shape[1] == 0:
+        return torch.zeros_like(keys, dtype=torch.bool)
+    ordered = tried.sort(-1).values
+    index = torch.searchsorted(ordered, keys).clamp_max(tried.shape[1] - 1)
+    return ordered.gather(1, index) == keys
+
+
+def _study_features(
+    history: History, geometry: Geometry, weights: MemoryWeights, horizon: int | None
+) -> Tensor:
+    batch, n = history.outcomes.shape
+    scored = history.scored
+    scores = history.scores.masked_fill(~scored, -torch.inf)
+    best_at = scores.argmax(-1) if n else torch.zeros(batch, dtype=torch.long)
+    stagnation = torch.where(scored.any(-1), n - 1 - best_at, n).double()
+    finished = (history.outcomes != Outcome.PENDING).sum(-1).clamp_min(1)
+    share = min(n / horizon, 1.0) if horizon else 0.0
+    n_params = geometry.n_params.clamp_min(1).double()
+    relevance = weights.relevance.masked_fill(~geometry.present, -torch.inf)
+    mean_relevance = torch.where(geometry.present, weights.relevance, 0.0).sum(-1) / n_params
+    columns = [
+        torch.full((batch,), math.log1p(n) / 5),
+        n_params.log() / 3,
+        (geometry.is_categorical & geometry.present).sum(-1) / n_params,
+        weights.noise / 4,
+        weights.outputscale,
+        torch.full((batch,), float(horizon is not None)),
+        torch.full((batch,), share),
+        torch.log1p(stagnation) / 3,
+        (history.outcomes == Outcome.FAILED).sum(-1) / finished,
+        (relevance.amax(-1) - mean_relevance) / 4,
+        scored.any(-1),
+    ]
+    return torch.stack([column.float() for column in columns], -1)
+
+
+def _from_incumbent(context: History, geometry: Geometry, pool: Pool) -> Tensor:
+    if not bool(context.scored.any()):
+        return torch.zeros(pool.kind.shape, dtype=torch.float64)
+    scores = context.scores.masked_fill(~context.scored, -torch.inf)
+    best = scores.argmax(-1)[:, None, None].expand(-1, 1, pool.units.shape[-1])
+    return row_distance(pool.units, context.units.gather(1, best), geometry)
+
+
+def _from_pending(context: History, geometry: Geometry, pool: Pool) -> Tensor:
+    pending = context.outcomes == Outcome.PENDING
+    if not bool(pending.any()):
+        return torch.ones(pool.kind.shape, dtype=torch.float64)
+    which = pending.any(0).nonzero()[:, 0]
+    rows = context.units[:, which]
+    distance = row_distance(pool.units[:, :, None], rows[:, None], geometry)
+    distance = distance.masked_fill(~pending[:, which][:, None], 1.0)
+    return distance.amin(-1).clamp_max(1)
+
+
+def _off_centre(geometry: Geometry, pool: Pool) -> Tensor:
+    numeric = (geometry.present & ~geometry.is_categorical)[:, None]
+    offset = torch.where(numeric, (pool.units - 0.5).abs() * 2, 0.0).sum(-1)
+    return offset / numeric.sum(-1).clamp_min(1)
+
+
+def _rank(values: Tensor) -> Tensor:
+    """Centred rank within the pool, from -1 (least) to 1 (greatest)."""
+    m = values.shape[1]
+    order = values.argsort(-1)
+    ranks = torch.empty_like(values)
+    grid = torch.linspace(-1, 1, m, dtype=values.dtype).expand_as(values)
+    return ranks.scatter(1, order, grid)
+
+
+def act(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Index ``(B,)`` of the chosen candidate: sampled with a generator, greedy without."""
+    if generator is None:
+        # Rounding makes the choice the same on machines whose last digits differ.
+        return (logits * 1e4).round().argmax(-1)
+    probabilities = logits.softmax(-1)
+    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+
+
+def rewound(belief: Belief) -> Belief:
+    """The same memory with an empty recurrent state: the ablation of the recurrence."""
+    return replace(belief, recurrent_state=torch.zeros_like(belief.recurrent_state))

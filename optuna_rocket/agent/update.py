@@ -1,0 +1,121 @@
+"""Updates of the policy from recorded decisions: cloning, exact gradient, group-relative.
+
+All three see the same replayed logits. ``log_pi`` is ``(B, T, m)`` with minus infinity for
+candidates that were not allowed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from optuna_rocket.agent.network import HIDDEN
+from optuna_rocket.agent.network import RecurrentScorer
+
+
+class Decisions(NamedTuple):
+    """Recorded decisions of ``B`` studies over ``T`` trials: see ``training.rollout.Trajectory``.
+
+    ``n_read`` ``(T,)`` says how many of the ``tokens`` ``(B, T, k)`` had been read at each one.
+    """
+
+    rule: Tensor
+    candidates: Tensor
+    study: Tensor
+    allowed: Tensor
+    tokens: Tensor
+    n_read: Tensor
+
+
+class UpdateMetrics(NamedTuple):
+    """Means over decisions, for the log.
+
+    Attributes:
+        loss: What was minimised.
+        entropy: Nats; falls slowly. Below 0.5 early in training means collapse.
+        kl: KL divergence to the reference policy, 0 where there is none; healthy below 0.1.
+        clipped: Share of importance ratios outside of the clip range; healthy below 0.2.
+    """
+
+    loss: float
+    entropy: float
+    kl: float
+    clipped: float
+
+
+def replay(network: RecurrentScorer, decisions: Decisions) -> Tensor:
+    """Log probabilities ``(B, T, m)`` of all candidates, with gradients through the recurrence."""
+    batch, n_steps, m = decisions.rule.shape
+    start = torch.zeros(1, batch, HIDDEN)
+    hidden, _ = network.recurrence(decisions.tokens, start)
+    states = torch.cat([start.transpose(0, 1), hidden], 1)[:, decisions.n_read]
+    logits = network(
+        decisions.rule.reshape(-1, m),
+        decisions.candidates.reshape(batch * n_steps, m, -1),
+        decisions.study.reshape(batch * n_steps, -1),
+        states.reshape(batch * n_steps, -1),
+    ).view(batch, n_steps, m)
+    return logits.masked_fill(~decisions.allowed, -torch.inf).log_softmax(-1)
+
+
+def cloning_loss(log_pi: Tensor, gains: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy to a clairvoyant that knows the gain ``(B, T, m)`` of every candidate.
+
+    Decisions in which nothing gains anything teach nothing and are left out.
+    """
+    allowed = torch.isfinite(log_pi)
+    target = (gains / temperature).masked_fill(~allowed, -torch.inf).softmax(-1)
+    matters = ((gains * allowed).amax(-1) > 1e-3).float()
+    cross = -(target * log_pi.masked_fill(~allowed, 0.0)).sum(-1)
+    return (cross * matters).sum() / matters.sum().clamp_min(1)
+
+
+def exact_loss(log_pi: Tensor, gains: Tensor) -> Tensor:
+    """Minus the expected gain: the policy gradient over all actions, without sampling noise."""
+    return -(log_pi.exp() * gains).sum(-1).mean()
+
+
+def clipped_loss(
+    log_prob: Tensor, log_prob_behaviour: Tensor, advantage: Tensor, clip: float
+) -> Tensor:
+    """Clipped surrogate (Schulman et al. 2017, eq. 7), to be minimised."""
+    ratio = torch.exp(log_prob - log_prob_behaviour)
+    surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+    return -surrogate.mean()
+
+
+def divergence(log_pi: Tensor, log_reference: Tensor) -> Tensor:
+    """Mean KL divergence of the policy from the reference, exact over candidates."""
+    allowed = torch.isfinite(log_pi)
+    gap = torch.where(allowed, log_pi - log_reference, 0.0)
+    return (torch.where(allowed, log_pi.exp(), 0.0) * gap).sum(-1).mean()
+
+
+def entropy(log_pi: Tensor) -> Tensor:
+    """Mean entropy in nats."""
+    allowed = torch.isfinite(log_pi)
+    return -(torch.where(allowed, log_pi.exp() * log_pi, 0.0)).nan_to_num(0.0).sum(-1).mean()
+
+
+def metrics(
+    loss: Tensor, log_pi: Tensor, kl: Tensor | None = None, clipped: Tensor | None = None
+) -> UpdateMetrics:
+    """Plain numbers for the log; ``clipped`` is a bool per decision."""
+    return UpdateMetrics(
+        loss.detach().item(),
+        entropy(log_pi).detach().item(),
+        0.0 if kl is None else kl.detach().item(),
+        0.0 if clipped is None else clipped.float().mean().item(),
+    )
+
+
+def apply_gradient(
+    loss: Tensor, network: RecurrentScorer, optimizer: torch.optim.Optimizer, max_norm: float = 1.0
+) -> None:
+    """One optimiser step with a bounded gradient."""
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    torch.nn.utils.clip_grad_norm_(network.parameters(), max_norm)
+    optimizer.step()

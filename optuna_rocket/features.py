@@ -1,0 +1,165 @@
+"""Scale-free views of a history: transformed scores for the memory, tokens for the recurrence.
+
+Nothing here depends on the scale, the offset or the direction of the objective: scores are
+already turned so that greater is better, and only ranks, ratios of gaps and flags leave this file.
+Tokens are causal: the token of a trial depends on earlier trials alone, so that a recurrent state
+can be continued trial by trial.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from optuna_rocket.history import History
+from optuna_rocket.history import Outcome
+from optuna_rocket.space import Geometry
+
+
+# Kinds of proposals, in the order of their one-hot code (``agent/proposals.py`` makes them).
+PROPOSAL_KINDS = ("random", "mutation", "crossover", "density", "local", "polish")
+# A trial is ranked among this many trials before it: bounds the cost of a token.
+TOKEN_WINDOW = 64
+N_TOKEN_FEATURES = 15 + len(PROPOSAL_KINDS)
+_CHUNK = 512
+
+
+def transform_scores(scores: Tensor, scored: Tensor) -> Tensor:
+    """Scores on a common scale: winsorised log gap to the best, standardised.
+
+    ``t = -log(0.3 + min(g, 3))`` with ``g = (best - score) / (best - lower quartile)``: heavy bad
+    tails are cut, the region near the best is stretched a little. ``benchmarks/README.md`` has
+    the comparison with ranks, z-scores and mixtures.
+
+    Args:
+        scores: ``(B, n)``, anything where ``scored`` is False.
+        scored: ``(B, n)`` bool.
+
+    Returns:
+        ``(B, n)`` with mean 0 and standard deviation 1 over the scored trials; 0 elsewhere, and
+        everywhere when all scores are equal.
+    """
+    if scores.shape[1] == 0:
+        return torch.zeros_like(scores)
+    # Halving first keeps the differences of huge scores finite.
+    half = torch.where(scored, scores, 0.0) / 2
+    best = half.masked_fill(~scored, -torch.inf).amax(-1, keepdim=True)
+    worst = half.masked_fill(~scored, torch.inf).amin(-1, keepdim=True)
+    ascending = half.masked_fill(~scored, torch.inf).sort(-1).values
+    quarter = ((scored.sum(-1, keepdim=True) - 1).clamp_min(0) * 0.25).long()
+    unit = best - ascending.gather(1, quarter)
+    unit = torch.where(unit > 0, unit, best - worst)
+    unit = torch.where((unit > 0) & torch.isfinite(unit), unit, 1.0)
+    gap = torch.where(scored, (best - half) / unit, 0.0)
+    return _standardise(-torch.log(0.3 + gap.clamp(0, 3)), scored)
+
+
+def tokens(history: History, geometry: Geometry, start: int = 0) -> Tensor:
+    """Tokens ``(B, n - start, N_TOKEN_FEATURES)`` of the trials from ``start`` on.
+
+    All trials of ``history`` must be finished (none pending).
+    """
+    n = history.n_trials
+    scores = history.scores.masked_fill(~history.scored, -torch.inf)
+    best, best_index = scores.cummax(-1) if n else (scores, history.outcomes)
+    chunks = [
+        _token_chunk(history, geometry, scores, best, best_index, i, min(i + _CHUNK, n))
+        for i in range(start, n, _CHUNK)
+    ]
+    empty = torch.zeros(scores.shape[0], 0, N_TOKEN_FEATURES)
+    return torch.cat(chunks, 1) if chunks else empty
+
+
+def _token_chunk(
+    history: History,
+    geometry: Geometry,
+    scores: Tensor,
+    best: Tensor,
+    best_index: Tensor,
+    start: int,
+    stop: int,
+) -> Tensor:
+    rows = torch.arange(start, stop)
+    window = rows[:, None] - 1 - torch.arange(TOKEN_WINDOW)
+    valid = window >= 0
+    window = window.clamp_min(0)
+    before = (rows - 1).clamp_min(0)
+
+    score = scores[:, rows]  # (B, k)
+    has_score = torch.isfinite(score)
+    earlier = scores[:, window]  # (B, k, W)
+    comparable = torch.isfinite(earlier) & valid
+    count = comparable.sum(-1)
+    below = ((earlier < score[..., None]) & comparable).sum(-1)
+    equal = ((earlier == score[..., None]) & comparable).sum(-1)
+    quantile = (below + 0.5 * equal + 0.5) / (count + 1)
+    rank = torch.special.ndtri(quantile)
+
+    incumbent = torch.where(rows > 0, best[:, before], -torch.inf)
+    has_incumbent = torch.isfinite(incumbent)
+    spread = _masked_std(earlier, comparable)
+    usable = has_score & has_incumbent & (spread > 0) & torch.isfinite(spread)
+    gain = torch.where(usable, (score - incumbent) / spread.clamp_min(1e-300), 0.0)
+    gain = gain.nan_to_num(0.0).clamp(-10, 10)
+    improved = has_score & (score > incumbent)
+
+    here = history.units[:, rows]
+    to_incumbent = row_distance(here, _gather_rows(history.units, best_index[:, before]), geometry)
+    neighbours = row_distance(here[:, :, None], history.units[:, window], geometry)
+    nearest = neighbours.masked_fill(~valid, torch.inf).amin(-1)
+    nearest = torch.where(torch.isfinite(nearest), nearest, 0.0)
+
+    outcomes = history.outcomes[:, rows]
+    mean, std = history.predicted[:, rows].unbind(-1)
+    known = torch.isfinite(mean) & torch.isfinite(std)
+    mean, std = mean.nan_to_num(0.0).clamp(-4, 4), std.nan_to_num(0.0).clamp(0, 4)
+    surprise = torch.where(known & has_score, (rank - mean) / (std + 0.3), 0.0).clamp(-3, 3)
+    kind = history.kind[:, rows]
+    columns = [
+        (outcomes == Outcome.COMPLETE).double(),
+        (outcomes == Outcome.PRUNED).double(),
+        (outcomes == Outcome.FAILED).double(),
+        torch.where(has_score, rank, 0.0) / 2,
+        improved.double(),
+        torch.log1p(gain.clamp_min(0)),
+        torch.log1p((-gain).clamp_min(0)),
+        known.double(),
+        mean / 2,
+        std,
+        surprise / 2,
+        torch.where(has_incumbent, to_incumbent, 0.0),
+        nearest,
+        history.fidelity[:, rows],
+        torch.log1p(rows.double()).expand_as(rank) / 5,
+        *((kind == k).double() for k in range(len(PROPOSAL_KINDS))),
+    ]
+    return torch.stack([column.float() for column in columns], -1)
+
+
+def row_distance(a: Tensor, b: Tensor, geometry: Geometry) -> Tensor:
+    """Root mean square distance over parameters of matching rows ``(B, ..., d)`` of units."""
+    lead = (len(geometry.present),) + (1,) * (a.dim() - 2) + (-1,)
+    is_categorical = geometry.is_categorical.view(lead)
+    squared = torch.where(is_categorical, (a != b).double(), (a - b).square())
+    squared = squared * geometry.present.view(lead)
+    n_params = geometry.n_params.view(lead[:-1]).clamp_min(1)
+    return (squared.sum(-1) / n_params).sqrt()
+
+
+def _gather_rows(units: Tensor, index: Tensor) -> Tensor:
+    return units.gather(1, index[..., None].expand(*index.shape, units.shape[-1]))
+
+
+def _standardise(values: Tensor, mask: Tensor) -> Tensor:
+    std = _masked_std(values, mask)[..., None]
+    count = mask.sum(-1, keepdim=True).clamp_min(1)
+    mean = torch.where(mask, values, 0.0).sum(-1, keepdim=True) / count
+    return torch.where(mask & (std > 1e-9), (values - mean) / std.clamp_min(1e-9), 0.0)
+
+
+def _masked_std(values: Tensor, mask: Tensor) -> Tensor:
+    count = mask.sum(-1, keepdim=True).clamp_min(1)
+    safe = torch.where(mask, values, 0.0)
+    mean = (safe / count).sum(-1, keepdim=True)
+    deviation = torch.where(mask, safe - mean, 0.0)
+    return (deviation.square() / count).sum(-1).sqrt()

@@ -1,0 +1,79 @@
+"""The evidence that the agent reads: one frozen record, for real and simulated studies alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+class Outcome(IntEnum):
+    """What became of a trial."""
+
+    PENDING = 0
+    COMPLETE = 1
+    PRUNED = 2
+    FAILED = 3
+
+
+@dataclass(frozen=True)
+class History:
+    """Trials in order of their number; shapes as in ``space``.
+
+    Attributes:
+        units: ``(B, n, d)`` unit params, inactive ones at their neutral value.
+        active: ``(B, n, d)`` bool.
+        outcomes: ``(B, n)`` values of ``Outcome``.
+        scores: ``(B, n)`` objective values turned so that greater is better; NaN where the trial
+            has none (failed, pending). A pruned trial's score is what its rung suggests.
+        fidelity: ``(B, n)`` in (0, 1]: share of a full evaluation behind the score.
+        predicted: ``(B, n, 2)`` mean and standard deviation that the memory had expected, in
+            transformed scores, when the trial was suggested; NaN where unknown.
+        kind: ``(B, n)`` kind of the proposal that won, -1 where unknown.
+    """
+
+    units: Tensor
+    active: Tensor
+    outcomes: Tensor
+    scores: Tensor
+    fidelity: Tensor
+    predicted: Tensor
+    kind: Tensor
+
+    @property
+    def n_trials(self) -> int:
+        """Number of trials, in any state."""
+        return int(self.outcomes.shape[1])
+
+    @cached_property
+    def scored(self) -> Tensor:
+        """``(B, n)`` bool: complete and pruned trials that carry a score."""
+        return torch.isfinite(self.scores) & (self.outcomes != Outcome.PENDING)
+
+    def take(self, index: Tensor) -> History:
+        """The trials at ``index`` ``(k,)``, the same in all studies of the batch."""
+        return History(
+            self.units[:, index],
+            self.active[:, index],
+            self.outcomes[:, index],
+            self.scores[:, index],
+            self.fidelity[:, index],
+            self.predicted[:, index],
+            self.kind[:, index],
+        )
+
+
+def empty_history(batch: int, d: int) -> History:
+    """A history without trials."""
+    return History(
+        units=torch.zeros(batch, 0, d, dtype=torch.float64),
+        active=torch.zeros(batch, 0, d, dtype=torch.bool),
+        outcomes=torch.zeros(batch, 0, dtype=torch.long),
+        scores=torch.zeros(batch, 0, dtype=torch.float64),
+        fidelity=torch.zeros(batch, 0, dtype=torch.float64),
+        predicted=torch.zeros(batch, 0, 2, dtype=torch.float64),
+        kind=torch.zeros(batch, 0, dtype=torch.long),
+    )

@@ -1,0 +1,261 @@
+"""RocketSampler: Optuna's sampler interface over the agent. Nothing numeric happens here.
+
+One trial's life: ``TrialReader.read`` (storage to records) → ``trials.history`` →
+``features.tokens`` → ``policy.believe`` (recurrent state, memory) → ``policy.decide`` (logits over
+proposals) → ``Space.decode``. Torch is imported when the first suggestion needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Mapping
+from collections.abc import Sequence
+import os
+from pathlib import Path
+import threading
+from typing import TYPE_CHECKING
+from typing import Any
+import zlib
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.samplers import RandomSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from optuna_rocket.agent import weights_file
+
+
+if TYPE_CHECKING:
+    from optuna_rocket.suggest import Suggester
+    from optuna_rocket.trials import Record
+    from optuna_rocket.trials import TrialReader
+
+
+_logger = optuna.logging.get_logger(f"optuna.{__name__}")
+
+
+class RocketSampler(BaseSampler):
+    """Sampler with a recurrent agent that was meta-trained by self-play.
+
+    After "Automated deep learning by recurrent hyperparameter optimization" (Nature
+    Communications 2026, doi 10.1038/s41467-026-72413-9); an independent implementation.
+
+    The agent reads all trials of the study (complete, pruned, failed, running), remembers their
+    scores with a kernel regression, and chooses the next configuration among some hundred
+    proposals. All parameters are its work: conditional ones, ones that appear late, and ones whose
+    range has changed. A suggestion is a function of the stored trials, the seed and the
+    checkpoint, so a resumed study goes on as if it had not been interrupted.
+
+    In a space of finitely many configurations none is suggested twice before all were tried.
+
+    Example:
+        .. code-block:: python
+
+            import optuna
+            from optuna_rocket import RocketSampler
+
+            study = optuna.create_study(sampler=RocketSampler(seed=0))
+            study.optimize(lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=20)
+
+    Args:
+        seed: Seed of the suggestions, an integer of at least 0. Workers that share a study may
+            share the seed: the trial's number enters too.
+        checkpoint: File of an agent's weights; None is the agent that ships with the package.
+        n_trials: How many trials the study will have in all, if known; a hint.
+
+    Raises:
+        ValueError: If an argument makes no sense, or the checkpoint cannot be used
+            (``CheckpointError``, which names the file and the fix).
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        n_trials: int | None = None,
+    ) -> None:
+        _check_integer("seed", seed, least=0)
+        _check_integer("n_trials", n_trials, least=1)
+        if checkpoint is not None and not isinstance(checkpoint, (str, os.PathLike)):
+            raise ValueError(
+                f"checkpoint={checkpoint!r} is not a path. Use None for the shipped agent."
+            )
+        self._path = Path(checkpoint) if checkpoint is not None else weights_file.SHIPPED
+        self._n_trials = n_trials
+        self._entropy = _fresh_entropy() if seed is None else int(seed)
+        self._lock = threading.RLock()
+        self._suggester: Suggester | None = None
+        self._reader: TrialReader | None = None
+        self._told: set[str] = set()
+        weights_file.read(self._path)
+        if checkpoint is not None:
+            self._load()  # the network is checked too, before any trial depends on it
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the lock and what can be rebuilt."""
+        return {**self.__dict__, "_lock": None, "_suggester": None, "_reader": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled or copied sampler."""
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
+
+    def reseed_rng(self) -> None:
+        """Draw a new seed from the operating system (Optuna calls this for parallel threads)."""
+        self._entropy = _fresh_entropy()
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Every parameter that any trial of the study has had, with its latest distribution."""
+        _require_single_objective(study)
+        from optuna_rocket import trials
+
+        with self._lock:
+            known = trials.union_distributions(self._records(study, trial))
+            return self._modelled(known)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """All parameters of ``search_space`` at once."""
+        _require_single_objective(study)
+        if not search_space:
+            return {}
+        from optuna_rocket import trials
+
+        distributions = {**self._modelled(trial.distributions), **search_space}
+        with self._lock:
+            records = self._records(study, trial)
+            imposed = trials.imposed_params(trial, distributions)
+            params, suggestion = self._suggest(
+                trial, records, distributions, imposed, search_space, "relative"
+            )
+        if suggestion is not None:
+            trials.write_suggestion(study, trial, suggestion)
+        return params
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """One parameter that the relative space did not hold, given all others of the trial."""
+        _require_single_objective(study)
+        if not self._modelled({param_name: param_distribution}):
+            return self._random(trial, {param_name: param_distribution})[param_name]
+        from optuna_rocket import trials
+
+        with self._lock:
+            records = self._records(study, trial)
+            known = {**trials.union_distributions(records), **trial.distributions}
+            distributions = self._modelled({**known, param_name: param_distribution})
+            imposed = trials.imposed_params(trial, distributions)
+            imposed.pop(param_name, None)
+            params, _ = self._suggest(
+                trial, records, distributions, imposed, (param_name,), param_name
+            )
+        return params[param_name]
+
+    def _suggest(
+        self,
+        trial: FrozenTrial,
+        records: Sequence[Record],
+        distributions: Mapping[str, BaseDistribution],
+        imposed: Mapping[str, float],
+        wanted: Collection[str],
+        purpose: str,
+    ) -> tuple[dict[str, Any], Any]:
+        """Ask the agent; a failure of the agent costs a warning, never the user's trial."""
+        try:
+            suggester = self._load()
+            return suggester.suggest(
+                records, distributions, imposed, wanted, self._seed(trial, purpose)
+            )
+        except Exception as error:
+            _logger.warning(
+                f"The agent failed on trial {trial.number} ({type(error).__name__}: {error}); its "
+                f"parameters {sorted(wanted)} are drawn at random instead. Please report this.",
+                exc_info=True,
+            )
+            return self._random(trial, {name: distributions[name] for name in wanted}), None
+
+    def _random(
+        self, trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Uniform values, for what the agent cannot model."""
+        return {
+            name: RandomSampler(seed=self._seed(trial, name) % 2**32).sample_independent(
+                None,  # type: ignore[arg-type]  # the study is not used
+                trial,
+                name,
+                distribution,
+            )
+            for name, distribution in distributions.items()
+        }
+
+    def _records(self, study: Study, trial: FrozenTrial) -> list[Record]:
+        from optuna_rocket.trials import TrialReader
+
+        if self._reader is None:
+            self._reader = TrialReader()
+        return self._reader.read(study, trial)
+
+    def _modelled(
+        self, distributions: Mapping[str, BaseDistribution]
+    ) -> dict[str, BaseDistribution]:
+        """Parameters that have a choice and that the agent can model; others are logged once."""
+        from optuna_rocket.space import Space
+
+        modelled: dict[str, BaseDistribution] = {}
+        for name, distribution in distributions.items():
+            if distribution.single():
+                continue
+            try:
+                Space({name: distribution})
+            except (ArithmeticError, ValueError) as error:
+                if name not in self._told:
+                    self._told.add(name)
+                    _logger.warning(f"Parameter {name!r} is drawn at random: {error}")
+                continue
+            modelled[name] = distribution
+        return modelled
+
+    def _load(self) -> Suggester:
+        from optuna_rocket import suggest
+
+        with self._lock:
+            if self._suggester is None:
+                self._suggester = suggest.load(self._path, self._n_trials)
+            return self._suggester
+
+    def _seed(self, trial: FrozenTrial, purpose: str) -> int:
+        """A seed for one suggestion: the same in any process, another for every trial."""
+        entropy = [self._entropy, trial.number, zlib.crc32(purpose.encode())]
+        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _require_single_objective(study: Study) -> None:
+    if len(study.directions) > 1:
+        raise ValueError(
+            "If the study is being used for multi-objective optimization, RocketSampler cannot be "
+            "used. Use TPESampler or NSGAIISampler for this study."
+        )
+
+
+def _check_integer(name: str, value: int | None, least: int) -> None:
+    if value is None:
+        return
+    integral = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not integral or value < least:
+        raise ValueError(f"{name}={value!r} is not an integer of at least {least}, nor None.")
+
+
+def _fresh_entropy() -> int:
+    return int.from_bytes(os.urandom(8), "little")

@@ -1,0 +1,284 @@
+"""Search spaces on the unit box: the only place where a parameter's kind and scale matter.
+
+Notation used by every numeric module of this package
+-----------------------------------------------------
+- ``B``: studies (or simulated tasks) in a batch; a real study is a batch of one.
+- ``n``: trials, ``m``: candidates, ``d``: parameters (padded with absent columns in a batch).
+- ``units`` ``(B, n, d)``: a numeric parameter is a number on [0, 1] after log (cells of a grid of
+  ``K`` values have their centres at ``(k + 0.5) / K``); a categorical is the index of its choice;
+  an inactive conditional parameter holds ``INACTIVE_NUMERIC`` or ``INACTIVE_CHOICE``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+import math
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+import torch
+from torch import Tensor
+
+
+INACTIVE_NUMERIC = 0.5
+INACTIVE_CHOICE = -1.0
+# A parameter can decide whether another one exists only if it has few values.
+MAX_PARENT_CELLS = 32
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What the agent needs to know of a batch of spaces, as tensors.
+
+    Attributes:
+        is_categorical: ``(B, d)`` bool.
+        n_cells: ``(B, d)`` number of values of a finite parameter, 0 where continuous.
+        present: ``(B, d)`` bool, False in columns that only pad the batch.
+        parent: ``(B, d)`` index of the parameter that switches this one on, -1 where none does.
+        allowed: ``(B, d, MAX_PARENT_CELLS)`` bool, the parent's cells under which it is active.
+        log_bounds: ``(2, B, d)`` log bounds of log-scaled integers (0 elsewhere), None if none.
+        has_gaps: Whether some trial lacks a parameter, for whatever reason.
+    """
+
+    is_categorical: Tensor
+    n_cells: Tensor
+    present: Tensor
+    parent: Tensor
+    allowed: Tensor
+    log_bounds: Tensor | None = None
+    has_gaps: bool = False
+
+    @property
+    def n_params(self) -> Tensor:
+        """``(B,)`` number of parameters that are present."""
+        return self.present.sum(-1)
+
+    @cached_property
+    def has_conditions(self) -> bool:
+        """Whether any parameter depends on another one."""
+        return bool((self.parent >= 0).any())
+
+    @cached_property
+    def categorical_columns(self) -> Tensor:
+        """Indices ``(k,)`` of the columns that are categorical in some space of the batch."""
+        return self.is_categorical.any(0).nonzero()[:, 0]
+
+    @cached_property
+    def has_continuous(self) -> bool:
+        """Whether any parameter has infinitely many values."""
+        return bool(((self.n_cells == 0) & self.present).any())
+
+    def snap(self, units: Tensor) -> Tensor:
+        """Move units ``(B, m, d)`` to the nearest value that exists; absent columns become 0."""
+        cells = self.n_cells[:, None]
+        finite = cells > 0
+        safe = cells.clamp_min(1)
+        index = (units * safe).floor().clamp_min(0).minimum(safe - 1)
+        grid = torch.where(finite, (index + 0.5) / safe, units.clamp(0, 1))
+        if self.log_bounds is not None:
+            low, high = self.log_bounds[0][:, None], self.log_bounds[1][:, None]
+            width = (high - low).clamp_min(1e-12)
+            # The bounds lie half a unit outside of the integers, so that every one has a cell.
+            value = torch.exp(low + units.clamp(0, 1) * width).round()
+            value = value.maximum(torch.exp(low) + 0.5).minimum(torch.exp(high) - 0.5)
+            grid = torch.where(high > low, (value.log() - low) / width, grid)
+        choice = units.round().clamp_min(0).minimum(safe - 1)
+        snapped = torch.where(self.is_categorical[:, None], choice, grid)
+        return torch.where(self.present[:, None], snapped, torch.zeros_like(snapped))
+
+    def activity(self, units: Tensor) -> Tensor:
+        """Which parameters exist in each configuration: bool ``(B, m, d)``."""
+        active = self.present[:, None].expand(units.shape).clone()
+        if not self.has_conditions:
+            return active
+        parent = self.parent.clamp_min(0)[:, None].expand(units.shape)
+        cells = self.n_cells[:, None]
+        index = torch.where(self.is_categorical[:, None], units, (units * cells).floor())
+        index = index.clamp(0, MAX_PARENT_CELLS - 1).long()
+        index = torch.where(cells > MAX_PARENT_CELLS, torch.zeros_like(index), index)
+        parent_cell = index.gather(-1, parent)
+        permitted = (
+            self.allowed[:, None]
+            .expand(*units.shape, MAX_PARENT_CELLS)
+            .gather(-1, parent_cell[..., None])[..., 0]
+        )
+        permitted = permitted | (self.parent < 0)[:, None]
+        # Each pass carries a switched-off ancestor one level down; deeper trees are not modelled.
+        for _ in range(4):
+            active = active & permitted & active.gather(-1, parent)
+        return active
+
+    def keys(self, units: Tensor) -> Tensor:
+        """``(B, m)`` int64 that are equal for equal rows, and for others practically never.
+
+        Odd multipliers and wrap-around addition: exact, whatever the order of summation.
+        """
+        generator = torch.Generator().manual_seed(0)
+        high = 2**62
+        factor = torch.randint(-high, high, (units.shape[-1],), generator=generator) * 2 + 1
+        return ((units * 2**30).round().long() * factor).sum(-1)
+
+    def fill_inactive(self, units: Tensor, active: Tensor) -> Tensor:
+        """Give inactive parameters their neutral unit value."""
+        neutral = torch.where(
+            self.is_categorical[:, None],
+            torch.full_like(units, INACTIVE_CHOICE),
+            torch.full_like(units, INACTIVE_NUMERIC),
+        )
+        filled = torch.where(active, units, neutral)
+        return torch.where(self.present[:, None], filled, torch.zeros_like(filled))
+
+
+class Space:
+    """An ordered set of Optuna parameters and its round trip to the unit box.
+
+    Args:
+        distributions: Parameter name to distribution. The order of columns is by name.
+    """
+
+    def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
+        self.names: tuple[str, ...] = tuple(sorted(distributions))
+        self.distributions = {name: distributions[name] for name in self.names}
+        self._bounds = [_numeric_bounds(x) for x in self.distributions.values()]
+        self._is_categorical = [
+            isinstance(x, CategoricalDistribution) for x in self.distributions.values()
+        ]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def n_configurations(self) -> float:
+        """Number of different configurations, ignoring conditions; inf where continuous."""
+        return math.prod(_n_values(d) or math.inf for d in self.distributions.values())
+
+    def encode(self, column: int, internal: float) -> float:
+        """Unit value of the parameter in ``column``, given as Optuna represents it internally.
+
+        Values outside of the distribution's range (the range has changed) are extrapolated.
+        """
+        if self._is_categorical[column]:
+            return internal
+        low, high, log = self._bounds[column]
+        value = math.log(internal) if log and internal > 0 else internal
+        if log and internal <= 0:
+            return 0.0
+        return min(max((value - low) / (high - low), -1.0), 2.0)
+
+    def decode(self, units: Sequence[float]) -> dict[str, Any]:
+        """Parameters (builtin types, external representation) of one row of units ``(d,)``."""
+        return {
+            name: _decode_value(distribution, self._bounds[j], float(units[j]))
+            for j, (name, distribution) in enumerate(self.distributions.items())
+        }
+
+    def geometry(
+        self, conditions: Mapping[int, tuple[int, Sequence[bool]]], has_gaps: bool
+    ) -> Geometry:
+        """The space as a batch of one.
+
+        Args:
+            has_gaps: Whether some trial lacks a parameter.
+            conditions: Column of a conditional parameter to its parent's column and, for each
+                cell of the parent, whether the parameter is active there.
+        """
+        d = len(self)
+        distributions = list(self.distributions.values())
+        log_bounds = torch.zeros(2, 1, d, dtype=torch.float64)
+        for j, distribution in enumerate(distributions):
+            if isinstance(distribution, IntDistribution) and distribution.log:
+                log_bounds[0, 0, j], log_bounds[1, 0, j] = self._bounds[j][:2]
+        parent = torch.full((1, d), -1, dtype=torch.long)
+        allowed = torch.ones(1, d, MAX_PARENT_CELLS, dtype=torch.bool)
+        for child, (column, cells) in conditions.items():
+            parent[0, child] = column
+            allowed[0, child, : len(cells)] = torch.tensor(list(cells), dtype=torch.bool)
+        n_cells = [0 if _is_log(x) else (_n_values(x) or 0) for x in distributions]
+        return Geometry(
+            is_categorical=torch.tensor(
+                [[isinstance(x, CategoricalDistribution) for x in distributions]],
+                dtype=torch.bool,
+            ),
+            n_cells=torch.tensor([n_cells], dtype=torch.float64),
+            present=torch.ones(1, d, dtype=torch.bool),
+            parent=parent,
+            allowed=allowed,
+            log_bounds=log_bounds if bool(log_bounds.any()) else None,
+            has_gaps=has_gaps,
+        )
+
+    def enumerate_units(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """All configurations of a finite space as units ``(n_configurations, d)``."""
+        axes = []
+        for column, distribution in enumerate(self.distributions.values()):
+            values = _grid_values(distribution)
+            axes.append(np.array([self.encode(column, value) for value in values]))
+        return np.stack([a.ravel() for a in np.meshgrid(*axes, indexing="ij")], axis=-1)
+
+
+def _is_log(distribution: BaseDistribution) -> bool:
+    return isinstance(distribution, (FloatDistribution, IntDistribution)) and distribution.log
+
+
+def _n_values(distribution: BaseDistribution) -> int | None:
+    """Number of values of a finite distribution, None where continuous."""
+    if isinstance(distribution, CategoricalDistribution):
+        return len(distribution.choices)
+    if isinstance(distribution, (FloatDistribution, IntDistribution)):
+        if distribution.step is None:
+            return None
+        return round((distribution.high - distribution.low) / distribution.step) + 1
+    raise ValueError(f"distribution={distribution!r} is not a float, int or categorical one.")
+
+
+def _grid_values(distribution: BaseDistribution) -> list[float]:
+    """All values of a finite distribution, in Optuna's internal representation."""
+    if isinstance(distribution, CategoricalDistribution):
+        return [float(index) for index in range(len(distribution.choices))]
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    count = _n_values(distribution)
+    assert count is not None and distribution.step is not None
+    return [distribution.low + k * distribution.step for k in range(count)]
+
+
+def _numeric_bounds(distribution: BaseDistribution) -> tuple[float, float, bool]:
+    """Bounds of the unit interval (after log), half a step outside of the grid."""
+    if isinstance(distribution, CategoricalDistribution):
+        return 0.0, 1.0, False
+    if not isinstance(distribution, (FloatDistribution, IntDistribution)):
+        raise ValueError(f"distribution={distribution!r} is not a float, int or categorical one.")
+    half_step = distribution.step / 2 if distribution.step is not None else 0.0
+    low, high = distribution.low - half_step, distribution.high + half_step
+    if distribution.log:
+        low, high = math.log(low), math.log(high)
+    if not high > low:  # a single value of a continuous parameter
+        low, high = low - 0.5, low + 0.5
+    if math.isinf(high - low):  # the range itself overflows: halve before subtracting
+        raise ValueError(
+            f"distribution={distribution!r} is wider than a double can hold; narrow its range."
+        )
+    return low, high, distribution.log
+
+
+def _decode_value(
+    distribution: BaseDistribution, bounds: tuple[float, float, bool], unit: float
+) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[min(max(round(unit), 0), len(distribution.choices) - 1)]
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    low, high, log = bounds
+    value = low + min(max(unit, 0.0), 1.0) * (high - low)
+    if log:
+        value = math.exp(value)
+    if distribution.step is not None:
+        index = round((value - distribution.low) / distribution.step)
+        value = distribution.low + index * distribution.step
+    value = min(max(value, distribution.low), distribution.high)
+    return int(value) if isinstance(distribution, IntDistribution) else float(value)

@@ -1,0 +1,220 @@
+"""One suggestion: from a study's records to parameters. The adapter's side of the agent."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+import torch
+from torch import Tensor
+
+from optuna_rocket import trials
+from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent import policy
+from optuna_rocket.agent import proposals
+from optuna_rocket.agent.network import RecurrentScorer
+from optuna_rocket.agent.policy import Belief
+from optuna_rocket.agent.policy import Decision
+from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.history import History
+from optuna_rocket.history import Outcome
+from optuna_rocket.space import Geometry
+from optuna_rocket.space import Space
+from optuna_rocket.trials import Record
+from optuna_rocket.trials import Rows
+from optuna_rocket.trials import Suggestion
+
+
+# A finite space up to this size is put before the policy whole.
+_WHOLE_SPACE = 512
+# Up to this size its untried rest is, once half of it has been tried.
+_ENUMERABLE = 20_000
+_N_CACHED = 8
+
+
+@dataclass(frozen=True)
+class _Cached:
+    """What was computed for the last suggestion over one set of parameter names."""
+
+    rows: Rows
+    finished: History
+    belief: Belief
+
+
+@dataclass
+class Suggester:
+    """The loaded agent with caches that only save time.
+
+    Attributes:
+        network: The learned part.
+        n_trials: Horizon hint.
+    """
+
+    network: RecurrentScorer
+    n_trials: int | None = None
+    _cache: OrderedDict[tuple[str, ...], _Cached] = field(default_factory=OrderedDict)
+
+    def suggest(
+        self,
+        records: Sequence[Record],
+        distributions: Mapping[str, BaseDistribution],
+        imposed: Mapping[str, float],
+        wanted: Collection[str],
+        seed: int,
+    ) -> tuple[dict[str, Any], Suggestion]:
+        """Parameters for ``wanted``, jointly chosen with the rest of ``distributions``.
+
+        Args:
+            records: The study's other trials.
+            distributions: All parameters that are modelled together.
+            imposed: Values that are decided already, in internal representation.
+            wanted: Names to return.
+            seed: Of this suggestion alone.
+
+        Raises:
+            ArithmeticError: If the agent's numbers are not finite.
+        """
+        space = Space(distributions)
+        with torch.inference_mode(), _on_cpu():
+            decision, chosen = self._decide(records, space, imposed, seed)
+            units = decision.pool.units[0, chosen].tolist()
+            suggestion = Suggestion(
+                {},
+                int(decision.pool.kind[0, chosen]),
+                float(decision.reading.mean[0, chosen]),
+                float(decision.reading.std[0, chosen]),
+            )
+        decoded = space.decode(units)
+        params = {name: decoded[name] for name in wanted}
+        internal = {
+            name: float(distributions[name].to_internal_repr(value))
+            for name, value in decoded.items()
+        }
+        return params, Suggestion(
+            internal | dict(imposed), suggestion.kind, suggestion.mean, suggestion.std
+        )
+
+    def _decide(
+        self,
+        records: Sequence[Record],
+        space: Space,
+        imposed: Mapping[str, float],
+        seed: int,
+    ) -> tuple[Decision, int]:
+        generator = torch.Generator(device="cpu").manual_seed(seed)
+        past, geometry, belief = self._believe(records, space)
+        fixed = _fixed_units(space, imposed)
+        decision = policy.decide(
+            past,
+            geometry,
+            belief,
+            self.network,
+            generator,
+            horizon=self.n_trials,
+            fixed=fixed,
+            pool=_whole_pool(space, geometry, fixed, past, generator),
+        )
+        chosen = int(policy.act(decision.logits)[0])
+        if not bool(torch.isfinite(decision.logits[0, chosen])):
+            raise ArithmeticError("the agent's logits are not finite")
+        return decision, chosen
+
+    def _believe(
+        self, records: Sequence[Record], space: Space
+    ) -> tuple[History, Geometry, Belief]:
+        """History, geometry and belief; continues a cached belief whose trials are a prefix."""
+        cached = self._cache.get(space.names)
+        rows = trials.encode_rows(records, space, cached.rows if cached else None)
+        past = trials.history(rows)
+        geometry = space.geometry(
+            trials.conditions(past, space), has_gaps=not bool(rows.active.all())
+        )
+        done = (past.outcomes[0] != Outcome.PENDING).nonzero()[:, 0]
+        finished = past.take(done)
+        start = policy.initial_belief(geometry)
+        if cached is not None and _continues(cached, finished, rows):
+            start = cached.belief
+        belief = policy.believe(finished, geometry, start, self.network)
+        self._cache[space.names] = _Cached(rows, finished, belief)
+        while len(self._cache) > _N_CACHED:
+            self._cache.popitem(last=False)
+        return past, geometry, belief
+
+
+def load(path: str | Path, n_trials: int | None) -> Suggester:
+    """The agent of a checkpoint; see ``checkpoint.load`` for errors."""
+    return Suggester(checkpoint.load(path).network, n_trials)
+
+
+def _on_cpu() -> AbstractContextManager[Any]:
+    """New tensors on the CPU, whatever the user's default device is.
+
+    Entered only where it is needed: the context makes every call of torch about twice as slow.
+    """
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
+
+
+def _continues(cached: _Cached, finished: History, rows: Rows) -> bool:
+    """Whether the cached belief is about the first of today's finished trials, unchanged."""
+    old, n = cached.finished, cached.finished.n_trials
+    if n > finished.n_trials or cached.rows.space.distributions != rows.space.distributions:
+        return False
+    if bool(cached.rows.active.all()) != bool(rows.active.all()):
+        return False
+    new = finished.take(torch.arange(n))
+    return (
+        torch.equal(old.units, new.units)
+        and torch.equal(old.active, new.active)
+        and torch.equal(old.outcomes, new.outcomes)
+        and torch.equal(old.scores.nan_to_num(0.0), new.scores.nan_to_num(0.0))
+        and torch.equal(old.fidelity, new.fidelity)
+    )
+
+
+def _fixed_units(space: Space, imposed: Mapping[str, float]) -> Tensor | None:
+    """Imposed values as units ``(1, d)``, NaN where free; None if all are free."""
+    fixed = torch.full((1, len(space)), torch.nan, dtype=torch.float64)
+    for column, name in enumerate(space.names):
+        if name in imposed:
+            fixed[0, column] = space.encode(column, imposed[name])
+    return fixed if bool(torch.isfinite(fixed).any()) else None
+
+
+def _whole_pool(
+    space: Space,
+    geometry: Geometry,
+    fixed: Tensor | None,
+    past: History,
+    generator: torch.Generator,
+) -> Pool | None:
+    """All configurations, or all untried ones, of a space that is small enough."""
+    free = Space(
+        {
+            name: distribution
+            for column, (name, distribution) in enumerate(space.distributions.items())
+            if fixed is None or not bool(torch.isfinite(fixed[0, column]))
+        }
+    )
+    size = free.n_configurations
+    much_tried = size <= _ENUMERABLE and past.n_trials > size / 2
+    if len(free) == 0 or (size > _WHOLE_SPACE and not much_tried):
+        return None
+    units = torch.zeros(1, int(size), len(space), dtype=torch.float64)
+    columns = [space.names.index(name) for name in free.names]
+    units[0][:, columns] = torch.from_numpy(free.enumerate_units())
+    kind = torch.full(units.shape[:2], proposals.KIND["random"])
+    pool = proposals.finish(units, kind, geometry, fixed)
+    keys = geometry.keys(pool.units)
+    untried = ~policy.is_in(keys, geometry.keys(past.units))
+    candidates = untried[0].nonzero()[:, 0] if bool(untried.any()) else torch.arange(int(size))
+    order = torch.randperm(len(candidates), generator=generator)[:_WHOLE_SPACE]
+    return pool.take(candidates[order][None])

@@ -1,0 +1,362 @@
+"""Meta-train the agent by self-play on synthetic tasks.
+
+``python -m optuna_rocket.training.self_play --help``. Three phases share one loop: *clone* (the
+choice of a clairvoyant), *exact* (all-action gradient of the gain of the next trial), *group*
+(recurrent group policy optimisation: what pays over the rest of the study, relative to a group
+that holds the policy, a league and the improvement rule). The newest state is written after every
+evaluation, and a run started again with the same ``--out`` goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import copy
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+import json
+from pathlib import Path
+import random
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent import update
+from optuna_rocket.agent.network import RecurrentScorer
+from optuna_rocket.agent.returns import discounted_improvements
+from optuna_rocket.agent.returns import group_advantages
+from optuna_rocket.training.league import FIXED_OPPONENTS
+from optuna_rocket.training.league import ExperiencePool
+from optuna_rocket.training.league import League
+from optuna_rocket.training.league import new_network
+from optuna_rocket.training.league import paired_t
+from optuna_rocket.training.league import rule_player
+from optuna_rocket.training.rollout import Player
+from optuna_rocket.training.rollout import Trajectory
+from optuna_rocket.training.rollout import agent_player
+from optuna_rocket.training.rollout import greedy_player
+from optuna_rocket.training.rollout import play
+from optuna_rocket.training.rollout import utility
+from optuna_rocket.training.tasks import sample_tasks
+
+
+# Training seeds stay below, validation seeds start here, test seeds further up.
+VALIDATION_SEED = 10**7
+TEST_SEED = 2 * 10**7
+PHASES = ("clone", "exact", "group")
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of a training run; the defaults made the weights that ship."""
+
+    out: str = _option("runs/default", "folder of checkpoints and log; a run in it is resumed")
+    seed: int = _option(0, "seed of tasks, rollouts and initial weights")
+    clone: int = _option(30, "iterations of cloning")
+    exact: int = _option(120, "iterations of the exact all-action gradient")
+    group: int = _option(400, "iterations of recurrent group policy optimisation")
+    tasks: int = _option(10, "tasks per iteration")
+    members: int = _option(6, "members of a group that the policy plays")
+    candidates: int = _option(112, "size of the first pool in training")
+    discount: float = _option(0.9, "discount per trial of future improvements")
+    learning_rate: float = _option(1e-3, "Adam's rate for clone and exact")
+    group_rate: float = _option(3e-4, "Adam's rate for group")
+    clip: float = _option(0.2, "clip range of the importance ratio")
+    update_epochs: int = _option(3, "passes over the rollouts of an iteration")
+    kl: float = _option(0.05, "weight of the KL divergence to the reference policy")
+    exact_weight: float = _option(0.5, "weight of the exact gradient beside the group's")
+    replay: float = _option(0.25, "share of iterations on tasks where the policy lost")
+    evaluate_every: int = _option(25, "iterations between evaluations")
+    validation: int = _option(8, "batches of 20 validation tasks")
+    threads: int = _option(1, "torch threads")
+    device: str = _option("cpu", "cpu, or cuda for the updates (rollouts run on the CPU)")
+    forget: int = _option(0, "1 empties the recurrent state (ablation of the recurrence)")
+
+
+@dataclass
+class Progress:
+    """Everything that a resumed run needs."""
+
+    network: RecurrentScorer
+    reference: RecurrentScorer
+    best: RecurrentScorer
+    optimizer: torch.optim.Optimizer
+    league: League
+    pool: ExperiencePool
+    reference_utility: Tensor
+    iteration: int = 0
+    best_score: float = -float("inf")
+    seconds: float = 0.0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, or go on training."""
+    settings = _parse(arguments)
+    torch.set_num_threads(settings.threads)
+    out = Path(settings.out)
+    out.mkdir(parents=True, exist_ok=True)
+    progress = _resume(settings, out)
+    total = settings.clone + settings.exact + settings.group
+    baseline = validate(new_network(), settings, rule_player)
+    bar = tqdm(range(progress.iteration, total), initial=progress.iteration, total=total)
+    for iteration in bar:
+        started = time.monotonic()
+        phase = _phase(settings, iteration)
+        progress.iteration = iteration
+        _set_rate(progress, settings, phase)
+        log = _iterate(progress, settings, phase)
+        if (iteration + 1) % settings.evaluate_every == 0 or iteration + 1 == total:
+            log |= _evaluate(progress, settings, phase, baseline)
+        progress.seconds += time.monotonic() - started
+        _append(out / "log.jsonl", {"iteration": iteration, "phase": phase, **log})
+        bar.set_postfix_str(f"{phase} loss {log['loss']:.3f} valid {progress.best_score:.3f}")
+        if "valid_utility" in log:
+            _store(progress, settings, out)
+    _store(progress, settings, out)
+
+
+def _iterate(progress: Progress, settings: Settings, phase: str) -> dict[str, float]:
+    """One batch of tasks, played and learned from."""
+    rng = random.Random(f"{settings.seed} {progress.iteration}")
+    lost = progress.pool.draw(rng) if phase == "group" and rng.random() < settings.replay else None
+    task_seed = lost if lost is not None else rng.randrange(1, VALIDATION_SEED)
+    tasks = sample_tasks(settings.tasks, torch.Generator().manual_seed(task_seed))
+    generator = torch.Generator().manual_seed(rng.randrange(2**62))
+    shared: dict[str, Any] = {
+        "noise_seed": rng.randrange(2**62),
+        "n_trials": rng.choice((20, 30, 45)),
+        "n_first": rng.choice((0, 0, 2, 5)),
+        "n_candidates": settings.candidates,
+        "n_polish": 1,
+        "horizon_known": rng.random() < 0.5,
+        "forget": bool(settings.forget),
+    }
+    players: list[Player] = [agent_player] * settings.members
+    played = play(tasks, players, progress.network, generator, **shared)
+    if phase != "group":
+        return _learn_next_trial(progress, settings, phase, played)
+    opponents = [play(tasks, FIXED_OPPONENTS, new_network(), generator, **shared, record=False)]
+    older = progress.league.draw(rng)
+    if older is not None:
+        opponents.append(play(tasks, [older[1]], older[0], generator, **shared, record=False))
+    n_tasks = len(tasks)
+    league = torch.cat([utility(x.regret).view(n_tasks, x.group_size, -1) for x in opponents], 1)
+    mine = utility(played.regret).view(n_tasks, settings.members, -1)
+    shortfall = float((league.mean(-1).amax(-1) - mine.mean((1, 2))).mean())
+    progress.pool.record(task_seed, shortfall)
+    log = _learn_group(progress, settings, played, league)
+    return log | {"shortfall": shortfall, "replayed": float(lost is not None)}
+
+
+def _learn_next_trial(
+    progress: Progress, settings: Settings, phase: str, played: Trajectory
+) -> dict[str, float]:
+    decisions, gains = _decisions(played, settings), played.gains[:, played.decided]
+    log: dict[str, float] = {}
+    for _ in range(settings.update_epochs):
+        log_pi = update.replay(progress.network, decisions)
+        if phase == "clone":
+            loss = update.cloning_loss(log_pi, gains.to(log_pi.device), temperature=0.1)
+        else:
+            loss = update.exact_loss(log_pi, gains.to(log_pi.device))
+        update.apply_gradient(loss, progress.network, progress.optimizer)
+        log = update.metrics(loss, log_pi)._asdict()
+    return log
+
+
+def _learn_group(
+    progress: Progress, settings: Settings, played: Trajectory, league: Tensor
+) -> dict[str, float]:
+    start = utility(torch.full(played.regret.shape[:1], 1.5, dtype=torch.float64))
+    returns = discounted_improvements(utility(played.regret), start, settings.discount)
+    flat = league.flatten(0, 1)
+    league_returns = discounted_improvements(flat, start[:1].expand(len(flat)), settings.discount)
+    advantage = group_advantages(returns, played.group_size, league_returns.view_as(league))
+    advantage = (advantage[:, played.decided] / advantage.std().clamp_min(1e-3)).float()
+    decisions, gains = _decisions(played, settings), played.gains[:, played.decided]
+    actions = played.actions[:, played.decided, None].to(settings.device)
+    behaviour = played.log_prob[:, played.decided].to(settings.device)
+    advantage, gains = advantage.to(settings.device), gains.to(settings.device)
+    with torch.no_grad():
+        log_reference = update.replay(progress.reference, decisions)
+    log: dict[str, float] = {}
+    for _ in range(settings.update_epochs):
+        log_pi = update.replay(progress.network, decisions)
+        log_prob = log_pi.gather(-1, actions)[..., 0]
+        kl = update.divergence(log_pi, log_reference)
+        loss = update.clipped_loss(log_prob, behaviour, advantage, settings.clip)
+        loss = loss + settings.kl * kl
+        loss = loss + settings.exact_weight * update.exact_loss(log_pi, gains)
+        update.apply_gradient(loss, progress.network, progress.optimizer)
+        clipped = ((log_prob - behaviour).exp() - 1).abs() > settings.clip
+        log = update.metrics(loss, log_pi, kl, clipped)._asdict()
+    return log
+
+
+def _decisions(played: Trajectory, settings: Settings) -> update.Decisions:
+    """The recorded decisions of the policy (not the shared first trials), for replay."""
+    decided = played.decided
+    n_read = torch.zeros_like(played.n_read) if settings.forget else played.n_read
+    return update.Decisions(
+        *(
+            x[:, decided].to(settings.device)
+            for x in (played.rule, played.candidates, played.study, played.allowed)
+        ),
+        played.tokens.to(settings.device),
+        n_read[decided],
+    )
+
+
+def validate(
+    network: RecurrentScorer,
+    settings: Settings,
+    player: Player = greedy_player,
+    first_seed: int = VALIDATION_SEED,
+    n_trials: int = 50,
+) -> Tensor:
+    """Normalised regret ``(tasks, n_trials)`` on fixed tasks, played as in use."""
+    regrets = []
+    for batch in range(settings.validation):
+        seed = first_seed + batch
+        tasks = sample_tasks(20, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed + 1)
+        played = play(
+            tasks,
+            [player],
+            network,
+            generator,
+            noise_seed=seed,
+            n_trials=n_trials,
+            n_first=0,
+            n_candidates=160,
+            n_polish=1,
+            horizon_known=False,
+            record=False,
+            forget=bool(settings.forget),
+        )
+        regrets.append(played.regret)
+    return torch.cat(regrets)
+
+
+def _evaluate(
+    progress: Progress, settings: Settings, phase: str, baseline: Tensor
+) -> dict[str, float]:
+    """Validate; replace the reference, the best and the league when the policy got better."""
+    regret = validate(progress.network, settings)
+    mine = utility(regret).mean(-1)
+    score = float(mine.mean())
+    log = {
+        "valid_utility": score,
+        "rule_utility": float(utility(baseline).mean()),
+        "t_against_rule": paired_t(mine - utility(baseline).mean(-1)),
+        **{f"regret_{n}": float(regret[:, n - 1].mean()) for n in (5, 10, 25, 50)},
+        **{f"rule_regret_{n}": float(baseline[:, n - 1].mean()) for n in (5, 10, 25, 50)},
+    }
+    if score > progress.best_score:
+        progress.best_score = score
+        progress.best = copy.deepcopy(progress.network)
+    # The reference follows only a policy that beats it in a paired test on the same tasks.
+    t = paired_t(mine - progress.reference_utility)
+    replaced = t > 1.65 or phase != "group"
+    if replaced:
+        progress.reference_utility = mine
+        progress.reference = copy.deepcopy(progress.network).requires_grad_(False)
+        progress.league.admit(progress.network)
+    return log | {"t_against_reference": t, "reference_replaced": float(replaced)}
+
+
+def _phase(settings: Settings, iteration: int) -> str:
+    if iteration < settings.clone:
+        return "clone"
+    return "exact" if iteration < settings.clone + settings.exact else "group"
+
+
+def _set_rate(progress: Progress, settings: Settings, phase: str) -> None:
+    rate = settings.learning_rate
+    if phase == "group":
+        done = (progress.iteration - settings.clone - settings.exact) / settings.group
+        rate = settings.group_rate * (1 - 0.9 * done)
+    for group in progress.optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _resume(settings: Settings, out: Path) -> Progress:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = new_network()
+    network = network.to(settings.device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    reference = copy.deepcopy(network).requires_grad_(False)
+    best = copy.deepcopy(network)
+    worst = torch.full((20 * settings.validation,), -1.0, dtype=torch.float64)
+    progress = Progress(network, reference, best, optimizer, League(), ExperiencePool(), worst)
+    path = out / "progress.pt"
+    if path.exists():
+        stored = torch.load(path, weights_only=True)
+        for name in ("network", "reference", "best", "optimizer"):
+            getattr(progress, name).load_state_dict(stored[name])
+        progress.league.selves = stored["selves"]
+        progress.pool.losses = stored["losses"]
+        progress.reference_utility = stored["reference_utility"]
+        progress.iteration = stored["iteration"] + 1
+        progress.best_score, progress.seconds = stored["best_score"], stored["seconds"]
+    return progress
+
+
+def _store(progress: Progress, settings: Settings, out: Path) -> None:
+    state = {
+        name: getattr(progress, name).state_dict()
+        for name in ("network", "reference", "best", "optimizer")
+    }
+    state |= {"selves": progress.league.selves, "losses": progress.pool.losses}
+    state |= {"iteration": progress.iteration, "best_score": progress.best_score}
+    state |= {"reference_utility": progress.reference_utility, "seconds": progress.seconds}
+    torch.save(state, out / "progress.tmp")
+    (out / "progress.tmp").replace(out / "progress.pt")
+    made_by = {
+        "settings": {k: v for k, v in asdict(settings).items() if k != "out"},
+        "iterations": progress.iteration + 1,
+        "hours": round(progress.seconds / 3600, 2),
+        "torch": torch.__version__,
+    }
+    checkpoint.save(progress.best, out / "best.rocket", made_by)
+    checkpoint.save(progress.network, out / "latest.rocket", made_by)
+
+
+def _append(path: Path, record: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps({k: _short(v) for k, v in record.items()}) + "\n")
+
+
+def _short(value: Any) -> Any:
+    return round(value, 5) if isinstance(value, float) else value
+
+
+def _parse(arguments: Sequence[str] | None) -> Settings:
+    parser = argparse.ArgumentParser(
+        prog="python -m optuna_rocket.training.self_play",
+        description="Meta-train the agent by self-play on synthetic tasks.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    for option in fields(Settings):
+        parser.add_argument(
+            f"--{option.name.replace('_', '-')}",
+            type=type(option.default),
+            default=option.default,
+            help=option.metadata["help"],
+        )
+    return Settings(**vars(parser.parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    main()

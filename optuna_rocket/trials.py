@@ -1,0 +1,333 @@
+"""From stored Optuna trials to the agent's ``History``: the only reader of a study's storage.
+
+All private names of Optuna that this package uses are in this file. What the agent writes is one
+small JSON attribute per trial, ``rocket:suggestion``: the suggested parameters (so that other
+workers see a running trial whole), the kind of the winning proposal, and what the memory expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+import json
+import math
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+import torch
+
+from optuna_rocket.history import History
+from optuna_rocket.history import Outcome
+from optuna_rocket.space import MAX_PARENT_CELLS
+from optuna_rocket.space import Space
+
+
+ATTRIBUTE = "rocket:suggestion"
+# The smallest limit among the storages is MySQL's TEXT column: 65,535 bytes.
+_MAX_ATTRIBUTE = 60_000
+# A trial still running this many trials later belongs to a worker that died.
+_MAX_PENDING_AGE = 200
+_N_RUNG_PEERS = 64
+_N_CONDITION_ROWS = 500
+_OUTCOMES = {
+    TrialState.RUNNING: Outcome.PENDING,
+    TrialState.COMPLETE: Outcome.COMPLETE,
+    TrialState.PRUNED: Outcome.PRUNED,
+    TrialState.FAIL: Outcome.FAILED,
+}
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What the agent said when it suggested a trial.
+
+    Attributes:
+        params: Parameter name to Optuna's internal representation.
+        kind: Index into ``features.PROPOSAL_KINDS``, -1 where unknown.
+        mean: Expected transformed score, NaN where unknown.
+        std: Its standard deviation, NaN where unknown.
+    """
+
+    params: dict[str, float]
+    kind: int = -1
+    mean: float = math.nan
+    std: float = math.nan
+
+
+@dataclass(frozen=True)
+class Record:
+    """One stored trial in the terms of this package; ``score`` is greater when better."""
+
+    trial: FrozenTrial
+    number: int
+    outcome: Outcome
+    params: Mapping[str, float]
+    score: float
+    fidelity: float
+    suggestion: Suggestion
+
+
+class TrialReader:
+    """Reads studies; keeps the records of finished trials, which never change.
+
+    The kept records only save time: a new reader gives the same.
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[int, Record] = {}
+        self._latest: tuple[Sequence[FrozenTrial], int, list[Record]] = ([], -1, [])
+
+    def read(self, study: Study, trial: FrozenTrial) -> list[Record]:
+        """All trials but ``trial`` itself that are finished or running, by number.
+
+        Under ``HyperbandPruner`` these are the trials of all brackets: the agent knows how much
+        of a full evaluation each result stands for.
+        """
+        stored = study._get_trials(deepcopy=False, use_cache=True)
+        # Optuna hands out one list during one trial of one thread.
+        if stored is self._latest[0] and trial.number == self._latest[1]:
+            return self._latest[2]
+        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+        records: list[Record] = []
+        for other in stored:
+            kept = self._records.get(other.number)
+            if kept is not None and kept.trial is other:
+                records.append(kept)
+                continue
+            if other.number == trial.number or other.state not in _OUTCOMES:
+                continue
+            dead = trial.number - other.number > _MAX_PENDING_AGE
+            if other.state == TrialState.RUNNING and dead:
+                continue
+            record = _record(other, sign, records)
+            records.append(record)
+            if other.state.is_finished():
+                self._records[other.number] = record
+        self._latest = (stored, trial.number, records)
+        return records
+
+
+def union_distributions(records: Sequence[Record]) -> dict[str, BaseDistribution]:
+    """The latest distribution of every parameter that any trial has had."""
+    distributions: dict[str, BaseDistribution] = {}
+    for record in records:
+        distributions.update(record.trial.distributions)
+    return distributions
+
+
+def internal_params(
+    params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]
+) -> dict[str, float]:
+    """Optuna's internal representation of the values that fit their distribution's kind."""
+    internal: dict[str, float] = {}
+    for name, value in params.items():
+        if name not in distributions:
+            continue
+        try:
+            representation = float(distributions[name].to_internal_repr(value))
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if math.isfinite(representation):
+            internal[name] = representation
+    return internal
+
+
+def imposed_params(
+    trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]
+) -> dict[str, float]:
+    """What is already decided of a trial: values set, enqueued, or suggested before."""
+    attrs = trial.system_attrs
+    planned = _parse(attrs.get(ATTRIBUTE)).params
+    planned = {name: value for name, value in planned.items() if name in distributions}
+    enqueued = attrs.get("fixed_params")
+    enqueued = enqueued if isinstance(enqueued, Mapping) else {}
+    return planned | internal_params({**enqueued, **trial.params}, distributions)
+
+
+def write_suggestion(study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:
+    """Store what the agent said about a running trial."""
+    content = {
+        "params": suggestion.params,
+        "kind": suggestion.kind,
+        "mean": round(suggestion.mean, 6),
+        "std": round(suggestion.std, 6),
+    }
+    text = json.dumps(content)
+    if len(text) > _MAX_ATTRIBUTE:
+        text = json.dumps({**content, "params": {}})
+    study._storage.set_trial_system_attr(trial._trial_id, ATTRIBUTE, text)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Records encoded over a space; ``units`` and ``active`` ``(n, d)``."""
+
+    space: Space
+    records: Sequence[Record]
+    units: np.ndarray[Any, Any]
+    active: np.ndarray[Any, Any]
+
+
+def encode_rows(records: Sequence[Record], space: Space, known: Rows | None = None) -> Rows:
+    """Encode records, copying the leading rows that ``known`` has already."""
+    n, d = len(records), len(space)
+    units, active = np.zeros((n, d)), np.zeros((n, d), dtype=bool)
+    first = 0
+    if known is not None and known.space.distributions == space.distributions:
+        pairs = zip(records, known.records, strict=False)
+        first = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], pairs))
+        units[:first], active[:first] = known.units[:first], known.active[:first]
+    for i in range(first, n):
+        record = records[i]
+        for j, (name, distribution) in enumerate(space.distributions.items()):
+            value = record.params.get(name)
+            if value is not None and _same_kind(record.trial, name, distribution):
+                units[i, j], active[i, j] = space.encode(j, value), True
+    return Rows(space, records, units, active)
+
+
+def history(rows: Rows) -> History:
+    """The rows as the agent's history (a batch of one)."""
+    records, n = rows.records, len(rows.records)
+    geometry = rows.space.geometry({}, has_gaps=False)
+    active = torch.from_numpy(rows.active)[None]
+    predicted = [[r.suggestion.mean, r.suggestion.std] for r in records]
+    return History(
+        units=geometry.fill_inactive(torch.from_numpy(rows.units)[None], active),
+        active=active,
+        outcomes=torch.tensor([[int(r.outcome) for r in records]], dtype=torch.long),
+        scores=torch.from_numpy(_finite_scores(np.array([r.score for r in records])))[None],
+        fidelity=torch.tensor([[r.fidelity for r in records]], dtype=torch.float64),
+        predicted=torch.tensor(predicted, dtype=torch.float64).reshape(1, n, 2),
+        kind=torch.tensor([[r.suggestion.kind for r in records]], dtype=torch.long),
+    )
+
+
+def conditions(past: History, space: Space) -> dict[int, tuple[int, list[bool]]]:
+    """Which parameter switches which one on, as far as the trials show it.
+
+    A parameter is conditional on another one of few values if, over all trials that ran to their
+    end, the value alone tells whether it was there. See ``Space.geometry`` for the result's form.
+    """
+    ended = (past.outcomes[0] == Outcome.COMPLETE) | (past.outcomes[0] == Outcome.PRUNED)
+    rows = ended.nonzero()[:, 0][-_N_CONDITION_ROWS:]
+    active = past.active[0, rows].numpy()
+    units = past.units[0, rows].numpy()
+    geometry = space.geometry({}, has_gaps=False)
+    n_cells = geometry.n_cells[0].numpy().astype(int)
+    is_categorical = geometry.is_categorical[0].numpy()
+    found: dict[int, tuple[int, list[bool]]] = {}
+    for child in range(len(space)):
+        if active[:, child].all() or not active[:, child].any():
+            continue
+        parents = [p for p in range(len(space)) if 1 < n_cells[p] <= MAX_PARENT_CELLS]
+        for parent in sorted(parents, key=lambda p: (n_cells[p], p)):
+            cells = units[:, parent] if is_categorical[parent] else units[:, parent] * n_cells[parent]
+            allowed = _explains(active[:, child], active[:, parent], cells, int(n_cells[parent]))
+            if parent != child and allowed is not None:
+                found[child] = (parent, allowed)
+                break
+    return found
+
+
+def _explains(
+    child: np.ndarray[Any, Any], parent: np.ndarray[Any, Any], cells: np.ndarray[Any, Any], k: int
+) -> list[bool] | None:
+    """Cells of the parent under which the child is active, None if they do not decide it.
+
+    Cells that no trial has had count as active: a value for the child is then at hand.
+    """
+    if (child & ~parent).any():
+        return None
+    index = np.clip(cells[parent], 0, k - 1).astype(int)
+    seen = np.bincount(index, minlength=k)
+    on = np.bincount(index, weights=child[parent], minlength=k)
+    if ((on > 0) & (on < seen)).any():
+        return None
+    return [bool(x) for x in (on > 0) | (seen == 0)]
+
+
+def _record(trial: FrozenTrial, sign: float, earlier: Sequence[Record]) -> Record:
+    suggestion = _parse(trial.system_attrs.get(ATTRIBUTE))
+    params = internal_params(trial.params, trial.distributions)
+    score, fidelity = math.nan, 1.0
+    if trial.state == TrialState.COMPLETE and trial.values is not None:
+        score = sign * trial.values[0]
+    elif trial.state == TrialState.PRUNED:
+        score, fidelity = _pruned_score(trial, sign, earlier)
+    elif trial.state == TrialState.RUNNING:
+        params = suggestion.params | params
+    return Record(
+        trial, trial.number, _OUTCOMES[trial.state], params, score, fidelity, suggestion
+    )
+
+
+def _pruned_score(
+    trial: FrozenTrial, sign: float, earlier: Sequence[Record]
+) -> tuple[float, float]:
+    """Full-evaluation score that the last report of a pruned trial suggests, and its fidelity.
+
+    The rank of its value among earlier complete trials at the same step is carried over to their
+    final scores. Without such trials its own value stands in; without a value, the lower quartile
+    of the scores seen so far (somebody judged it not worth going on).
+    """
+    complete = [r for r in earlier if r.outcome == Outcome.COMPLETE and math.isfinite(r.score)]
+    finals = [r.score for r in complete]
+    step = trial.last_step
+    value = sign * trial.intermediate_values[step] if step is not None else math.nan
+    if step is None or math.isnan(value):
+        return (float(np.quantile(finals, 0.25)), 0.2) if finals else (math.nan, 0.2)
+    pairs: list[tuple[float, float]] = []
+    longest = step
+    for record in reversed(complete):
+        reports = record.trial.intermediate_values
+        longest = max(longest, record.trial.last_step or 0)
+        if step in reports and math.isfinite(reports[step]) and len(pairs) < _N_RUNG_PEERS:
+            pairs.append((sign * reports[step], record.score))
+    fidelity = min(max(step / longest, 0.05), 0.95) if longest > 0 else 0.5
+    if len(pairs) < 2:
+        return value, fidelity
+    rungs = np.array([rung for rung, _ in pairs])
+    worse = float((rungs < value).mean() + 0.5 * (rungs == value).mean())
+    return float(np.quantile([final for _, final in pairs], worse)), fidelity
+
+
+def _parse(text: object) -> Suggestion:
+    """A stored suggestion, blank where it is absent or not as this version writes it."""
+    blank = Suggestion({})
+    if not isinstance(text, str) or len(text) > _MAX_ATTRIBUTE:
+        return blank
+    try:
+        content = json.loads(text)
+        params = {str(name): float(value) for name, value in content["params"].items()}
+        suggestion = Suggestion(
+            params, int(content["kind"]), float(content["mean"]), float(content["std"])
+        )
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError):
+        return blank
+    return suggestion if all(math.isfinite(value) for value in params.values()) else blank
+
+
+def _same_kind(trial: FrozenTrial, name: str, distribution: BaseDistribution) -> bool:
+    """Whether a trial's value can be read in today's distribution of that name."""
+    known = trial.distributions.get(name)
+    if known is None or known == distribution:
+        return True
+    if type(known) is not type(distribution):
+        return False
+    return getattr(known, "choices", None) == getattr(distribution, "choices", None)
+
+
+def _finite_scores(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Infinite scores become the worst or best finite one (0 where there is none)."""
+    finite = scores[np.isfinite(scores)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
+    scores = np.where(scores == -np.inf, low, scores)
+    return np.where(scores == np.inf, high, scores).astype(np.float64)

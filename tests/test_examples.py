@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run_example(name: str, *arguments: str, cwd: Path) -> str:
+    """Run an example as a user would, in a folder of its own, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_minimal_example(tmp_path: Path) -> None:
+    assert "'kind': 'round'" in run_example("01_minimal.py", cwd=tmp_path)
+
+
+def test_quickstart_resumes_its_study(tmp_path: Path) -> None:
+    tiny = ("--trials", "2", "--replications", "1")
+    first = run_example("quickstart.py", *tiny, cwd=tmp_path)
+    assert "running 2 trials" in first
+    assert (tmp_path / "quickstart.db").exists()
+
+    second = run_example("quickstart.py", *tiny, cwd=tmp_path)
+    assert "holds 2 trials, running 2 more" in second
+    assert "(4 trials" in second
+    assert "expert recipe" in second
