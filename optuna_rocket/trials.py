@@ -216,6 +216,8 @@ def conditions(past: History, space: Space) -> dict[int, tuple[int, list[bool]]]
     A parameter is conditional on another one of few values if, over all trials that ran to their
     end, the value alone tells whether it was there. See ``Space.geometry`` for the result's form.
     """
+    if bool(past.active.all()):
+        return {}
     ended = (past.outcomes[0] == Outcome.COMPLETE) | (past.outcomes[0] == Outcome.PRUNED)
     rows = ended.nonzero()[:, 0][-_N_CONDITION_ROWS:]
     active = past.active[0, rows].numpy()
@@ -229,7 +231,9 @@ def conditions(past: History, space: Space) -> dict[int, tuple[int, list[bool]]]
             continue
         parents = [p for p in range(len(space)) if 1 < n_cells[p] <= MAX_PARENT_CELLS]
         for parent in sorted(parents, key=lambda p: (n_cells[p], p)):
-            cells = units[:, parent] if is_categorical[parent] else units[:, parent] * n_cells[parent]
+            cells = (
+                units[:, parent] if is_categorical[parent] else units[:, parent] * n_cells[parent]
+            )
             allowed = _explains(active[:, child], active[:, parent], cells, int(n_cells[parent]))
             if parent != child and allowed is not None:
                 found[child] = (parent, allowed)
@@ -264,9 +268,7 @@ def _record(trial: FrozenTrial, sign: float, earlier: Sequence[Record]) -> Recor
         score, fidelity = _pruned_score(trial, sign, earlier)
     elif trial.state == TrialState.RUNNING:
         params = suggestion.params | params
-    return Record(
-        trial, trial.number, _OUTCOMES[trial.state], params, score, fidelity, suggestion
-    )
+    return Record(trial, trial.number, _OUTCOMES[trial.state], params, score, fidelity, suggestion)
 
 
 def _pruned_score(

@@ -158,7 +158,7 @@ def fit(
 ) -> MemoryWeights:
     """A few sign-like ascent steps on the log posterior of the weights.
 
-    The gradient is exact: ``dL/dθ = ½ tr((αα' − K⁻¹) dK/dθ)`` (Rasmussen & Williams, eq. 5.9).
+    The gradient is exact: ``dL/dθ = ½ tr((αα' - K⁻¹) dK/dθ)`` (Rasmussen & Williams, eq. 5.9).
     """
     scored = history.scored
     z = transform_scores(history.scores, scored)
@@ -176,7 +176,7 @@ def fit(
         covariance = _covariance(kernel * pair, scale, noise, certainty, scored)
         inverse = torch.cholesky_inverse(_cholesky(covariance))
         alpha = (inverse @ z[..., None])[..., 0]
-        outer = (alpha[:, :, None] * alpha[:, None, :] - inverse) * pair  # αα' − K⁻¹
+        outer = (alpha[:, :, None] * alpha[:, None, :] - inverse) * pair  # αα' - K⁻¹
         weighted = outer * slope * scale[:, None, None] / 2
         gradient_relevance = (weighted[..., None] * squared).sum((1, 2)) * relevance
         gradient_scale = (outer * kernel).sum((1, 2)) * scale / 2
@@ -264,9 +264,7 @@ def _condition_failure(history: History, kernel: Tensor) -> tuple[Tensor | None,
     return base, alpha * finished
 
 
-def _columns(
-    units: Tensor, active: Tensor, geometry: Geometry, weights: MemoryWeights
-) -> Columns:
+def _columns(units: Tensor, active: Tensor, geometry: Geometry, weights: MemoryWeights) -> Columns:
     relevance = weights.relevance.exp() * geometry.present
     root = relevance.sqrt()[:, None]
     is_categorical = geometry.is_categorical[:, None]
@@ -331,8 +329,8 @@ def _cholesky(covariance: Tensor) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if bool(failed.any()):
         lift = 1e-3 * torch.eye(covariance.shape[-1], dtype=covariance.dtype)
-        factor = torch.linalg.cholesky(covariance + lift)
-    return factor
+        factor, _ = torch.linalg.cholesky_ex(covariance + lift)
+    return torch.as_tensor(factor)
 
 
 def _step(value: Tensor, gradient: Tensor, centre: Tensor, std: float, rate: float) -> Tensor:

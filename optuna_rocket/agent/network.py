@@ -18,7 +18,7 @@ HIDDEN = 32
 _CONTEXT = 32
 _SCORER = 32
 # Initial exponent on the expected improvement: at 1 the sampled policy hardly exploits.
-_SHARPNESS = 3.0
+_SHARPNESS = 8.0
 
 
 class RecurrentScorer(nn.Module):

@@ -145,6 +145,7 @@ def decide(
     n_polish: int = len(_POLISH_SCALES),
     fixed: Tensor | None = None,
     pool: Pool | None = None,
+    repeats: bool = False,
 ) -> Decision:
     """Logits over proposed configurations.
 
@@ -159,6 +160,8 @@ def decide(
         n_polish: Rounds of local moves around what the policy likes best (continuous only).
         fixed: ``(B, d)`` unit values imposed from outside, NaN where free.
         pool: Candidates to choose from instead of proposed ones (all that a small space has).
+        repeats: Whether a configuration may be suggested again before all were tried
+            (``benchmarks/README.md`` says why not).
     """
     context = history.take(memory.context_rows(history))
     remembered = memory.condition(context, geometry, belief.weights)
@@ -169,7 +172,9 @@ def decide(
         reading = memory.read(remembered, pool.units, pool.active)
         inputs = Inputs(*observe(remembered, pool, reading), study)
         logits = network(*inputs, belief.recurrent_state)
-        return Decision(pool, _forbid(logits, geometry.keys(pool.units), tried), inputs, reading)
+        if not repeats:
+            logits = _forbid(logits, geometry.keys(pool.units), tried)
+        return Decision(pool, logits, inputs, reading)
 
     if pool is not None:
         return judge(pool)

@@ -51,9 +51,7 @@ def join(first: Pool, second: Pool) -> Pool:
     )
 
 
-def finish(
-    units: Tensor, kind: Tensor, geometry: Geometry, fixed: Tensor | None = None
-) -> Pool:
+def finish(units: Tensor, kind: Tensor, geometry: Geometry, fixed: Tensor | None = None) -> Pool:
     """Snap raw units to values that exist, with ``fixed`` ``(B, d)`` (NaN where free) imposed."""
     units = geometry.snap(units)
     if fixed is not None:
@@ -70,7 +68,7 @@ def propose(
     fixed: Tensor | None = None,
 ) -> Pool:
     """The first pool of about ``n_candidates``: random alone until a trial has a score."""
-    batch, d = geometry.present.shape
+    batch = len(geometry.present)
     if not bool(history.scored.any(-1).all()):
         units = _uniform(geometry, batch, n_candidates, generator)
         kind = torch.zeros(batch, n_candidates, dtype=torch.long)
@@ -104,9 +102,7 @@ def polish(
     return finish(units, kind, geometry, fixed)
 
 
-def _uniform(
-    geometry: Geometry, batch: int, count: int, generator: torch.Generator
-) -> Tensor:
+def _uniform(geometry: Geometry, batch: int, count: int, generator: torch.Generator) -> Tensor:
     shape = (batch, count, geometry.present.shape[-1])
     unit = torch.rand(shape, generator=generator, dtype=torch.float64)
     choice = (unit * geometry.n_cells[:, None]).floor()
@@ -153,9 +149,7 @@ def _mutate(
     return torch.where(rank < n_changed, moved, parent)
 
 
-def _cross(
-    history: History, geometry: Geometry, count: int, generator: torch.Generator
-) -> Tensor:
+def _cross(history: History, geometry: Geometry, count: int, generator: torch.Generator) -> Tensor:
     """Every parameter from one of two good trials."""
     first = _parents(history, geometry, count, _N_ELITES, generator)
     second = _parents(history, geometry, count, _N_ELITES, generator)
@@ -176,9 +170,7 @@ def _density(
     return torch.where(redraw, fresh, moved)
 
 
-def _local(
-    history: History, geometry: Geometry, count: int, generator: torch.Generator
-) -> Tensor:
+def _local(history: History, geometry: Geometry, count: int, generator: torch.Generator) -> Tensor:
     """All numeric parameters of one of the three best trials, moved a little."""
     parent = _parents(history, geometry, count, 3, generator)
     scale = _choose_scale(_LOCAL_SCALES, parent, generator)
@@ -186,9 +178,7 @@ def _local(
     return torch.where(geometry.is_categorical[:, None], parent, moved)
 
 
-def _choose_scale(
-    scales: tuple[float, ...], like: Tensor, generator: torch.Generator
-) -> Tensor:
+def _choose_scale(scales: tuple[float, ...], like: Tensor, generator: torch.Generator) -> Tensor:
     """One of ``scales`` for each row of ``like`` ``(B, m, d)``."""
     index = torch.randint(0, len(scales), like.shape[:2], generator=generator)
     return torch.tensor(scales, dtype=torch.float64)[index][..., None].expand(like.shape)

@@ -57,7 +57,7 @@ def replay(network: RecurrentScorer, decisions: Decisions) -> Tensor:
         decisions.study.reshape(batch * n_steps, -1),
         states.reshape(batch * n_steps, -1),
     ).view(batch, n_steps, m)
-    return logits.masked_fill(~decisions.allowed, -torch.inf).log_softmax(-1)
+    return torch.as_tensor(logits.masked_fill(~decisions.allowed, -torch.inf).log_softmax(-1))
 
 
 def cloning_loss(log_pi: Tensor, gains: Tensor, temperature: float) -> Tensor:

@@ -60,7 +60,9 @@ def bowls(importance: Tensor, generator: torch.Generator) -> Function:
     right = torch.randint(0, d, (batch, n_pairs), generator=generator)
     slope = torch.randn(batch, 1, n_pairs, generator=generator)
     strength = torch.rand(batch, 1, n_pairs, generator=generator).square() * 2
-    strength = strength * importance.gather(1, left)[:, None] * importance.gather(1, right)[:, None]
+    strength = (
+        strength * importance.gather(1, left)[:, None] * importance.gather(1, right)[:, None]
+    )
 
     def evaluate(x: Tensor) -> Tensor:
         offset = x - centre

@@ -104,6 +104,6 @@ class ExperiencePool:
 
 
 def paired_t(difference: Tensor) -> float:
-    """t statistic of paired differences; above 1.65 the mean is positive at 5 %, one-sided."""
+    """Student's t of paired differences; above 1.65 the mean is positive at 5 %, one-sided."""
     n = len(difference)
     return float(difference.mean() / difference.std().clamp_min(1e-12)) * math.sqrt(n)

@@ -87,6 +87,7 @@ def play(
     horizon_known: bool,
     record: bool = True,
     forget: bool = False,
+    repeats: bool = False,
 ) -> Trajectory:
     """Play every task with every player.
 
@@ -103,6 +104,7 @@ def play(
         horizon_known: Whether the policy is told T.
         record: Whether to keep the inputs for training (large).
         forget: Whether to empty the recurrent state before every decision (ablation).
+        repeats: Whether a configuration may be tried again (ablation).
     """
     group = len(players)
     geometry = repeat_geometry(tasks.geometry, group)
@@ -130,9 +132,12 @@ def play(
             horizon=n_trials if horizon_known else None,
             n_candidates=n_candidates,
             n_polish=n_polish,
+            repeats=repeats,
         )
         if t < n_first:
-            decision = _impose(decision, first[:, t : t + 1], geometry.activity(first)[:, t : t + 1])
+            decision = _impose(
+                decision, first[:, t : t + 1], geometry.activity(first)[:, t : t + 1]
+            )
             action = torch.zeros(batch, dtype=torch.long)
         else:
             action = _choose(decision, players, group, generator)

@@ -10,6 +10,7 @@ evaluation, and a run started again with the same ``--out`` goes on where it sto
 from __future__ import annotations
 
 import argparse
+from collections import deque
 from collections.abc import Sequence
 import copy
 from dataclasses import asdict
@@ -24,7 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import update
@@ -62,17 +63,19 @@ class Settings:
 
     out: str = _option("runs/default", "folder of checkpoints and log; a run in it is resumed")
     seed: int = _option(0, "seed of tasks, rollouts and initial weights")
-    clone: int = _option(30, "iterations of cloning")
-    exact: int = _option(120, "iterations of the exact all-action gradient")
-    group: int = _option(400, "iterations of recurrent group policy optimisation")
+    clone: int = _option(20, "iterations of cloning")
+    exact: int = _option(150, "iterations of the exact all-action gradient")
+    group: int = _option(350, "iterations of recurrent group policy optimisation")
     tasks: int = _option(10, "tasks per iteration")
     members: int = _option(6, "members of a group that the policy plays")
     candidates: int = _option(112, "size of the first pool in training")
     discount: float = _option(0.9, "discount per trial of future improvements")
-    learning_rate: float = _option(1e-3, "Adam's rate for clone and exact")
+    learning_rate: float = _option(2e-3, "Adam's rate for clone and exact")
     group_rate: float = _option(3e-4, "Adam's rate for group")
     clip: float = _option(0.2, "clip range of the importance ratio")
-    update_epochs: int = _option(3, "passes over the rollouts of an iteration")
+    update_epochs: int = _option(3, "group: passes over the rollouts of an iteration")
+    updates: int = _option(8, "clone and exact: updates per iteration, on recent rollouts")
+    recent: int = _option(16, "clone and exact: iterations whose rollouts are kept")
     kl: float = _option(0.05, "weight of the KL divergence to the reference policy")
     exact_weight: float = _option(0.5, "weight of the exact gradient beside the group's")
     replay: float = _option(0.25, "share of iterations on tasks where the policy lost")
@@ -94,6 +97,7 @@ class Progress:
     league: League
     pool: ExperiencePool
     reference_utility: Tensor
+    recent: deque[Trajectory]
     iteration: int = 0
     best_score: float = -float("inf")
     seconds: float = 0.0
@@ -144,7 +148,7 @@ def _iterate(progress: Progress, settings: Settings, phase: str) -> dict[str, fl
     players: list[Player] = [agent_player] * settings.members
     played = play(tasks, players, progress.network, generator, **shared)
     if phase != "group":
-        return _learn_next_trial(progress, settings, phase, played)
+        return _learn_next_trial(progress, settings, phase, played, rng)
     opponents = [play(tasks, FIXED_OPPONENTS, new_network(), generator, **shared, record=False)]
     older = progress.league.draw(rng)
     if older is not None:
@@ -159,18 +163,22 @@ def _iterate(progress: Progress, settings: Settings, phase: str) -> dict[str, fl
 
 
 def _learn_next_trial(
-    progress: Progress, settings: Settings, phase: str, played: Trajectory
+    progress: Progress, settings: Settings, phase: str, played: Trajectory, rng: random.Random
 ) -> dict[str, float]:
-    decisions, gains = _decisions(played, settings), played.gains[:, played.decided]
+    """Clone or exact: the targets do not depend on who played, so older rollouts serve too."""
+    progress.recent.append(played)
     log: dict[str, float] = {}
-    for _ in range(settings.update_epochs):
+    for update_step in range(settings.updates):
+        chosen = played if update_step == 0 else rng.choice(list(progress.recent))
+        decisions, gains = _decisions(chosen, settings), chosen.gains[:, chosen.decided]
         log_pi = update.replay(progress.network, decisions)
         if phase == "clone":
-            loss = update.cloning_loss(log_pi, gains.to(log_pi.device), temperature=0.1)
+            loss = update.cloning_loss(log_pi, gains.to(log_pi.device), temperature=0.03)
         else:
             loss = update.exact_loss(log_pi, gains.to(log_pi.device))
         update.apply_gradient(loss, progress.network, progress.optimizer)
-        log = update.metrics(loss, log_pi)._asdict()
+        if update_step == 0:
+            log = update.metrics(loss, log_pi)._asdict()
     return log
 
 
@@ -208,12 +216,12 @@ def _decisions(played: Trajectory, settings: Settings) -> update.Decisions:
     decided = played.decided
     n_read = torch.zeros_like(played.n_read) if settings.forget else played.n_read
     return update.Decisions(
-        *(
-            x[:, decided].to(settings.device)
-            for x in (played.rule, played.candidates, played.study, played.allowed)
-        ),
-        played.tokens.to(settings.device),
-        n_read[decided],
+        rule=played.rule[:, decided].to(settings.device),
+        candidates=played.candidates[:, decided].to(settings.device),
+        study=played.study[:, decided].to(settings.device),
+        allowed=played.allowed[:, decided].to(settings.device),
+        tokens=played.tokens.to(settings.device),
+        n_read=n_read[decided],
     )
 
 
@@ -282,7 +290,7 @@ def _phase(settings: Settings, iteration: int) -> str:
 
 
 def _set_rate(progress: Progress, settings: Settings, phase: str) -> None:
-    rate = settings.learning_rate
+    rate = settings.learning_rate * (0.5 if progress.iteration > settings.exact else 1.0)
     if phase == "group":
         done = (progress.iteration - settings.clone - settings.exact) / settings.group
         rate = settings.group_rate * (1 - 0.9 * done)
@@ -299,7 +307,10 @@ def _resume(settings: Settings, out: Path) -> Progress:
     reference = copy.deepcopy(network).requires_grad_(False)
     best = copy.deepcopy(network)
     worst = torch.full((20 * settings.validation,), -1.0, dtype=torch.float64)
-    progress = Progress(network, reference, best, optimizer, League(), ExperiencePool(), worst)
+    recent: deque[Trajectory] = deque(maxlen=settings.recent)
+    progress = Progress(
+        network, reference, best, optimizer, League(), ExperiencePool(), worst, recent
+    )
     path = out / "progress.pt"
     if path.exists():
         stored = torch.load(path, weights_only=True)
