@@ -1,0 +1,143 @@
+"""What each part of the agent adds, on synthetic tasks that training has never seen.
+
+``python -m benchmarks.ablations --help``. All variants play the same tasks with the same noise;
+the table gives mean normalised regret and the paired difference to the shipped agent.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent import weights_file
+from optuna_rocket.agent.network import RecurrentScorer
+from optuna_rocket.training.league import kind_player
+from optuna_rocket.training.league import new_network
+from optuna_rocket.training.league import paired_t
+from optuna_rocket.training.league import rule_player
+from optuna_rocket.training.rollout import Player
+from optuna_rocket.training.rollout import greedy_player
+from optuna_rocket.training.rollout import play
+from optuna_rocket.training.rollout import utility
+from optuna_rocket.training.self_play import TEST_SEED
+from optuna_rocket.training.tasks import Tasks
+from optuna_rocket.training.tasks import sample_tasks
+
+
+_CHECKPOINTS = (10, 25, 50)
+_TASKS_PER_BATCH = 20
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to play: a network, who chooses, and options of ``rollout.play``."""
+
+    network: RecurrentScorer
+    player: Player
+    options: dict[str, Any]
+
+
+def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Variant]:
+    """The shipped agent, the agent without one part at a time, and plain rules.
+
+    Args:
+        network: The shipped agent's.
+        others: Paths of further checkpoints, played as they are.
+    """
+    rule = new_network()
+    table = {
+        "agent": Variant(network, greedy_player, {}),
+        "rule (nothing learned)": Variant(rule, rule_player, {}),
+        "density of good trials": Variant(rule, kind_player("density"), {}),
+        "random": Variant(rule, kind_player("random"), {}),
+        "no recurrent state": Variant(network, greedy_player, {"forget": True}),
+        "no polish": Variant(network, greedy_player, {"n_polish": 0}),
+        "64 candidates": Variant(network, greedy_player, {"n_candidates": 64}),
+        "repeats allowed": Variant(network, greedy_player, {"repeats": True}),
+        "horizon known": Variant(network, greedy_player, {"horizon_known": True}),
+    }
+    for path in others:
+        loaded = checkpoint.load(path).network
+        table[f"checkpoint {Path(path).stem}"] = Variant(loaded, greedy_player, {})
+    return table
+
+
+def measure(variant: Variant, n_batches: int, n_trials: int) -> tuple[Tensor, Tensor]:
+    """Regret ``(tasks, n_trials)`` and which tasks are finite and noisy ``(tasks,)``."""
+    regrets, noisy = [], []
+    for batch in range(n_batches):
+        tasks = sample_tasks(_TASKS_PER_BATCH, torch.Generator().manual_seed(TEST_SEED + batch))
+        options: dict[str, Any] = {
+            "noise_seed": TEST_SEED + batch,
+            "n_trials": n_trials,
+            "n_first": 0,
+            "n_candidates": 320,
+            "n_polish": 2,
+            "horizon_known": False,
+            "record": False,
+            **variant.options,
+        }
+        generator = torch.Generator().manual_seed(TEST_SEED + batch + 1)
+        played = play(tasks, [variant.player], variant.network, generator, **options)
+        regrets.append(played.regret)
+        noisy.append(_finite_and_noisy(tasks))
+    return torch.cat(regrets), torch.cat(noisy)
+
+
+def _finite_and_noisy(tasks: Tasks) -> Tensor:
+    geometry = tasks.geometry
+    finite = ((geometry.n_cells > 0) | ~geometry.present).all(-1)
+    return finite & (tasks.noise > 0.05)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure all variants and write the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablations", description=__doc__)
+    parser.add_argument("--batches", type=int, default=15, help="batches of 20 tasks")
+    parser.add_argument("--trials", type=int, default=50)
+    parser.add_argument("--checkpoint", default=str(weights_file.SHIPPED))
+    parser.add_argument("--others", nargs="*", default=[], help="further checkpoints")
+    parser.add_argument("--out", default="benchmarks/results/ablations.json")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    network = checkpoint.load(options.checkpoint).network
+    table = variants(network, options.others)
+    results = {
+        name: measure(variant, options.batches, options.trials)
+        for name, variant in tqdm(table.items())
+    }
+    rows = [_row(name, *results[name], results["agent"][0]) for name in table]
+    Path(options.out).write_text(json.dumps(rows, indent=1) + "\n")
+    print(_markdown(rows))
+
+
+def _row(name: str, regret: Tensor, noisy: Tensor, agent: Tensor) -> dict[str, Any]:
+    difference = utility(regret).mean(-1) - utility(agent).mean(-1)
+    row: dict[str, Any] = {"variant": name, "tasks": len(regret)}
+    row |= {f"regret_{n}": round(float(regret[:, n - 1].mean()), 4) for n in _CHECKPOINTS}
+    row |= {"utility": round(float(utility(regret).mean()), 4)}
+    row |= {"minus_agent": round(float(difference.mean()), 4)}
+    row |= {"t": round(paired_t(difference), 2) if name != "agent" else 0.0}
+    row |= {"finite_noisy_tasks": int(noisy.sum())}
+    row |= {"finite_noisy_regret": round(float(regret[noisy][:, -1].mean()), 4)}
+    return row
+
+
+def _markdown(rows: Sequence[dict[str, Any]]) -> str:
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
