@@ -114,7 +114,6 @@ def _token_chunk(
     known = torch.isfinite(mean) & torch.isfinite(std)
     mean, std = mean.nan_to_num(0.0).clamp(-4, 4), std.nan_to_num(0.0).clamp(0, 4)
     surprise = torch.where(known & has_score, (rank - mean) / (std + 0.3), 0.0).clamp(-3, 3)
-    kind = history.kind[:, rows]
     columns = [
         (outcomes == Outcome.COMPLETE).double(),
         (outcomes == Outcome.PRUNED).double(),
@@ -131,9 +130,9 @@ def _token_chunk(
         nearest,
         history.fidelity[:, rows],
         torch.log1p(rows.double()).expand_as(rank) / 5,
-        *((kind == k).double() for k in range(len(PROPOSAL_KINDS))),
     ]
-    return torch.stack([column.float() for column in columns], -1)
+    kinds = (history.kind[:, rows, None] == torch.arange(len(PROPOSAL_KINDS))).float()
+    return torch.cat([torch.stack(columns, -1).float(), kinds], -1)
 
 
 def row_distance(a: Tensor, b: Tensor, geometry: Geometry) -> Tensor:

@@ -122,7 +122,7 @@ class RocketSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """All parameters of ``search_space`` at once."""
+        """All parameters of ``search_space`` that exist together, at once."""
         _require_single_objective(study)
         if not search_space:
             return {}

@@ -98,7 +98,8 @@ class Geometry:
         active = self.present[:, None].expand(units.shape).clone()
         if not self.has_conditions:
             return active
-        parent = self.parent.clamp_min(0)[:, None].expand(units.shape)
+        own = torch.arange(units.shape[-1])  # an unconditional parameter is its own parent
+        parent = torch.where(self.parent < 0, own, self.parent)[:, None].expand(units.shape)
         cells = self.n_cells[:, None]
         index = torch.where(self.is_categorical[:, None], units, (units * cells).floor())
         index = index.clamp(0, MAX_PARENT_CELLS - 1).long()

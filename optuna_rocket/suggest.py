@@ -77,30 +77,32 @@ class Suggester:
             records: The study's other trials.
             distributions: All parameters that are modelled together.
             imposed: Values that are decided already, in internal representation.
-            wanted: Names to return.
+            wanted: Names to return. Those of several that would not exist under the others'
+                values (conditional parameters) are left out; a single one is always given.
             seed: Of this suggestion alone.
 
         Raises:
             ArithmeticError: If the agent's numbers are not finite.
         """
         space = Space(distributions)
-        with torch.inference_mode(), _on_cpu():
-            decision, chosen = self._decide(records, space, imposed, seed)
-            units = decision.pool.units[0, chosen].tolist()
-            suggestion = Suggestion(
-                {},
-                int(decision.pool.kind[0, chosen]),
-                float(decision.reading.mean[0, chosen]),
-                float(decision.reading.std[0, chosen]),
-            )
-        decoded = space.decode(units)
-        params = {name: decoded[name] for name in wanted}
+        try:
+            with torch.inference_mode(), _on_cpu():
+                decision, chosen = self._decide(records, space, imposed, wanted, seed)
+        except Exception:
+            self._cache.clear()  # what failed once must not fail all later suggestions
+            raise
+        decoded = space.decode(decision.pool.units[0, chosen].tolist())
+        active = decision.pool.active[0, chosen].tolist()
+        decoded = {name: decoded[name] for name, on in zip(space.names, active, strict=True) if on}
         internal = {
             name: float(distributions[name].to_internal_repr(value))
             for name, value in decoded.items()
         }
-        return params, Suggestion(
-            internal | dict(imposed), suggestion.kind, suggestion.mean, suggestion.std
+        return {name: decoded[name] for name in wanted if name in decoded}, Suggestion(
+            internal | dict(imposed),
+            int(decision.pool.kind[0, chosen]),
+            float(decision.reading.mean[0, chosen]),
+            float(decision.reading.std[0, chosen]),
         )
 
     def _decide(
@@ -108,10 +110,13 @@ class Suggester:
         records: Sequence[Record],
         space: Space,
         imposed: Mapping[str, float],
+        wanted: Collection[str],
         seed: int,
     ) -> tuple[Decision, int]:
         generator = torch.Generator(device="cpu").manual_seed(seed)
-        past, geometry, belief = self._believe(records, space)
+        # A single parameter that is asked for exists, whatever earlier trials made believe.
+        asked = wanted if len(wanted) == 1 else ()
+        past, geometry, belief = self._believe(records, space, asked)
         fixed = _fixed_units(space, imposed)
         decision = policy.decide(
             past,
@@ -129,15 +134,18 @@ class Suggester:
         return decision, chosen
 
     def _believe(
-        self, records: Sequence[Record], space: Space
+        self, records: Sequence[Record], space: Space, asked: Collection[str]
     ) -> tuple[History, Geometry, Belief]:
         """History, geometry and belief; continues a cached belief whose trials are a prefix."""
         cached = self._cache.get(space.names)
         rows = trials.encode_rows(records, space, cached.rows if cached else None)
         past = trials.history(rows)
-        geometry = space.geometry(
-            trials.conditions(past, space), has_gaps=not bool(rows.active.all())
-        )
+        found = {
+            child: condition
+            for child, condition in trials.conditions(past, space).items()
+            if space.names[child] not in asked
+        }
+        geometry = space.geometry(found, has_gaps=not bool(rows.active.all()))
         done = (past.outcomes[0] != Outcome.PENDING).nonzero()[:, 0]
         finished = past.take(done)
         start = policy.initial_belief(geometry)

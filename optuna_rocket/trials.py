@@ -29,6 +29,7 @@ from optuna_rocket.space import MAX_PARENT_CELLS
 from optuna_rocket.space import Space
 
 
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 ATTRIBUTE = "rocket:suggestion"
 # The smallest limit among the storages is MySQL's TEXT column: 65,535 bytes.
 _MAX_ATTRIBUTE = 60_000
@@ -36,6 +37,7 @@ _MAX_ATTRIBUTE = 60_000
 _MAX_PENDING_AGE = 200
 _N_RUNG_PEERS = 64
 _N_CONDITION_ROWS = 500
+_ROW_ARRAYS = ("units", "active", "outcomes", "scores", "fidelity", "predicted", "kind")
 _OUTCOMES = {
     TrialState.RUNNING: Outcome.PENDING,
     TrialState.COMPLETE: Outcome.COMPLETE,
@@ -167,46 +169,67 @@ def write_suggestion(study: Study, trial: FrozenTrial, suggestion: Suggestion) -
 
 @dataclass(frozen=True)
 class Rows:
-    """Records encoded over a space; ``units`` and ``active`` ``(n, d)``."""
+    """Records encoded over a space, as arrays of ``n`` rows: see ``History``."""
 
     space: Space
     records: Sequence[Record]
-    units: np.ndarray[Any, Any]
-    active: np.ndarray[Any, Any]
+    units: FloatArray
+    active: np.ndarray[Any, np.dtype[np.bool_]]
+    outcomes: np.ndarray[Any, np.dtype[np.int64]]
+    scores: FloatArray
+    fidelity: FloatArray
+    predicted: FloatArray
+    kind: np.ndarray[Any, np.dtype[np.int64]]
 
 
 def encode_rows(records: Sequence[Record], space: Space, known: Rows | None = None) -> Rows:
     """Encode records, copying the leading rows that ``known`` has already."""
     n, d = len(records), len(space)
-    units, active = np.zeros((n, d)), np.zeros((n, d), dtype=bool)
+    rows = Rows(
+        space=space,
+        records=records,
+        units=np.zeros((n, d)),
+        active=np.zeros((n, d), dtype=np.bool_),
+        outcomes=np.zeros(n, dtype=np.int64),
+        scores=np.zeros(n),
+        fidelity=np.zeros(n),
+        predicted=np.zeros((n, 2)),
+        kind=np.zeros(n, dtype=np.int64),
+    )
     first = 0
     if known is not None and known.space.distributions == space.distributions:
         pairs = zip(records, known.records, strict=False)
         first = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], pairs))
-        units[:first], active[:first] = known.units[:first], known.active[:first]
+        for name in _ROW_ARRAYS:
+            getattr(rows, name)[:first] = getattr(known, name)[:first]
     for i in range(first, n):
-        record = records[i]
-        for j, (name, distribution) in enumerate(space.distributions.items()):
-            value = record.params.get(name)
-            if value is not None and _same_kind(record.trial, name, distribution):
-                units[i, j], active[i, j] = space.encode(j, value), True
-    return Rows(space, records, units, active)
+        _encode_row(rows, i, records[i])
+    return rows
+
+
+def _encode_row(rows: Rows, i: int, record: Record) -> None:
+    space, suggestion = rows.space, record.suggestion
+    rows.outcomes[i], rows.scores[i] = record.outcome, record.score
+    rows.fidelity[i], rows.kind[i] = record.fidelity, suggestion.kind
+    rows.predicted[i] = suggestion.mean, suggestion.std
+    for j, (name, distribution) in enumerate(space.distributions.items()):
+        value = record.params.get(name)
+        if value is not None and _same_kind(record.trial, name, distribution):
+            rows.units[i, j], rows.active[i, j] = space.encode(j, value), True
 
 
 def history(rows: Rows) -> History:
     """The rows as the agent's history (a batch of one)."""
-    records, n = rows.records, len(rows.records)
-    geometry = rows.space.geometry({}, has_gaps=False)
     active = torch.from_numpy(rows.active)[None]
-    predicted = [[r.suggestion.mean, r.suggestion.std] for r in records]
+    geometry = rows.space.geometry({}, has_gaps=False)
     return History(
         units=geometry.fill_inactive(torch.from_numpy(rows.units)[None], active),
         active=active,
-        outcomes=torch.tensor([[int(r.outcome) for r in records]], dtype=torch.long),
-        scores=torch.from_numpy(_finite_scores(np.array([r.score for r in records])))[None],
-        fidelity=torch.tensor([[r.fidelity for r in records]], dtype=torch.float64),
-        predicted=torch.tensor(predicted, dtype=torch.float64).reshape(1, n, 2),
-        kind=torch.tensor([[r.suggestion.kind for r in records]], dtype=torch.long),
+        outcomes=torch.from_numpy(rows.outcomes)[None],
+        scores=torch.from_numpy(_finite_scores(rows.scores))[None],
+        fidelity=torch.from_numpy(rows.fidelity)[None],
+        predicted=torch.from_numpy(rows.predicted)[None],
+        kind=torch.from_numpy(rows.kind)[None],
     )
 
 
@@ -327,7 +350,7 @@ def _same_kind(trial: FrozenTrial, name: str, distribution: BaseDistribution) ->
     return getattr(known, "choices", None) == getattr(distribution, "choices", None)
 
 
-def _finite_scores(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _finite_scores(scores: FloatArray) -> FloatArray:
     """Infinite scores become the worst or best finite one (0 where there is none)."""
     finite = scores[np.isfinite(scores)]
     low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)

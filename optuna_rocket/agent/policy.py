@@ -210,9 +210,9 @@ def observe(remembered: Conditioned, pool: Pool, reading: Reading) -> tuple[Tens
         _from_incumbent(context, geometry, pool),
         _from_pending(context, geometry, pool),
         _off_centre(geometry, pool),
-        *((pool.kind == k).double() for k in range(len(PROPOSAL_KINDS))),
     ]
-    return rule.float(), torch.stack([column.float() for column in columns], -1)
+    kinds = (pool.kind[..., None] == torch.arange(len(PROPOSAL_KINDS))).float()
+    return rule.float(), torch.cat([torch.stack(columns, -1).float(), kinds], -1)
 
 
 def improvement_rule(remembered: Conditioned, pool: Pool, reading: Reading) -> Tensor:
@@ -232,16 +232,10 @@ def improvement_rule(remembered: Conditioned, pool: Pool, reading: Reading) -> T
 
 def _log_improvement(gain: Tensor) -> Tensor:
     """``log(φ(u) + u Φ(u))`` without underflow (Ament et al. 2023, eq. 9)."""
-    u = gain.clamp_min(-1e3)
+    u = gain.clamp(-1e3, 30)  # erfcx overflows beyond
     log_density = -0.5 * u.square() - 0.5 * math.log(2 * math.pi)
-    near = u.clamp_min(-1)
-    direct = torch.log(
-        torch.exp(-0.5 * near.square()) / math.sqrt(2 * math.pi) + near * torch.special.ndtr(near)
-    )
-    far = u.clamp_max(-1)
-    mills = math.sqrt(math.pi / 2) * torch.special.erfcx(-far / math.sqrt(2))
-    tail = log_density + torch.log1p((far * mills).clamp(-1 + 1e-12, 0))
-    return torch.where(u > -1, direct, tail)
+    mills = math.sqrt(math.pi / 2) * torch.special.erfcx(u / -math.sqrt(2))
+    return log_density + torch.log1p((u * mills).clamp_min(-1 + 1e-12))
 
 
 def _forbid(logits: Tensor, keys: Tensor, tried: Tensor) -> Tensor:

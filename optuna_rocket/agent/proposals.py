@@ -57,7 +57,9 @@ def finish(units: Tensor, kind: Tensor, geometry: Geometry, fixed: Tensor | None
     if fixed is not None:
         units = torch.where(torch.isfinite(fixed)[:, None], fixed[:, None], units)
     active = geometry.activity(units)
-    return Pool(geometry.fill_inactive(units, active), active, kind)
+    if geometry.has_conditions:
+        units = geometry.fill_inactive(units, active)
+    return Pool(units, active, kind)
 
 
 def propose(

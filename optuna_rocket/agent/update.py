@@ -15,6 +15,10 @@ from optuna_rocket.agent.network import HIDDEN
 from optuna_rocket.agent.network import RecurrentScorer
 
 
+# A gain of this much utility (a regret lower by about a ninth) is half of what can be won.
+_SMALL_GAIN = 0.05
+
+
 class Decisions(NamedTuple):
     """Recorded decisions of ``B`` studies over ``T`` trials: see ``training.rollout.Trajectory``.
 
@@ -60,21 +64,31 @@ def replay(network: RecurrentScorer, decisions: Decisions) -> Tensor:
     return torch.as_tensor(logits.masked_fill(~decisions.allowed, -torch.inf).log_softmax(-1))
 
 
+def relative_gains(log_pi: Tensor, gains: Tensor) -> Tensor:
+    """Gains ``(B, T, m)`` relative to the best of their decision, in [0, 1).
+
+    Late in a study, where gains are small, decisions then matter as much as early on.
+    """
+    best = (gains * torch.isfinite(log_pi)).amax(-1, keepdim=True)
+    return gains / (best + _SMALL_GAIN)
+
+
 def cloning_loss(log_pi: Tensor, gains: Tensor, temperature: float) -> Tensor:
     """Cross-entropy to a clairvoyant that knows the gain ``(B, T, m)`` of every candidate.
 
     Decisions in which nothing gains anything teach nothing and are left out.
     """
     allowed = torch.isfinite(log_pi)
-    target = (gains / temperature).masked_fill(~allowed, -torch.inf).softmax(-1)
-    matters = ((gains * allowed).amax(-1) > 1e-3).float()
+    relative = relative_gains(log_pi, gains)
+    target = (relative / temperature).masked_fill(~allowed, -torch.inf).softmax(-1)
+    matters = (relative * allowed).amax(-1)
     cross = -(target * log_pi.masked_fill(~allowed, 0.0)).sum(-1)
     return (cross * matters).sum() / matters.sum().clamp_min(1)
 
 
 def exact_loss(log_pi: Tensor, gains: Tensor) -> Tensor:
-    """Minus the expected gain: the policy gradient over all actions, without sampling noise."""
-    return -(log_pi.exp() * gains).sum(-1).mean()
+    """Minus the expected relative gain: the policy gradient over all actions, without noise."""
+    return -(log_pi.exp() * relative_gains(log_pi, gains)).sum(-1).mean()
 
 
 def clipped_loss(

@@ -43,6 +43,7 @@ from optuna_rocket.training.rollout import Trajectory
 from optuna_rocket.training.rollout import agent_player
 from optuna_rocket.training.rollout import greedy_player
 from optuna_rocket.training.rollout import play
+from optuna_rocket.training.rollout import sharp_player
 from optuna_rocket.training.rollout import utility
 from optuna_rocket.training.tasks import sample_tasks
 
@@ -77,7 +78,7 @@ class Settings:
     updates: int = _option(8, "clone and exact: updates per iteration, on recent rollouts")
     recent: int = _option(16, "clone and exact: iterations whose rollouts are kept")
     kl: float = _option(0.05, "weight of the KL divergence to the reference policy")
-    exact_weight: float = _option(0.5, "weight of the exact gradient beside the group's")
+    exact_weight: float = _option(0.1, "weight of the exact gradient beside the group's")
     replay: float = _option(0.25, "share of iterations on tasks where the policy lost")
     evaluate_every: int = _option(25, "iterations between evaluations")
     validation: int = _option(8, "batches of 20 validation tasks")
@@ -145,7 +146,8 @@ def _iterate(progress: Progress, settings: Settings, phase: str) -> dict[str, fl
         "horizon_known": rng.random() < 0.5,
         "forget": bool(settings.forget),
     }
-    players: list[Player] = [agent_player] * settings.members
+    player = agent_player if phase == "group" else sharp_player
+    players: list[Player] = [player] * settings.members
     played = play(tasks, players, progress.network, generator, **shared)
     if phase != "group":
         return _learn_next_trial(progress, settings, phase, played, rng)
@@ -173,7 +175,7 @@ def _learn_next_trial(
         decisions, gains = _decisions(chosen, settings), chosen.gains[:, chosen.decided]
         log_pi = update.replay(progress.network, decisions)
         if phase == "clone":
-            loss = update.cloning_loss(log_pi, gains.to(log_pi.device), temperature=0.03)
+            loss = update.cloning_loss(log_pi, gains.to(log_pi.device), temperature=0.1)
         else:
             loss = update.exact_loss(log_pi, gains.to(log_pi.device))
         update.apply_gradient(loss, progress.network, progress.optimizer)
