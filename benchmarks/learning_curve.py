@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import pairwise
 import json
 from pathlib import Path
 import shutil
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Lines of the log that hold an evaluation; a repeated iteration counts once, the last time."""
+    """The evaluations in the log; an iteration that a resumed run repeated counts once."""
     records = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
     evaluated = {record["iteration"]: record for record in records if "valid_utility" in record}
     return [evaluated[iteration] for iteration in sorted(evaluated)]
@@ -38,7 +39,7 @@ def draw(records: Sequence[dict[str, Any]]) -> Figure:
         right.plot(iterations, rule, colour, linestyle="--", label=f"rule @{n}")
     right.set_ylabel("mean normalised regret")
     for axes in (left, right):
-        for before, after in zip(records, records[1:], strict=False):
+        for before, after in pairwise(records):
             if before["phase"] != after["phase"]:
                 axes.axvline(before["iteration"] + 1, color="grey", linewidth=0.7)
         axes.set_xlabel("iteration (grey: next phase)")

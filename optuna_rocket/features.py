@@ -66,7 +66,7 @@ def tokens(history: History, geometry: Geometry, start: int = 0) -> Tensor:
         _token_chunk(history, geometry, scores, best, best_index, i, min(i + _CHUNK, n))
         for i in range(start, n, _CHUNK)
     ]
-    empty = torch.zeros(scores.shape[0], 0, N_TOKEN_FEATURES)
+    empty = torch.zeros(scores.shape[0], 0, N_TOKEN_FEATURES, dtype=torch.float32)
     return torch.cat(chunks, 1) if chunks else empty
 
 

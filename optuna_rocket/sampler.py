@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
+import math
 import os
 from pathlib import Path
+import random
 import threading
 from typing import TYPE_CHECKING
 from typing import Any
@@ -20,8 +22,10 @@ import zlib
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
-from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -130,13 +134,13 @@ class RocketSampler(BaseSampler):
 
         distributions = {**self._modelled(trial.distributions), **search_space}
         with self._lock:
-            records = self._records(study, trial)
+            records = self._records(study, trial, fresh=True)
             imposed = trials.imposed_params(trial, distributions)
             params, suggestion = self._suggest(
                 trial, records, distributions, imposed, search_space, "relative"
             )
-        if suggestion is not None:
-            trials.write_suggestion(study, trial, suggestion)
+            if suggestion is not None:  # written before another thread may read
+                trials.write_suggestion(study, trial, suggestion)
         return params
 
     def sample_independent(
@@ -191,21 +195,16 @@ class RocketSampler(BaseSampler):
     ) -> dict[str, Any]:
         """Uniform values, for what the agent cannot model."""
         return {
-            name: RandomSampler(seed=self._seed(trial, name) % 2**32).sample_independent(
-                None,  # type: ignore[arg-type]  # the study is not used
-                trial,
-                name,
-                distribution,
-            )
+            name: _random_value(distribution, random.Random(self._seed(trial, name)))
             for name, distribution in distributions.items()
         }
 
-    def _records(self, study: Study, trial: FrozenTrial) -> list[Record]:
+    def _records(self, study: Study, trial: FrozenTrial, *, fresh: bool = False) -> list[Record]:
         from optuna_rocket.trials import TrialReader
 
         if self._reader is None:
             self._reader = TrialReader()
-        return self._reader.read(study, trial)
+        return self._reader.read(study, trial, fresh=fresh)
 
     def _modelled(
         self, distributions: Mapping[str, BaseDistribution]
@@ -239,6 +238,23 @@ class RocketSampler(BaseSampler):
         """A seed for one suggestion: the same in any process, another for every trial."""
         entropy = [self._entropy, trial.number, zlib.crc32(purpose.encode())]
         return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _random_value(distribution: BaseDistribution, rng: random.Random) -> Any:
+    """A value of any distribution, also where its range is wider than a double can hold."""
+    if isinstance(distribution, CategoricalDistribution):
+        return rng.choice(distribution.choices)
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if distribution.log:
+        value = math.exp(rng.uniform(math.log(low), math.log(high)))
+    elif step is not None:
+        return low + step * rng.randrange(int((high - low) // step) + 1)
+    else:
+        share = rng.random()
+        value = low * (1 - share) + high * share
+    value = min(max(value, low), high)
+    return round(value) if isinstance(distribution, IntDistribution) else value
 
 
 def _require_single_objective(study: Study) -> None:

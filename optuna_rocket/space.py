@@ -171,7 +171,8 @@ class Space:
         value = math.log(internal) if log and internal > 0 else internal
         if log and internal <= 0:
             return 0.0
-        return min(max((value - low) / (high - low), -1.0), 2.0)
+        # Halving first keeps the widest ranges finite; it is exact.
+        return min(max((value / 2 - low / 2) / (high / 2 - low / 2), -1.0), 2.0)
 
     def decode(self, units: Sequence[float]) -> dict[str, Any]:
         """Parameters (builtin types, external representation) of one row of units ``(d,)``."""
@@ -261,10 +262,8 @@ def _numeric_bounds(distribution: BaseDistribution) -> tuple[float, float, bool]
         low, high = math.log(low), math.log(high)
     if not high > low:  # a single value of a continuous parameter
         low, high = low - 0.5, low + 0.5
-    if math.isinf(high - low):  # the range itself overflows: halve before subtracting
-        raise ValueError(
-            f"distribution={distribution!r} is wider than a double can hold; narrow its range."
-        )
+    if math.isinf(low) or math.isinf(high):
+        raise ValueError(f"distribution={distribution!r} is wider than a double can hold.")
     return low, high, distribution.log
 
 
@@ -275,7 +274,7 @@ def _decode_value(
         return distribution.choices[min(max(round(unit), 0), len(distribution.choices) - 1)]
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     low, high, log = bounds
-    value = low + min(max(unit, 0.0), 1.0) * (high - low)
+    value = 2 * (low / 2 + min(max(unit, 0.0), 1.0) * (high / 2 - low / 2))
     if log:
         value = math.exp(value)
     if distribution.step is not None:

@@ -7,6 +7,7 @@ workers see a running trial whole), the kind of the winning proposal, and what t
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from optuna_rocket.space import Space
 
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 ATTRIBUTE = "rocket:suggestion"
 # The smallest limit among the storages is MySQL's TEXT column: 65,535 bytes.
 _MAX_ATTRIBUTE = 60_000
@@ -86,32 +88,36 @@ class TrialReader:
         self._records: dict[int, Record] = {}
         self._latest: tuple[Sequence[FrozenTrial], int, list[Record]] = ([], -1, [])
 
-    def read(self, study: Study, trial: FrozenTrial) -> list[Record]:
+    def read(self, study: Study, trial: FrozenTrial, *, fresh: bool = False) -> list[Record]:
         """All trials but ``trial`` itself that are finished or running, by number.
 
         Under ``HyperbandPruner`` these are the trials of all brackets: the agent knows how much
-        of a full evaluation each result stands for.
+        of a full evaluation each result stands for. With ``fresh`` the storage is asked again, to
+        see what other threads have suggested since this trial's first read.
         """
-        stored = study._get_trials(deepcopy=False, use_cache=True)
-        # Optuna hands out one list during one trial of one thread.
+        stored = study._get_trials(deepcopy=False, use_cache=not fresh)
+        # Optuna hands out one cached list during one trial of one thread.
         if stored is self._latest[0] and trial.number == self._latest[1]:
             return self._latest[2]
         sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
         records: list[Record] = []
+        rungs = _Rungs()
+        settled = True  # whether all earlier trials have finished
         for other in stored:
-            kept = self._records.get(other.number)
-            if kept is not None and kept.trial is other:
-                records.append(kept)
-                continue
             if other.number == trial.number or other.state not in _OUTCOMES:
                 continue
-            dead = trial.number - other.number > _MAX_PENDING_AGE
-            if other.state == TrialState.RUNNING and dead:
-                continue
-            record = _record(other, sign, records)
+            record = self._records.get(other.number)
+            if record is None or record.trial is not other:
+                dead = trial.number - other.number > _MAX_PENDING_AGE
+                if other.state == TrialState.RUNNING and dead:
+                    continue
+                record = _record(other, sign, rungs)
+                # What a pruned trial is worth depends on the earlier ones.
+                if other.state.is_finished() and (settled or other.state != TrialState.PRUNED):
+                    self._records[other.number] = record
+            settled = settled and other.state.is_finished()
             records.append(record)
-            if other.state.is_finished():
-                self._records[other.number] = record
+            rungs.add(record)
         self._latest = (stored, trial.number, records)
         return records
 
@@ -241,87 +247,103 @@ def conditions(past: History, space: Space) -> dict[int, tuple[int, list[bool]]]
     """
     if bool(past.active.all()):
         return {}
-    ended = (past.outcomes[0] == Outcome.COMPLETE) | (past.outcomes[0] == Outcome.PRUNED)
-    rows = ended.nonzero()[:, 0][-_N_CONDITION_ROWS:]
-    active = past.active[0, rows].numpy()
-    units = past.units[0, rows].numpy()
+    rows = torch.arange(max(0, past.n_trials - _N_CONDITION_ROWS), past.n_trials)
+    rows = rows[past.outcomes[0, rows] != Outcome.PENDING]
+    ended = (past.outcomes[0, rows] != Outcome.FAILED).numpy()
+    active, units = past.active[0, rows].numpy(), past.units[0, rows].numpy()
     geometry = space.geometry({}, has_gaps=False)
     n_cells = geometry.n_cells[0].numpy().astype(int)
-    is_categorical = geometry.is_categorical[0].numpy()
+    scale = np.where(geometry.is_categorical[0].numpy(), 1, n_cells)
+    parents = [p for p in range(len(space)) if 1 < n_cells[p] <= MAX_PARENT_CELLS]
     found: dict[int, tuple[int, list[bool]]] = {}
     for child in range(len(space)):
-        if active[:, child].all() or not active[:, child].any():
+        if active[:, child].all():
             continue
-        parents = [p for p in range(len(space)) if 1 < n_cells[p] <= MAX_PARENT_CELLS]
         for parent in sorted(parents, key=lambda p: (n_cells[p], p)):
-            cells = (
-                units[:, parent] if is_categorical[parent] else units[:, parent] * n_cells[parent]
+            if parent == child or (active[:, child] & ~active[:, parent]).any():
+                continue
+            with_parent = active[:, parent]
+            cells = np.clip(units[with_parent, parent] * scale[parent], 0, n_cells[parent] - 1)
+            allowed = _explains(
+                active[with_parent, child],
+                ended[with_parent],
+                cells.astype(int),
+                int(n_cells[parent]),
             )
-            allowed = _explains(active[:, child], active[:, parent], cells, int(n_cells[parent]))
-            if parent != child and allowed is not None:
+            if allowed is not None:
                 found[child] = (parent, allowed)
                 break
     return found
 
 
-def _explains(
-    child: np.ndarray[Any, Any], parent: np.ndarray[Any, Any], cells: np.ndarray[Any, Any], k: int
-) -> list[bool] | None:
+def _explains(child: BoolArray, ended: BoolArray, cells: Any, k: int) -> list[bool] | None:
     """Cells of the parent under which the child is active, None if they do not decide it.
 
+    A trial that failed may have stopped before it came to the child: its absence counts only where
+    nothing speaks against it. (A parameter wrongly taken for absent is asked for on its own.)
     Cells that no trial has had count as active: a value for the child is then at hand.
     """
-    if (child & ~parent).any():
+    on = np.bincount(cells, weights=child, minlength=k) > 0
+    if (on[cells] & ended & ~child).any():
         return None
-    index = np.clip(cells[parent], 0, k - 1).astype(int)
-    seen = np.bincount(index, minlength=k)
-    on = np.bincount(index, weights=child[parent], minlength=k)
-    if ((on > 0) & (on < seen)).any():
-        return None
-    return [bool(x) for x in (on > 0) | (seen == 0)]
+    seen = np.bincount(cells, minlength=k) > 0
+    if on[seen].all():
+        return None  # it says nothing about when the child is absent
+    return [bool(x) for x in on | ~seen]
 
 
-def _record(trial: FrozenTrial, sign: float, earlier: Sequence[Record]) -> Record:
+class _Rungs:
+    """The latest complete trials, for judging pruned ones."""
+
+    def __init__(self) -> None:
+        self._complete: deque[Record] = deque(maxlen=_N_RUNG_PEERS)
+        self._longest = 0
+
+    def add(self, record: Record) -> None:
+        """Take note of a trial, in order of number."""
+        if record.outcome == Outcome.COMPLETE and math.isfinite(record.score):
+            self._complete.append(record)
+            if record.trial.intermediate_values:
+                self._longest = max(self._longest, record.trial.last_step or 0)
+
+    def judge(self, trial: FrozenTrial, sign: float) -> tuple[float, float]:
+        """Score that a full evaluation of a pruned trial might have had, and its fidelity.
+
+        The rank of its last report among earlier complete trials at the same step is carried over
+        to their final scores. Without such trials the report stands for itself; without a report,
+        the lower quartile of the scores does (somebody judged it not worth going on).
+        """
+        step = trial.last_step
+        value = sign * trial.intermediate_values[step] if step is not None else math.nan
+        if step is None or math.isnan(value):
+            finals = [record.score for record in self._complete]
+            return (float(np.quantile(finals, 0.25)) if finals else math.nan), 0.2
+        longest = max(self._longest, step)
+        fidelity = min(max(step / longest, 0.05), 0.95) if longest > 0 else 0.5
+        pairs = [
+            (sign * reports[step], record.score)
+            for record in self._complete
+            if step in (reports := record.trial.intermediate_values)
+            and math.isfinite(reports[step])
+        ]
+        if len(pairs) < 2:
+            return value, fidelity
+        rungs = np.array([rung for rung, _ in pairs])
+        worse = float((rungs < value).mean() + 0.5 * (rungs == value).mean())
+        return float(np.quantile([final for _, final in pairs], worse)), fidelity
+
+
+def _record(trial: FrozenTrial, sign: float, rungs: _Rungs) -> Record:
     suggestion = _parse(trial.system_attrs.get(ATTRIBUTE))
     params = internal_params(trial.params, trial.distributions)
     score, fidelity = math.nan, 1.0
     if trial.state == TrialState.COMPLETE and trial.values is not None:
         score = sign * trial.values[0]
     elif trial.state == TrialState.PRUNED:
-        score, fidelity = _pruned_score(trial, sign, earlier)
+        score, fidelity = rungs.judge(trial, sign)
     elif trial.state == TrialState.RUNNING:
         params = suggestion.params | params
     return Record(trial, trial.number, _OUTCOMES[trial.state], params, score, fidelity, suggestion)
-
-
-def _pruned_score(
-    trial: FrozenTrial, sign: float, earlier: Sequence[Record]
-) -> tuple[float, float]:
-    """Full-evaluation score that the last report of a pruned trial suggests, and its fidelity.
-
-    The rank of its value among earlier complete trials at the same step is carried over to their
-    final scores. Without such trials its own value stands in; without a value, the lower quartile
-    of the scores seen so far (somebody judged it not worth going on).
-    """
-    complete = [r for r in earlier if r.outcome == Outcome.COMPLETE and math.isfinite(r.score)]
-    finals = [r.score for r in complete]
-    step = trial.last_step
-    value = sign * trial.intermediate_values[step] if step is not None else math.nan
-    if step is None or math.isnan(value):
-        return (float(np.quantile(finals, 0.25)), 0.2) if finals else (math.nan, 0.2)
-    pairs: list[tuple[float, float]] = []
-    longest = step
-    for record in reversed(complete):
-        reports = record.trial.intermediate_values
-        longest = max(longest, record.trial.last_step or 0)
-        if step in reports and math.isfinite(reports[step]) and len(pairs) < _N_RUNG_PEERS:
-            pairs.append((sign * reports[step], record.score))
-    fidelity = min(max(step / longest, 0.05), 0.95) if longest > 0 else 0.5
-    if len(pairs) < 2:
-        return value, fidelity
-    rungs = np.array([rung for rung, _ in pairs])
-    worse = float((rungs < value).mean() + 0.5 * (rungs == value).mean())
-    return float(np.quantile([final for _, final in pairs], worse)), fidelity
 
 
 def _parse(text: object) -> Suggestion:
@@ -337,7 +359,8 @@ def _parse(text: object) -> Suggestion:
         )
     except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError):
         return blank
-    return suggestion if all(math.isfinite(value) for value in params.values()) else blank
+    sane = abs(suggestion.kind) < 100 and all(math.isfinite(value) for value in params.values())
+    return suggestion if sane else blank
 
 
 def _same_kind(trial: FrozenTrial, name: str, distribution: BaseDistribution) -> bool:

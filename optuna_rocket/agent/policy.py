@@ -110,7 +110,7 @@ class Decision(NamedTuple):
 
 def initial_belief(geometry: Geometry) -> Belief:
     """The belief before any trial."""
-    state = torch.zeros(len(geometry.present), HIDDEN)
+    state = torch.zeros(len(geometry.present), HIDDEN, dtype=torch.float32)
     return Belief(memory.prior_weights(geometry), state, 0, 0)
 
 
@@ -183,7 +183,8 @@ def decide(
         return decision
     if n_polish == 0:
         return decision
-    kept = decision.pool.take(decision.logits.topk(_N_KEPT, -1).indices)
+    n_kept = min(_N_KEPT, decision.logits.shape[-1])
+    kept = decision.pool.take(decision.logits.topk(n_kept, -1).indices)
     centres = kept.take(torch.arange(_POLISH_CENTRES).expand(len(kept.kind), -1))
     for scale in _POLISH_SCALES[:n_polish]:
         moves = proposals.polish(centres, scale, _POLISH_EACH, geometry, generator, fixed)
@@ -268,13 +269,13 @@ def _study_features(
     relevance = weights.relevance.masked_fill(~geometry.present, -torch.inf)
     mean_relevance = torch.where(geometry.present, weights.relevance, 0.0).sum(-1) / n_params
     columns = [
-        torch.full((batch,), math.log1p(n) / 5),
+        torch.full((batch,), math.log1p(n) / 5, dtype=torch.float64),
         n_params.log() / 3,
         (geometry.is_categorical & geometry.present).sum(-1) / n_params,
         weights.noise / 4,
         weights.outputscale,
-        torch.full((batch,), float(horizon is not None)),
-        torch.full((batch,), share),
+        torch.full((batch,), float(horizon is not None), dtype=torch.float64),
+        torch.full((batch,), share, dtype=torch.float64),
         torch.log1p(stagnation) / 3,
         (history.outcomes == Outcome.FAILED).sum(-1) / finished,
         (relevance.amax(-1) - mean_relevance) / 4,

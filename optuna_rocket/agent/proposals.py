@@ -97,7 +97,7 @@ def polish(
     # Half of the moves change one parameter only: coordinate search along ridges.
     single = torch.rand(centre.shape, generator=generator, dtype=torch.float64)
     alone = single == single.amax(-1, keepdim=True)
-    half = torch.rand(centre.shape[:2], generator=generator)[..., None] < 0.5
+    half = torch.rand(centre.shape[:2], generator=generator, dtype=torch.float32)[..., None] < 0.5
     moved = torch.where(half & ~alone, centre, moved)
     units = torch.where(geometry.is_categorical[:, None], centre, moved)
     kind = torch.full(units.shape[:2], KIND["polish"])
@@ -137,13 +137,15 @@ def _mutate(
     moved = _gaussian(parent, _choose_scale(_MUTATION_SCALES, parent, generator), generator)
     # A move on a grid is at least about one cell wide.
     cell = 1 / geometry.n_cells[:, None].clamp_min(1)
-    step = torch.where(torch.rand(parent.shape, generator=generator) < 0.5, -cell, cell)
+    step = torch.where(
+        torch.rand(parent.shape, generator=generator, dtype=torch.float32) < 0.5, -cell, cell
+    )
     coarse = (geometry.n_cells[:, None] > 0) & ((moved - parent).abs() < cell)
     moved = torch.where(coarse, parent + step, moved)
     fresh = _uniform(geometry, len(parent), count, generator)
-    redraw = torch.rand(parent.shape, generator=generator) < 0.25
+    redraw = torch.rand(parent.shape, generator=generator, dtype=torch.float32) < 0.25
     moved = torch.where(redraw | geometry.is_categorical[:, None], fresh, moved)
-    order = torch.rand(parent.shape, generator=generator).masked_fill(
+    order = torch.rand(parent.shape, generator=generator, dtype=torch.float32).masked_fill(
         ~geometry.present[:, None], 2.0
     )
     rank = order.argsort(-1).argsort(-1)
@@ -155,7 +157,9 @@ def _cross(history: History, geometry: Geometry, count: int, generator: torch.Ge
     """Every parameter from one of two good trials."""
     first = _parents(history, geometry, count, _N_ELITES, generator)
     second = _parents(history, geometry, count, _N_ELITES, generator)
-    return torch.where(torch.rand(first.shape, generator=generator) < 0.5, first, second)
+    return torch.where(
+        torch.rand(first.shape, generator=generator, dtype=torch.float32) < 0.5, first, second
+    )
 
 
 def _density(
@@ -166,7 +170,7 @@ def _density(
     drawn = _parents(history, geometry, count * d, _DENSITY_SHARE, generator)
     drawn = drawn.view(len(drawn), count, d, d).diagonal(dim1=-2, dim2=-1)
     fresh = _uniform(geometry, len(drawn), count, generator)
-    redraw = torch.rand(drawn.shape, generator=generator) < 0.1
+    redraw = torch.rand(drawn.shape, generator=generator, dtype=torch.float32) < 0.1
     moved = _gaussian(drawn, torch.full_like(drawn, _DENSITY_BANDWIDTH), generator)
     moved = torch.where(geometry.is_categorical[:, None], drawn, moved)
     return torch.where(redraw, fresh, moved)

@@ -52,7 +52,7 @@ class UpdateMetrics(NamedTuple):
 def replay(network: RecurrentScorer, decisions: Decisions) -> Tensor:
     """Log probabilities ``(B, T, m)`` of all candidates, with gradients through the recurrence."""
     batch, n_steps, m = decisions.rule.shape
-    start = torch.zeros(1, batch, HIDDEN)
+    start = decisions.tokens.new_zeros(1, batch, HIDDEN)
     hidden, _ = network.recurrence(decisions.tokens, start)
     states = torch.cat([start.transpose(0, 1), hidden], 1)[:, decisions.n_read]
     logits = network(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from dataclasses import field
 import math
@@ -16,7 +15,6 @@ from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.proposals import KIND
 from optuna_rocket.training.rollout import Player
-from optuna_rocket.training.rollout import greedy_player
 
 
 def kind_player(name: str) -> Player:
@@ -60,19 +58,15 @@ class League:
     max_selves: int = 4
     selves: list[dict[str, Tensor]] = field(default_factory=list)
 
-    def admit(self, network: RecurrentScorer) -> None:
-        """Keep a frozen copy of the network."""
-        self.selves.append(copy.deepcopy(network.state_dict()))
+    def admit(self, state: dict[str, Tensor]) -> None:
+        """Keep an older self, given as frozen weights."""
+        self.selves.append(state)
         if len(self.selves) > self.max_selves:
             del self.selves[1]
 
-    def draw(self, rng: random.Random) -> tuple[RecurrentScorer, Player] | None:
-        """One older self at random, greedy as in use."""
-        if not self.selves:
-            return None
-        network = new_network()
-        network.load_state_dict(rng.choice(self.selves))
-        return network, greedy_player
+    def draw(self, rng: random.Random) -> dict[str, Tensor] | None:
+        """One older self at random, None where there is none yet."""
+        return rng.choice(self.selves) if self.selves else None
 
 
 @dataclass

@@ -188,14 +188,20 @@ def _rows(decision: Decision, rows: Tensor) -> Decision:
 
 
 def _impose(decision: Decision, units: Tensor, active: Tensor) -> Decision:
-    """Put given configurations ``(B, 1, d)`` in place of the first candidate."""
-    pool = decision.pool
-    pool = Pool(
+    """Put given configurations ``(B, 1, d)`` in place of the first candidate.
+
+    As with a trial that somebody else made, nothing was expected of it.
+    """
+    pool, reading = decision.pool, decision.reading
+    unknown = torch.full_like(reading.mean[:, :1], torch.nan)
+    imposed = Pool(
         torch.cat([units, pool.units[:, 1:]], 1),
         torch.cat([active, pool.active[:, 1:]], 1),
-        pool.kind,
+        torch.cat([torch.full_like(pool.kind[:, :1], -1), pool.kind[:, 1:]], 1),
     )
-    return decision._replace(pool=pool)
+    mean = torch.cat([unknown, reading.mean[:, 1:]], 1)
+    std = torch.cat([unknown, reading.std[:, 1:]], 1)
+    return decision._replace(pool=imposed, reading=replace(reading, mean=mean, std=std))
 
 
 def _delayed(history: History, delay: int) -> History:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Executor
 import copy
 from dataclasses import asdict
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pathlib import Path
 import random
 import time
 from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,7 +34,12 @@ from optuna_rocket.agent import update
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.returns import discounted_improvements
 from optuna_rocket.agent.returns import group_advantages
-from optuna_rocket.training.league import FIXED_OPPONENTS
+from optuna_rocket.training import games as games_module
+from optuna_rocket.training.games import VALIDATION_BATCH
+from optuna_rocket.training.games import Game
+from optuna_rocket.training.games import State
+from optuna_rocket.training.games import play_order
+from optuna_rocket.training.games import play_validation
 from optuna_rocket.training.league import ExperiencePool
 from optuna_rocket.training.league import League
 from optuna_rocket.training.league import new_network
@@ -40,12 +47,8 @@ from optuna_rocket.training.league import paired_t
 from optuna_rocket.training.league import rule_player
 from optuna_rocket.training.rollout import Player
 from optuna_rocket.training.rollout import Trajectory
-from optuna_rocket.training.rollout import agent_player
 from optuna_rocket.training.rollout import greedy_player
-from optuna_rocket.training.rollout import play
-from optuna_rocket.training.rollout import sharp_player
 from optuna_rocket.training.rollout import utility
-from optuna_rocket.training.tasks import sample_tasks
 
 
 # Training seeds stay below, validation seeds start here, test seeds further up.
@@ -65,24 +68,25 @@ class Settings:
     out: str = _option("runs/default", "folder of checkpoints and log; a run in it is resumed")
     seed: int = _option(0, "seed of tasks, rollouts and initial weights")
     clone: int = _option(20, "iterations of cloning")
-    exact: int = _option(150, "iterations of the exact all-action gradient")
-    group: int = _option(350, "iterations of recurrent group policy optimisation")
-    tasks: int = _option(10, "tasks per iteration")
+    exact: int = _option(10, "iterations of the exact all-action gradient")
+    group: int = _option(300, "iterations of recurrent group policy optimisation")
+    tasks: int = _option(10, "tasks per iteration and worker")
     members: int = _option(6, "members of a group that the policy plays")
     candidates: int = _option(112, "size of the first pool in training")
     discount: float = _option(0.9, "discount per trial of future improvements")
     learning_rate: float = _option(2e-3, "Adam's rate for clone and exact")
-    group_rate: float = _option(3e-4, "Adam's rate for group")
+    group_rate: float = _option(1e-3, "Adam's rate for group")
     clip: float = _option(0.2, "clip range of the importance ratio")
     update_epochs: int = _option(3, "group: passes over the rollouts of an iteration")
     updates: int = _option(8, "clone and exact: updates per iteration, on recent rollouts")
     recent: int = _option(16, "clone and exact: iterations whose rollouts are kept")
-    kl: float = _option(0.05, "weight of the KL divergence to the reference policy")
+    kl: float = _option(0.02, "weight of the KL divergence to the reference policy")
     exact_weight: float = _option(0.1, "weight of the exact gradient beside the group's")
     replay: float = _option(0.25, "share of iterations on tasks where the policy lost")
     evaluate_every: int = _option(25, "iterations between evaluations")
-    validation: int = _option(8, "batches of 20 validation tasks")
-    threads: int = _option(1, "torch threads")
+    validation: int = _option(12, "batches of 20 validation tasks")
+    workers: int = _option(2, "processes that play, of one thread each")
+    threads: int = _option(1, "torch threads of the updates")
     device: str = _option("cpu", "cpu, or cuda for the updates (rollouts run on the CPU)")
     forget: int = _option(0, "1 empties the recurrent state (ablation of the recurrence)")
 
@@ -112,66 +116,68 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     progress = _resume(settings, out)
     total = settings.clone + settings.exact + settings.group
-    baseline = validate(new_network(), settings, rule_player)
-    bar = tqdm(range(progress.iteration, total), initial=progress.iteration, total=total)
-    for iteration in bar:
-        started = time.monotonic()
-        phase = _phase(settings, iteration)
-        progress.iteration = iteration
-        _set_rate(progress, settings, phase)
-        log = _iterate(progress, settings, phase)
-        if (iteration + 1) % settings.evaluate_every == 0 or iteration + 1 == total:
-            log |= _evaluate(progress, settings, phase, baseline)
-        progress.seconds += time.monotonic() - started
-        _append(out / "log.jsonl", {"iteration": iteration, "phase": phase, **log})
-        bar.set_postfix_str(f"{phase} loss {log['loss']:.3f} valid {progress.best_score:.3f}")
-        if "valid_utility" in log:
-            _store(progress, settings, out)
-    _store(progress, settings, out)
+    if progress.iteration >= total:
+        print(f"{out} holds {progress.iteration} iterations already; nothing to do.")
+        return
+    with games_module.workers(settings.workers) as executor:
+        baseline = validate(new_network(), settings, executor, rule_player)
+        bar = tqdm(range(progress.iteration, total), initial=progress.iteration, total=total)
+        for iteration in bar:
+            started = time.monotonic()
+            phase = _phase(settings, iteration)
+            _set_rate(progress, settings, phase)
+            log = _iterate(progress, settings, phase, executor)
+            progress.iteration = iteration + 1
+            if progress.iteration % settings.evaluate_every == 0 or progress.iteration == total:
+                log |= _evaluate(progress, settings, phase, baseline, executor)
+            progress.seconds += time.monotonic() - started
+            _append(out / "log.jsonl", {"iteration": iteration, "phase": phase, **log})
+            bar.set_postfix_str(f"{phase} loss {log['loss']:.3f} valid {progress.best_score:.3f}")
+            if "valid_utility" in log:
+                _store(progress, settings, out)
 
 
-def _iterate(progress: Progress, settings: Settings, phase: str) -> dict[str, float]:
-    """One batch of tasks, played and learned from."""
+def _iterate(
+    progress: Progress, settings: Settings, phase: str, executor: Executor | None
+) -> dict[str, float]:
+    """One batch of tasks for every worker, played and learned from."""
     rng = random.Random(f"{settings.seed} {progress.iteration}")
-    lost = progress.pool.draw(rng) if phase == "group" and rng.random() < settings.replay else None
-    task_seed = lost if lost is not None else rng.randrange(1, VALIDATION_SEED)
-    tasks = sample_tasks(settings.tasks, torch.Generator().manual_seed(task_seed))
-    generator = torch.Generator().manual_seed(rng.randrange(2**62))
-    shared: dict[str, Any] = {
-        "noise_seed": rng.randrange(2**62),
-        "n_trials": rng.choice((20, 30, 45)),
-        "n_first": rng.choice((0, 0, 2, 5)),
-        "n_candidates": settings.candidates,
-        "n_polish": 1,
-        "horizon_known": rng.random() < 0.5,
-        "forget": bool(settings.forget),
-    }
-    player = agent_player if phase == "group" else sharp_player
-    players: list[Player] = [player] * settings.members
-    played = play(tasks, players, progress.network, generator, **shared)
+    orders = [_order(progress, settings, phase, rng) for _ in range(settings.workers)]
+    older = [progress.league.draw(rng) for _ in orders]
+    states = [_state(progress.network)] * len(orders)
+    games: list[Game] = games_module.run(executor, play_order, orders, states, older)
+    games = [game.copied() for game in games]
     if phase != "group":
-        return _learn_next_trial(progress, settings, phase, played, rng)
-    opponents = [play(tasks, FIXED_OPPONENTS, new_network(), generator, **shared, record=False)]
-    older = progress.league.draw(rng)
-    if older is not None:
-        opponents.append(play(tasks, [older[1]], older[0], generator, **shared, record=False))
-    n_tasks = len(tasks)
-    league = torch.cat([utility(x.regret).view(n_tasks, x.group_size, -1) for x in opponents], 1)
-    mine = utility(played.regret).view(n_tasks, settings.members, -1)
-    shortfall = float((league.mean(-1).amax(-1) - mine.mean((1, 2))).mean())
-    progress.pool.record(task_seed, shortfall)
-    log = _learn_group(progress, settings, played, league)
-    return log | {"shortfall": shortfall, "replayed": float(lost is not None)}
+        return _learn_next_trial(progress, settings, phase, games, rng)
+    for game in games:
+        progress.pool.record(game.task_seed, game.shortfall)
+    log = _learn_group(progress, settings, games)
+    return log | {"shortfall": sum(game.shortfall for game in games) / len(games)}
+
+
+def _order(
+    progress: Progress, settings: Settings, phase: str, rng: random.Random
+) -> games_module.Order:
+    lost = progress.pool.draw(rng) if phase == "group" and rng.random() < settings.replay else None
+    return games_module.Order(
+        task_seed=lost if lost is not None else rng.randrange(1, VALIDATION_SEED),
+        seed=rng.randrange(2**62),
+        n_tasks=settings.tasks,
+        members=settings.members,
+        n_candidates=settings.candidates,
+        forget=bool(settings.forget),
+        with_league=phase == "group",
+    )
 
 
 def _learn_next_trial(
-    progress: Progress, settings: Settings, phase: str, played: Trajectory, rng: random.Random
+    progress: Progress, settings: Settings, phase: str, games: list[Game], rng: random.Random
 ) -> dict[str, float]:
     """Clone or exact: the targets do not depend on who played, so older rollouts serve too."""
-    progress.recent.append(played)
+    progress.recent.extend(game.played for game in games)
     log: dict[str, float] = {}
     for update_step in range(settings.updates):
-        chosen = played if update_step == 0 else rng.choice(list(progress.recent))
+        chosen = games[0].played if update_step == 0 else rng.choice(list(progress.recent))
         decisions, gains = _decisions(chosen, settings), chosen.gains[:, chosen.decided]
         log_pi = update.replay(progress.network, decisions)
         if phase == "clone":
@@ -184,33 +190,55 @@ def _learn_next_trial(
     return log
 
 
-def _learn_group(
-    progress: Progress, settings: Settings, played: Trajectory, league: Tensor
-) -> dict[str, float]:
+def _learn_group(progress: Progress, settings: Settings, games: list[Game]) -> dict[str, float]:
+    """Recurrent group policy optimisation: clipped, anchored to the reference policy."""
+    batches = [_group_batch(progress, settings, game) for game in games]
+    log: dict[str, float] = {}
+    for _ in range(settings.update_epochs):
+        for batch in batches:
+            log_pi = update.replay(progress.network, batch.decisions)
+            log_prob = log_pi.gather(-1, batch.actions)[..., 0]
+            kl = update.divergence(log_pi, batch.log_reference)
+            loss = update.clipped_loss(log_prob, batch.behaviour, batch.advantage, settings.clip)
+            loss = loss + settings.kl * kl
+            loss = loss + settings.exact_weight * update.exact_loss(log_pi, batch.gains)
+            update.apply_gradient(loss, progress.network, progress.optimizer)
+            clipped = ((log_prob - batch.behaviour).exp() - 1).abs() > settings.clip
+            log = update.metrics(loss, log_pi, kl, clipped)._asdict()
+    return log
+
+
+class GroupBatch(NamedTuple):
+    """One game, ready for the clipped loss; shapes as in ``rollout.Trajectory``."""
+
+    decisions: update.Decisions
+    actions: Tensor
+    behaviour: Tensor
+    advantage: Tensor
+    gains: Tensor
+    log_reference: Tensor
+
+
+def _group_batch(progress: Progress, settings: Settings, game: Game) -> GroupBatch:
+    played, league = game.played, game.league
+    assert league is not None
     start = utility(torch.full(played.regret.shape[:1], 1.5, dtype=torch.float64))
     returns = discounted_improvements(utility(played.regret), start, settings.discount)
     flat = league.flatten(0, 1)
     league_returns = discounted_improvements(flat, start[:1].expand(len(flat)), settings.discount)
     advantage = group_advantages(returns, played.group_size, league_returns.view_as(league))
-    advantage = (advantage[:, played.decided] / advantage.std().clamp_min(1e-3)).float()
-    decisions, gains = _decisions(played, settings), played.gains[:, played.decided]
-    actions = played.actions[:, played.decided, None].to(settings.device)
-    behaviour = played.log_prob[:, played.decided].to(settings.device)
-    advantage, gains = advantage.to(settings.device), gains.to(settings.device)
+    advantage = advantage[:, played.decided] / advantage.std().clamp_min(1e-3)
+    decisions = _decisions(played, settings)
     with torch.no_grad():
         log_reference = update.replay(progress.reference, decisions)
-    log: dict[str, float] = {}
-    for _ in range(settings.update_epochs):
-        log_pi = update.replay(progress.network, decisions)
-        log_prob = log_pi.gather(-1, actions)[..., 0]
-        kl = update.divergence(log_pi, log_reference)
-        loss = update.clipped_loss(log_prob, behaviour, advantage, settings.clip)
-        loss = loss + settings.kl * kl
-        loss = loss + settings.exact_weight * update.exact_loss(log_pi, gains)
-        update.apply_gradient(loss, progress.network, progress.optimizer)
-        clipped = ((log_prob - behaviour).exp() - 1).abs() > settings.clip
-        log = update.metrics(loss, log_pi, kl, clipped)._asdict()
-    return log
+    return GroupBatch(
+        decisions=decisions,
+        actions=played.actions[:, played.decided, None].to(settings.device),
+        behaviour=played.log_prob[:, played.decided].to(settings.device),
+        advantage=advantage.float().to(settings.device),
+        gains=played.gains[:, played.decided].to(settings.device),
+        log_reference=log_reference,
+    )
 
 
 def _decisions(played: Trajectory, settings: Settings) -> update.Decisions:
@@ -230,39 +258,33 @@ def _decisions(played: Trajectory, settings: Settings) -> update.Decisions:
 def validate(
     network: RecurrentScorer,
     settings: Settings,
+    executor: Executor | None = None,
     player: Player = greedy_player,
-    first_seed: int = VALIDATION_SEED,
     n_trials: int = 50,
 ) -> Tensor:
-    """Normalised regret ``(tasks, n_trials)`` on fixed tasks, played as in use."""
-    regrets = []
-    for batch in range(settings.validation):
-        seed = first_seed + batch
-        tasks = sample_tasks(20, torch.Generator().manual_seed(seed))
-        generator = torch.Generator().manual_seed(seed + 1)
-        played = play(
-            tasks,
-            [player],
-            network,
-            generator,
-            noise_seed=seed,
-            n_trials=n_trials,
-            n_first=0,
-            n_candidates=160,
-            n_polish=1,
-            horizon_known=False,
-            record=False,
-            forget=bool(settings.forget),
-        )
-        regrets.append(played.regret)
-    return torch.cat(regrets)
+    """Normalised regret ``(tasks, n_trials)`` on the validation tasks."""
+    count = settings.validation
+    parts: list[Tensor] = games_module.run(
+        executor,
+        play_validation,
+        range(VALIDATION_SEED, VALIDATION_SEED + count),
+        [_state(network)] * count,
+        [player] * count,
+        [n_trials] * count,
+        [bool(settings.forget)] * count,
+    )
+    return torch.cat(parts)
 
 
 def _evaluate(
-    progress: Progress, settings: Settings, phase: str, baseline: Tensor
+    progress: Progress,
+    settings: Settings,
+    phase: str,
+    baseline: Tensor,
+    executor: Executor | None,
 ) -> dict[str, float]:
     """Validate; replace the reference, the best and the league when the policy got better."""
-    regret = validate(progress.network, settings)
+    regret = validate(progress.network, settings, executor)
     mine = utility(regret).mean(-1)
     score = float(mine.mean())
     log = {
@@ -281,8 +303,13 @@ def _evaluate(
     if replaced:
         progress.reference_utility = mine
         progress.reference = copy.deepcopy(progress.network).requires_grad_(False)
-        progress.league.admit(progress.network)
+        progress.league.admit(_state(progress.network))
     return log | {"t_against_reference": t, "reference_replaced": float(replaced)}
+
+
+def _state(network: RecurrentScorer) -> State:
+    """Frozen copies of the weights, where rollouts run."""
+    return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
 
 def _phase(settings: Settings, iteration: int) -> str:
@@ -292,7 +319,7 @@ def _phase(settings: Settings, iteration: int) -> str:
 
 
 def _set_rate(progress: Progress, settings: Settings, phase: str) -> None:
-    rate = settings.learning_rate * (0.5 if progress.iteration > settings.exact else 1.0)
+    rate = settings.learning_rate
     if phase == "group":
         done = (progress.iteration - settings.clone - settings.exact) / settings.group
         rate = settings.group_rate * (1 - 0.9 * done)
@@ -308,8 +335,8 @@ def _resume(settings: Settings, out: Path) -> Progress:
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     reference = copy.deepcopy(network).requires_grad_(False)
     best = copy.deepcopy(network)
-    worst = torch.full((20 * settings.validation,), -1.0, dtype=torch.float64)
-    recent: deque[Trajectory] = deque(maxlen=settings.recent)
+    worst = torch.full((VALIDATION_BATCH * settings.validation,), -1.0, dtype=torch.float64)
+    recent: deque[Trajectory] = deque(maxlen=settings.recent * settings.workers)
     progress = Progress(
         network, reference, best, optimizer, League(), ExperiencePool(), worst, recent
     )
@@ -320,8 +347,10 @@ def _resume(settings: Settings, out: Path) -> Progress:
             getattr(progress, name).load_state_dict(stored[name])
         progress.league.selves = stored["selves"]
         progress.pool.losses = stored["losses"]
-        progress.reference_utility = stored["reference_utility"]
-        progress.iteration = stored["iteration"] + 1
+        if len(stored["reference_utility"]) == len(worst):
+            progress.reference_utility = stored["reference_utility"]
+        _truncate(out / "log.jsonl", progress_iteration=stored["iteration"])
+        progress.iteration = stored["iteration"]
         progress.best_score, progress.seconds = stored["best_score"], stored["seconds"]
     return progress
 
@@ -338,12 +367,19 @@ def _store(progress: Progress, settings: Settings, out: Path) -> None:
     (out / "progress.tmp").replace(out / "progress.pt")
     made_by = {
         "settings": {k: v for k, v in asdict(settings).items() if k != "out"},
-        "iterations": progress.iteration + 1,
+        "iterations": progress.iteration,
         "hours": round(progress.seconds / 3600, 2),
         "torch": torch.__version__,
     }
     checkpoint.save(progress.best, out / "best.rocket", made_by)
     checkpoint.save(progress.network, out / "latest.rocket", made_by)
+
+
+def _truncate(path: Path, progress_iteration: int) -> None:
+    """Drop the lines of iterations that will be played again."""
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["iteration"] < progress_iteration]
+    path.write_text("".join(kept))
 
 
 def _append(path: Path, record: dict[str, Any]) -> None:

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+PACKAGE = Path(__file__).resolve().parent.parent / "optuna_rocket"
+FILES = {
+    path.relative_to(PACKAGE).with_suffix("").as_posix(): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+# DESIGN.md section 2: a file imports from rows above it, or from its left in the same row.
+CORE = {"space", "history", "features"}
+AGENT = {f"agent/{x}" for x in ("weights_file", "network", "proposals", "memory", "policy")} | {
+    f"agent/{x}" for x in ("checkpoint", "returns", "update")
+}
+ALLOWED: dict[str, set[str]] = {
+    # core
+    "space": set(),
+    "history": {"space"},
+    "features": {"space", "history"},
+    # agent
+    "agent/__init__": set(),
+    "agent/weights_file": set(),
+    "agent/network": CORE,
+    "agent/proposals": CORE,
+    "agent/memory": CORE,
+    "agent/policy": CORE | {"agent/network", "agent/proposals", "agent/memory"},
+    "agent/checkpoint": CORE | {"agent/weights_file", "agent/network", "agent/policy"},
+    "agent/returns": set(),
+    "agent/update": CORE | {"agent/network", "agent/policy", "agent/returns"},
+    # training
+    "training/__init__": set(),
+    "training/functions": set(),
+    "training/tasks": CORE | {"training/functions"},
+    "training/rollout": CORE | AGENT | {"training/tasks"},
+    "training/league": CORE | AGENT | {"training/tasks", "training/rollout"},
+    "training/games": CORE | AGENT | {"training/tasks", "training/rollout", "training/league"},
+    "training/self_play": CORE
+    | AGENT
+    | {"training/tasks", "training/rollout", "training/league", "training/games"},
+    # adapter
+    "trials": {"space", "history"},
+    "suggest": CORE | AGENT | {"trials"},
+    "sampler": CORE | {"agent/weights_file", "trials", "suggest"},
+    "__init__": {"agent/weights_file", "sampler"},
+}
+ADAPTER = {"trials", "suggest", "sampler", "__init__"}
+
+
+def tree_of(name: str) -> ast.Module:
+    return ast.parse(FILES[name].read_text())
+
+
+def imported(node: ast.AST) -> Iterator[str]:
+    """Dotted names of modules (or of what may be one) that a statement imports."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        assert node.module is not None
+        yield node.module
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports_of(name: str) -> set[str]:
+    """Everything imported anywhere in the file, in functions and for types too."""
+    return {module for node in ast.walk(tree_of(name)) for module in imported(node)}
+
+
+def own_imports_of(name: str) -> set[str]:
+    """Files of this package that the file imports."""
+    dotted = {f"optuna_rocket.{file.replace('/', '.')}": file for file in FILES}
+    found = {dotted[module] for module in imports_of(name) if module in dotted}
+    if any(module == "optuna_rocket" for module in imports_of(name)):
+        # ``from optuna_rocket import trials`` is about trials, not about the package's face.
+        found.discard("__init__")
+    return found
+
+
+def test_every_file_has_its_place() -> None:
+    assert set(FILES) == set(ALLOWED)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_files_import_only_from_rows_above(name: str) -> None:
+    assert own_imports_of(name) <= ALLOWED[name]
+
+
+def test_the_scan_sees_imports() -> None:
+    """A scan that sees nothing would find nothing wrong."""
+    assert own_imports_of("sampler") >= {"agent/weights_file", "trials", "suggest"}
+    assert own_imports_of("agent/policy") >= {"agent/memory", "agent/proposals", "history"}
+    assert "optuna.study" in imports_of("trials")
+
+
+def test_allowed_imports_have_no_cycle() -> None:
+    settled: set[str] = set()
+    while len(settled) < len(ALLOWED):
+        ready = {name for name in ALLOWED if ALLOWED[name] <= settled} - settled
+        assert ready, "a cycle"
+        settled |= ready
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES)))
+def test_training_is_imported_by_training_alone(name: str) -> None:
+    if not name.startswith("training/"):
+        assert not any(module.startswith("optuna_rocket.training") for module in imports_of(name))
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - ADAPTER))
+def test_only_the_adapter_knows_studies(name: str) -> None:
+    optuna_modules = {module for module in imports_of(name) if module.split(".")[0] == "optuna"}
+    if name == "space":
+        assert all(module.startswith("optuna.distributions") for module in optuna_modules)
+    else:
+        assert not optuna_modules
+
+
+def private_names(name: str) -> set[str]:
+    """Private names of Optuna: modules, and attributes of anything but the file's own objects."""
+    found = {
+        module
+        for module in imports_of(name)
+        if module.startswith("optuna.") and any(part.startswith("_") for part in module.split("."))
+    }
+    for node in ast.walk(tree_of(name)):
+        if not isinstance(node, ast.Attribute) or not node.attr.startswith("_"):
+            continue
+        if node.attr.startswith("__"):
+            continue
+        owner = node.value
+        called = owner.id if isinstance(owner, ast.Name) else getattr(owner, "attr", "")
+        if called in {"study", "trial", "other", "storage", "_storage", "optuna"}:
+            found.add(f"{called}.{node.attr}")
+    return found
+
+
+def test_private_names_of_optuna_are_in_one_file() -> None:
+    assert private_names("trials"), "the scan finds the ones that are there"
+    assert {name for name in FILES if private_names(name)} == {"trials"}
+
+
+@pytest.mark.parametrize("name", ["__init__", "sampler", "agent/__init__", "agent/weights_file"])
+def test_importing_the_package_does_not_import_torch(name: str) -> None:
+    for node in tree_of(name).body:
+        for module in imported(node):
+            assert module.split(".")[0] != "torch"
+            file = module.removeprefix("optuna_rocket.").replace(".", "/")
+            if module.startswith("optuna_rocket.") and file in FILES:
+                assert file in {"sampler", "agent/weights_file"}
+
+
+@pytest.mark.parametrize("name", ["agent/network", "agent/returns", "training/functions"])
+def test_tensor_code_needs_torch_alone(name: str) -> None:
+    roots = {module.split(".")[0] for module in imports_of(name)}
+    allowed = {"__future__", "collections", "math", "torch", "optuna_rocket"}
+    assert roots <= allowed
+
+
+def test_no_file_is_a_drawer() -> None:
+    names = {Path(name).name for name in FILES}
+    assert not names & {"utils", "helpers", "common", "misc"}

@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+from itertools import pairwise
+import math
+
+import numpy as np
+import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel
+from sklearn.gaussian_process.kernels import Matern
+import torch
+from torch import Tensor
+
+from optuna_rocket.agent import memory
+from optuna_rocket.agent.memory import MemoryWeights
+from optuna_rocket.features import transform_scores
+from optuna_rocket.history import History
+from optuna_rocket.history import Outcome
+from optuna_rocket.history import empty_history
+from optuna_rocket.space import Geometry
+from optuna_rocket.training.tasks import random_units
+from tests.builders import appended
+from tests.builders import flat_geometry
+from tests.builders import generator
+from tests.builders import history_of
+from tests.builders import mixed_geometry
+from tests.builders import random_history
+from tests.builders import rebuilt
+from tests.builders import stacked
+from tests.builders import unit_geometry
+
+
+def weights_for(geometry: Geometry, seed: int = 0) -> MemoryWeights:
+    """Some weights, different for every column."""
+    rng = generator(seed)
+    batch, d = geometry.present.shape
+    return MemoryWeights(
+        torch.randn(batch, d, generator=rng, dtype=torch.float64) + 1,
+        0.3 * torch.randn(batch, generator=rng, dtype=torch.float64),
+        -3 + 0.3 * torch.randn(batch, generator=rng, dtype=torch.float64),
+    )
+
+
+def read_at(
+    history: History, geometry: Geometry, weights: MemoryWeights, units: Tensor
+) -> memory.Reading:
+    remembered = memory.condition(history, geometry, weights)
+    return memory.read(remembered, units, geometry.activity(units))
+
+
+def oracle(
+    x: np.ndarray,
+    z: np.ndarray,
+    at: np.ndarray,
+    lengths: np.ndarray,
+    scale: float,
+    noise: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scikit-learn's regression with the same kernel and given weights."""
+    kernel = ConstantKernel(scale) * Matern(lengths, nu=2.5)
+    process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None).fit(x, z)
+    mean, std = process.predict(at, return_std=True)
+    return mean, std
+
+
+def test_reading_agrees_with_scikit_learn() -> None:
+    geometry = unit_geometry(3)
+    history = random_history(geometry, 30, plain=True)
+    weights = weights_for(geometry)
+    at = random_units(geometry, 50, generator(5))
+    reading = read_at(history, geometry, weights, at)
+
+    z = transform_scores(history.scores, history.scored)[0].numpy()
+    lengths = (-0.5 * weights.relevance[0]).exp().numpy()
+    noise = np.full(30, weights.noise.exp().item() + memory._JITTER)
+    mean, std = oracle(
+        history.units[0].numpy(),
+        z,
+        at[0].numpy(),
+        lengths,
+        weights.outputscale.exp().item(),
+        noise,
+    )
+    np.testing.assert_allclose(reading.mean[0].numpy(), mean, atol=1e-6)
+    np.testing.assert_allclose(reading.std[0].numpy(), std, atol=1e-6)
+    assert np.ptp(mean) > 0.5 and np.ptp(std) > 0.01
+
+
+def test_categories_are_a_distance_of_one_apart() -> None:
+    """The oracle sees one-hot columns whose squared distance is 2 where choices differ."""
+    geometry = flat_geometry()
+    history = random_history(geometry, 30, plain=True)
+    weights = weights_for(geometry)
+    at = random_units(geometry, 40, generator(5))
+    reading = read_at(history, geometry, weights, at)
+
+    def one_hot(units: Tensor) -> np.ndarray:
+        hot = torch.nn.functional.one_hot(units[0, :, 2].long(), 3).double()
+        return torch.cat([units[0][:, [0, 1, 3, 4, 5]], hot], -1).numpy()
+
+    relevance = weights.relevance[0].exp()
+    pieces = [relevance[[0, 1, 3, 4, 5]], relevance[2].expand(3) / 2]
+    lengths = torch.cat(pieces).pow(-0.5).numpy()
+    z = transform_scores(history.scores, history.scored)[0].numpy()
+    noise = np.full(30, weights.noise.exp().item() + memory._JITTER)
+    mean, std = oracle(
+        one_hot(history.units), z, one_hot(at), lengths, weights.outputscale.exp().item(), noise
+    )
+    np.testing.assert_allclose(reading.mean[0].numpy(), mean, atol=1e-6)
+    np.testing.assert_allclose(reading.std[0].numpy(), std, atol=1e-6)
+
+
+def log_posterior(history: History, geometry: Geometry, weights: MemoryWeights) -> Tensor:
+    """Written from the formulas alone: pairwise loops over columns, dense inverse."""
+    kept = history.scored[0]
+    z = transform_scores(history.scores, history.scored)[0, kept]
+    units, active = history.units[0, kept], history.active[0, kept]
+    fidelity = history.fidelity[0, kept]
+    r2 = torch.zeros(len(z), len(z), dtype=torch.float64)
+    for j in range(units.shape[1]):
+        column = units[:, j]
+        if geometry.is_categorical[0, j]:
+            distance = (column[:, None] != column).double()
+        else:
+            switched = (active[:, j, None] != active[:, j]).double()
+            distance = (column[:, None] - column).square() + memory._INACTIVE_DISTANCE * switched
+        r2 = r2 + weights.relevance[0, j].exp() * distance
+    root = (5 * r2 + 1e-30).sqrt()
+    kernel = (1 + root + root.square() / 3) * torch.exp(-root)
+    multiplier = 1 + memory._FIDELITY_NOISE * (1 / fidelity - 1).clamp(0, 4)
+    noise = weights.noise.exp() * multiplier + memory._JITTER
+    covariance = weights.outputscale.exp() * kernel + torch.diag(noise)
+    normal = torch.distributions.MultivariateNormal(torch.zeros_like(z), covariance)
+    prior = memory.prior_weights(geometry)
+    total = normal.log_prob(z)
+    for mine, centre, std in zip(parts(weights), parts(prior), memory._PRIOR_STD, strict=True):
+        total = total - ((mine - centre) / std).square().sum() / 2
+    return torch.as_tensor(total)
+
+
+def parts(weights: MemoryWeights) -> tuple[Tensor, Tensor, Tensor]:
+    return weights.relevance, weights.outputscale, weights.noise
+
+
+@pytest.mark.parametrize("geometry", [flat_geometry(), mixed_geometry(), unit_geometry(4)])
+def test_fit_follows_the_gradient_of_the_log_posterior(geometry: Geometry) -> None:
+    history = random_history(geometry, 25)
+    assert bool((~history.scored).any())
+    start = weights_for(geometry, seed=3)
+    leaves = [x.clone().requires_grad_() for x in parts(start)]
+    torch.autograd.backward(log_posterior(history, geometry, MemoryWeights(*leaves)))
+    gradient = torch.cat([leaf.grad.flatten() for leaf in leaves if leaf.grad is not None])
+
+    moved = memory.fit(history, geometry, start, 1)
+    move = torch.cat([(b - a).flatten() for a, b in zip(parts(start), parts(moved), strict=True)])
+    # A step is an odd, growing function of the gradient, the same for every weight.
+    assert torch.equal(move.sign(), gradient.sign())
+    order = gradient.argsort()
+    assert bool((move[order].diff() >= -1e-9).all())
+    assert len(move) == geometry.present.shape[1] + 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fit_climbs_the_log_posterior(seed: int) -> None:
+    geometry = mixed_geometry()
+    history = random_history(geometry, 40, seed=seed)
+    start = memory.prior_weights(geometry)
+
+    def height(n_steps: int) -> float:
+        fitted = memory.fit(history, geometry, start, n_steps)
+        return log_posterior(history, geometry, fitted).item()
+
+    assert height(0) < height(1) < height(4) < height(14)
+
+
+def test_no_steps_leave_the_weights() -> None:
+    geometry = mixed_geometry()
+    start = weights_for(geometry)
+    assert parts(memory.fit(random_history(geometry, 9), geometry, start, 0)) == parts(start)
+
+
+def test_relevance_of_an_inert_parameter_falls_behind() -> None:
+    geometry = unit_geometry(2)
+    units = random_units(geometry, 40, generator())
+    history = history_of(units, torch.sin(6 * units[..., 0]), geometry)
+    weights = memory.prior_weights(geometry)
+    for _ in range(5):
+        weights = memory.fit(history, geometry, weights, 6)
+    assert float(weights.relevance[0, 0]) > float(weights.relevance[0, 1]) + 2
+
+
+def test_noise_is_found_in_noise() -> None:
+    geometry = unit_geometry(2)
+    units = random_units(geometry, 60, generator())
+    clean = units[..., 0] * 2
+    noisy = torch.randn(1, 60, generator=generator(1), dtype=torch.float64)
+    fitted = []
+    for scores in (clean, noisy):
+        history = history_of(units, scores, geometry)
+        fitted.append(memory.fit(history, geometry, memory.prior_weights(geometry), 14))
+    assert float(fitted[1].noise) > float(fitted[0].noise) + 1
+
+
+def test_failed_trials_leave_mean_and_spread_alone() -> None:
+    geometry = mixed_geometry()
+    history = random_history(geometry, 20, plain=True)
+    outcomes = torch.full((1, 5), int(Outcome.FAILED))
+    extra = random_history(geometry, 5, seed=9, plain=True)
+    failed = rebuilt(extra, outcomes=outcomes, scores=extra.scores * torch.nan)
+    weights, at = weights_for(geometry), random_units(geometry, 30, generator(4))
+    # In front, so that a shifted index would show.
+    with_failed = read_at(appended(failed, history), geometry, weights, at)
+    without = read_at(history, geometry, weights, at)
+
+    torch.testing.assert_close(with_failed.mean, without.mean)
+    torch.testing.assert_close(with_failed.std, without.std)
+    assert bool((without.failure == 0).all()) and bool((with_failed.failure > 0).any())
+    fitted = memory.fit(appended(failed, history), geometry, weights, 3)
+    for mine, other in zip(
+        parts(fitted), parts(memory.fit(history, geometry, weights, 3)), strict=True
+    ):
+        torch.testing.assert_close(mine, other)
+
+
+def test_a_batch_of_two_is_two_singles() -> None:
+    single, double = unit_geometry(3), unit_geometry(3, batch=2)
+    one, two = random_history(single, 22, seed=1), random_history(single, 22, seed=2)
+    one = rebuilt(one, outcomes=one.outcomes.masked_fill(torch.arange(22) > 19, 0))
+    both = stacked(one, two)
+    at = random_units(double, 15, generator())
+    fitted = memory.fit(both, double, memory.prior_weights(double), 5)
+    reading = read_at(both, double, fitted, at)
+    for row, alone in enumerate((one, two)):
+        weights = memory.fit(alone, single, memory.prior_weights(single), 5)
+        mine = read_at(alone, single, weights, at[row : row + 1])
+        torch.testing.assert_close(fitted.relevance[row : row + 1], weights.relevance)
+        torch.testing.assert_close(reading.mean[row : row + 1], mine.mean)
+        torch.testing.assert_close(reading.std[row : row + 1], mine.std)
+        torch.testing.assert_close(reading.failure[row : row + 1], mine.failure)
+        torch.testing.assert_close(reading.nearest[row : row + 1], mine.nearest)
+
+
+def test_a_pending_trial_lowers_the_spread_near_it_and_leaves_the_mean() -> None:
+    geometry = unit_geometry(2)
+    history = random_history(geometry, 12, plain=True)
+    spot = torch.tensor([[[0.93, 0.07]]], dtype=torch.float64)
+    outcomes = torch.full((1, 1), int(Outcome.PENDING))
+    pending = history_of(spot, torch.zeros(1, 1).double(), geometry, outcomes)
+    weights = memory.prior_weights(geometry)
+    at = torch.cat([spot + 0.005, random_units(geometry, 200, generator())], 1).clamp(0, 1)
+    before = read_at(history, geometry, weights, at)
+    after = read_at(appended(history, pending), geometry, weights, at)
+
+    torch.testing.assert_close(after.mean, before.mean)
+    assert float(after.std[0, 0]) < 0.5 * float(before.std[0, 0])
+    assert bool((after.std <= before.std + 1e-12).all())
+    far = (at - spot).norm(dim=-1) > 0.9
+    loss = 1 - after.std / before.std
+    assert float(loss[far].mean()) < 0.1 * float(loss[0, 0])
+
+
+def test_failures_are_expected_near_failures() -> None:
+    geometry = unit_geometry(2)
+    units = random_units(geometry, 40, generator())
+    outcomes = torch.where(units[..., 0] > 0.6, int(Outcome.FAILED), int(Outcome.COMPLETE))
+    history = history_of(units, units[..., 1], geometry, outcomes)
+    at = random_units(geometry, 200, generator(1))
+    reading = read_at(history, geometry, memory.prior_weights(geometry), at)
+    inside, outside = reading.failure[at[..., 0] > 0.7], reading.failure[at[..., 0] < 0.5]
+    assert float(inside.mean()) > 0.6 and float(outside.mean()) < 0.2
+    assert bool(((reading.failure >= 0) & (reading.failure < 1)).all())
+
+
+def test_less_certain_scores_pull_less() -> None:
+    geometry = unit_geometry(1)
+    units = torch.tensor([[[0.1], [0.5], [0.9]]], dtype=torch.float64)
+    scores = torch.tensor([[0.0, 3.0, 0.0]], dtype=torch.float64)
+    history = history_of(units, scores, geometry)
+    uncertain = rebuilt(history, fidelity=torch.tensor([[1.0, 0.1, 1.0]]).double())
+    weights = weights_for(geometry)
+    full = read_at(history, geometry, weights, units)
+    partial = read_at(uncertain, geometry, weights, units)
+    assert float(partial.mean[0, 1]) < float(full.mean[0, 1])
+    assert float(partial.std[0, 1]) > float(full.std[0, 1])
+
+
+def test_incumbent_is_the_greatest_expected_score_among_trials() -> None:
+    geometry = mixed_geometry()
+    history = random_history(geometry, 30)
+    weights = weights_for(geometry)
+    remembered = memory.condition(history, geometry, weights)
+    reading = memory.read(remembered, history.units, history.active)
+    expected = reading.mean.masked_fill(~history.scored, -math.inf).amax(-1)
+    torch.testing.assert_close(remembered.incumbent, expected, atol=1e-3, rtol=0)
+
+
+def test_nearest_is_zero_on_a_trial_and_grows_with_distance() -> None:
+    geometry = unit_geometry(1)
+    units = torch.tensor([[[0.2]]], dtype=torch.float64)
+    history = history_of(units, torch.zeros(1, 1).double(), geometry)
+    at = torch.tensor([[[0.2], [0.3], [0.6], [1.0]]], dtype=torch.float64)
+    nearest = read_at(history, geometry, memory.prior_weights(geometry), at).nearest[0]
+    assert float(nearest[0]) == pytest.approx(0, abs=1e-6)
+    assert bool((nearest.diff() > 0).all()) and float(nearest[-1]) <= 1
+
+
+def test_memory_of_nothing_is_the_prior() -> None:
+    geometry = unit_geometry(3)
+    at = random_units(geometry, 5, generator())
+    weights = weights_for(geometry)
+    reading = read_at(empty_history(1, 3), geometry, weights, at)
+    assert bool((reading.mean == 0).all() and (reading.failure == 0).all())
+    torch.testing.assert_close(reading.std.square(), weights.outputscale.exp().expand(1, 5))
+
+
+def test_repeated_configurations_do_not_break_the_factor() -> None:
+    geometry = unit_geometry(2)
+    units = torch.full((1, 30, 2), 0.5, dtype=torch.float64)
+    history = history_of(units, torch.arange(30.0).double()[None], geometry)
+    weights = MemoryWeights(
+        torch.zeros(1, 2).double(), torch.ones(1).double() * 3, torch.full((1,), -30.0).double()
+    )
+    reading = read_at(history, geometry, weights, random_units(geometry, 9, generator()))
+    assert bool(torch.isfinite(reading.mean).all() and torch.isfinite(reading.std).all())
+
+
+def test_links_are_a_growing_chain_that_only_gets_longer() -> None:
+    sizes = memory.link_sizes(1000)
+    assert sizes == sorted(set(sizes)) and sizes[-1] <= 1000
+    for n in (0, 2, 3, 10, 57, 999):
+        shorter = memory.link_sizes(n)
+        assert shorter == sizes[: len(shorter)]
+        assert all(size <= n for size in shorter)
+        assert len(shorter) == sum(size <= n for size in sizes)
+    assert len(sizes) < 100
+
+
+def test_chains_start_from_the_prior_now_and_then() -> None:
+    starts = [link for link in range(200) if memory.starts_chain(link)]
+    assert starts[0] == 0 and len(starts) >= 3
+    assert max(b - a for a, b in pairwise(starts)) <= 50
+
+
+def test_context_is_bounded_and_holds_the_latest_and_the_best() -> None:
+    geometry = unit_geometry(1)
+    limit = memory.MAX_CONTEXT
+    short = random_history(geometry, limit)
+    assert memory.context_rows(short).tolist() == list(range(limit))
+
+    n = 3 * limit
+    history = random_history(geometry, n, plain=True)
+    rows = memory.context_rows(history)
+    assert len(rows) == limit == len(set(rows.tolist()))
+    assert rows.tolist() == sorted(rows.tolist())
+    assert n - 1 in rows and n - limit // 4 in rows
+    best = history.scores[0].argsort(descending=True)[: limit // 4]
+    assert set(best.tolist()) <= set(rows.tolist())

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from optuna_rocket.space import INACTIVE_CHOICE
+from optuna_rocket.space import INACTIVE_NUMERIC
+from optuna_rocket.training import functions
+from optuna_rocket.training.functions import FAMILIES
+from optuna_rocket.training.tasks import MAX_CHOICES
+from optuna_rocket.training.tasks import Tasks
+from optuna_rocket.training.tasks import random_units
+from optuna_rocket.training.tasks import repeat_geometry
+from optuna_rocket.training.tasks import sample_tasks
+from tests.builders import generator
+
+
+SEEDS = range(8)
+
+
+@pytest.fixture(scope="module")
+def batches() -> list[Tasks]:
+    return [sample_tasks(20, generator(seed)) for seed in SEEDS]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: str(family.__name__))
+@pytest.mark.parametrize("d", [1, 2, 7])
+def test_families_are_finite_and_depend_on_what_is_important(
+    family: Callable[[Tensor, torch.Generator], functions.Function], d: int
+) -> None:
+    rng = generator()
+    importance = torch.ones(6, d)
+    importance[:, d - 1] = 1.0 if d == 1 else 0.0
+    f = family(importance, rng)
+    x = torch.rand(6, 64, d, generator=rng)
+    corners = torch.randint(0, 2, (6, 64, d), generator=rng).float()
+    values = f(torch.cat([x, corners], 1))
+    assert values.shape == (6, 128) and bool(torch.isfinite(values).all())
+    assert bool((values.std(-1) > 1e-3).all())
+    torch.testing.assert_close(f(x), values[:, :64], atol=1e-4, rtol=1e-4)
+    if d > 3 and family is not functions.trees:  # a tree may split on an inert column, rarely
+        moved = x.clone()
+        moved[..., d - 1] = 1 - moved[..., d - 1]
+        torch.testing.assert_close(f(moved), values[:, :64], atol=1e-4, rtol=1e-4)
+
+
+def test_values_run_from_minus_one_at_the_median_to_zero_at_best(batches: list[Tasks]) -> None:
+    medians, bests = [], []
+    for seed, tasks in zip(SEEDS, batches, strict=True):
+        values = tasks.evaluate(random_units(tasks.geometry, 3000, generator(100 + seed)))
+        assert bool((values <= 0).all() and torch.isfinite(values).all())
+        medians.append(values.median(-1).values)
+        bests.append(values.amax(-1))
+    median, best = torch.cat(medians), torch.cat(bests)
+    assert float(((median + 1).abs() < 0.15).double().mean()) > 0.85
+    assert float((best > -0.5).double().mean()) > 0.8
+    # Random search does not solve most of them.
+    assert float((best > -1e-3).double().mean()) < 0.8
+
+
+def test_best_is_hard_to_beat(batches: list[Tasks]) -> None:
+    """Where the known best was missed, values pile up at zero."""
+    at_best = []
+    for seed, tasks in zip(SEEDS, batches, strict=True):
+        values = tasks.evaluate(random_units(tasks.geometry, 3000, generator(100 + seed)))
+        continuous = ((tasks.geometry.n_cells == 0) & tasks.geometry.present).sum(-1) > 2
+        at_best.append((values[continuous] > -1e-9).double().mean(-1))
+    assert float((torch.cat(at_best) < 0.01).double().mean()) > 0.85
+
+
+def test_same_generator_same_tasks() -> None:
+    one, two, other = (sample_tasks(5, generator(seed)) for seed in (3, 3, 4))
+    units = random_units(one.geometry, 20, generator())
+    assert torch.equal(one.evaluate(units), two.evaluate(units))
+    assert torch.equal(one.noise, two.noise) and one.delay == two.delay
+    assert not torch.equal(one.noise, other.noise)
+
+
+def test_number_of_tasks_is_rounded_up_to_the_families() -> None:
+    n = len(FAMILIES)
+    assert len(sample_tasks(1, generator())) == n
+    assert len(sample_tasks(n + 1, generator())) == 2 * n
+
+
+def test_a_task_does_not_depend_on_how_many_candidates_are_asked(batches: list[Tasks]) -> None:
+    for tasks in batches[:3]:
+        units = random_units(tasks.geometry, 30, generator())
+        whole = tasks.evaluate(units)
+        torch.testing.assert_close(
+            tasks.evaluate(units[:, 4:9]), whole[:, 4:9], atol=1e-3, rtol=1e-3
+        )
+
+
+def test_some_tasks_fail_in_a_part_of_their_space(batches: list[Tasks]) -> None:
+    shares = []
+    for seed, tasks in zip(SEEDS, batches, strict=True):
+        units = random_units(tasks.geometry, 2000, generator(200 + seed))
+        shares.append(tasks.fails(units).double().mean(-1))
+    share = torch.cat(shares)
+    assert 0.08 < float((share > 0).double().mean()) < 0.35
+    assert float(share.max()) < 0.6
+    assert float((share[share > 0] > 0.03).double().mean()) > 0.8
+
+
+def test_geometries_are_valid(batches: list[Tasks]) -> None:
+    for tasks in batches:
+        geometry = tasks.geometry
+        categorical, cells = geometry.is_categorical, geometry.n_cells
+        assert bool((geometry.n_params >= 2).all())
+        assert not bool((categorical & ~geometry.present).any())
+        assert bool(((cells[categorical] >= 2) & (cells[categorical] <= MAX_CHOICES)).all())
+        assert bool(((cells == 0) | (cells >= 2))[geometry.present].all())
+        child = geometry.parent >= 0
+        assert bool(geometry.present[child].all())
+        own = torch.arange(geometry.present.shape[1])
+        assert not bool((geometry.parent == own).any())
+
+
+def test_spaces_are_of_every_kind(batches: list[Tasks]) -> None:
+    kinds = set()
+    for tasks in batches:
+        geometry = tasks.geometry
+        for row in range(len(tasks)):
+            here = geometry.present[row]
+            categorical = geometry.is_categorical[row, here]
+            grid = (geometry.n_cells[row, here] > 0) & ~categorical
+            kinds.add(
+                (bool(categorical.any()), bool(grid.any()), bool((~categorical & ~grid).any()))
+            )
+    assert {
+        (True, False, False),
+        (False, True, False),
+        (False, False, True),
+        (True, True, True),
+    } <= kinds
+
+
+def test_the_value_of_the_parent_alone_switches_a_parameter(batches: list[Tasks]) -> None:
+    n_switched = 0
+    for tasks in batches:
+        geometry = tasks.geometry
+        units = random_units(geometry, 200, generator())
+        active = geometry.activity(units)
+        absent = ~active & geometry.present[:, None]
+        neutral = torch.where(geometry.is_categorical, INACTIVE_CHOICE, INACTIVE_NUMERIC).double()
+        assert torch.equal(units[absent], neutral[:, None].expand(units.shape)[absent])
+        for row, column in absent.any(1).nonzero().tolist():
+            parent = units[row, :, geometry.parent[row, column]]
+            on = set(parent[active[row, :, column]].tolist())
+            off = set(parent[absent[row, :, column]].tolist())
+            assert not on & off
+            n_switched += bool(on)
+    assert n_switched > 5
+
+
+def test_switched_parameters_matter_where_they_exist(batches: list[Tasks]) -> None:
+    n_changed = 0
+    for tasks in batches:
+        geometry = tasks.geometry
+        units = random_units(geometry, 200, generator())
+        active = geometry.activity(units)
+        switched = (geometry.parent >= 0)[:, None] & ~geometry.is_categorical[:, None]
+        moved = torch.where(switched & active, 1 - units, units)
+        differs = (tasks.evaluate(moved) - tasks.evaluate(units)).abs() > 1e-6
+        touched = (moved != units).any(-1)
+        assert not bool((differs & ~touched).any())
+        n_changed += int((differs & touched).sum())
+    assert n_changed > 50
+
+
+def test_random_units_are_values_that_exist(batches: list[Tasks]) -> None:
+    for tasks in batches[:4]:
+        units = random_units(tasks.geometry, 100, generator())
+        active = tasks.geometry.activity(units)
+        snapped = tasks.geometry.fill_inactive(tasks.geometry.snap(units), active)
+        assert torch.equal(snapped, units)
+
+
+def test_repeated_geometry_is_task_major() -> None:
+    geometry = sample_tasks(5, generator(2)).geometry
+    thrice = repeat_geometry(geometry, 3)
+    for name in ("is_categorical", "n_cells", "present", "parent", "allowed"):
+        assert torch.equal(getattr(thrice, name)[3:6], getattr(geometry, name)[[1, 1, 1]])
+
+
+def test_distribution_has_noise_pruning_and_delay() -> None:
+    batches = [sample_tasks(5, generator(seed)) for seed in range(40)]
+    noise = torch.cat([tasks.noise for tasks in batches])
+    assert float(noise.min()) < 0.01 and float(noise.max()) > 0.1 and bool((noise >= 0).all())
+    pruned = torch.isfinite(torch.cat([tasks.early_noise for tasks in batches]))
+    assert 0.05 < float(pruned.double().mean()) < 0.4
+    delays = {tasks.delay for tasks in batches}
+    assert 0 in delays and max(delays) > 1
+    widths = {tasks.geometry.present.shape[1] for tasks in batches}
+    assert min(widths) <= 4 and max(widths) >= 9
