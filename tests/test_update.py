@@ -9,6 +9,7 @@ from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.update import Decisions
 from optuna_rocket.features import N_TOKEN_FEATURES
 from optuna_rocket.training.league import new_network
+from optuna_rocket.training.rollout import PLAY_SHARPNESS
 from optuna_rocket.training.rollout import Trajectory
 from optuna_rocket.training.rollout import agent_player
 from optuna_rocket.training.rollout import play
@@ -49,7 +50,7 @@ def decisions_of(played: Trajectory) -> Decisions:
 
 
 def test_replay_gives_the_probabilities_that_were_played(played: Trajectory) -> None:
-    log_pi = update.replay(restless_network(), decisions_of(played))
+    log_pi = update.replay(restless_network(), decisions_of(played), PLAY_SHARPNESS)
     actions = played.actions[:, played.decided, None]
     mine = log_pi.gather(-1, actions)[..., 0]
     torch.testing.assert_close(mine, played.log_prob[:, played.decided], atol=1e-4, rtol=0)
@@ -69,7 +70,7 @@ def test_replay_reads_the_tokens_in_their_time(played: Trajectory) -> None:
 
 
 def test_replay_gives_no_chance_to_what_was_not_allowed(played: Trajectory) -> None:
-    log_pi = update.replay(restless_network(), decisions_of(played))
+    log_pi = update.replay(restless_network(), decisions_of(played), PLAY_SHARPNESS)
     allowed = played.allowed[:, played.decided]
     assert torch.equal(torch.isfinite(log_pi), allowed)
     total = log_pi.exp().sum(-1)
@@ -86,7 +87,7 @@ def test_a_better_return_makes_an_action_likelier(played: Trajectory) -> None:
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
 
     def chosen() -> Tensor:
-        return update.replay(network, decisions).gather(-1, actions)[..., 0]
+        return update.replay(network, decisions, PLAY_SHARPNESS).gather(-1, actions)[..., 0]
 
     before = chosen().detach()
     update.apply_gradient(

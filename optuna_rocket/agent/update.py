@@ -49,8 +49,11 @@ class UpdateMetrics(NamedTuple):
     clipped: float
 
 
-def replay(network: RecurrentScorer, decisions: Decisions) -> Tensor:
-    """Log probabilities ``(B, T, m)`` of all candidates, with gradients through the recurrence."""
+def replay(network: RecurrentScorer, decisions: Decisions, sharpness: float = 1.0) -> Tensor:
+    """Log probabilities ``(B, T, m)`` of all candidates, with gradients through the recurrence.
+
+    ``sharpness`` is the inverse temperature at which the policy is sampled.
+    """
     batch, n_steps, m = decisions.rule.shape
     start = decisions.tokens.new_zeros(1, batch, HIDDEN)
     hidden, _ = network.recurrence(decisions.tokens, start)
@@ -61,7 +64,8 @@ def replay(network: RecurrentScorer, decisions: Decisions) -> Tensor:
         decisions.study.reshape(batch * n_steps, -1),
         states.reshape(batch * n_steps, -1),
     ).view(batch, n_steps, m)
-    return torch.as_tensor(logits.masked_fill(~decisions.allowed, -torch.inf).log_softmax(-1))
+    logits = (logits * sharpness).masked_fill(~decisions.allowed, -torch.inf)
+    return torch.as_tensor(logits.log_softmax(-1))
 
 
 def relative_gains(log_pi: Tensor, gains: Tensor) -> Tensor:

@@ -27,7 +27,6 @@ from optuna_rocket.training.rollout import Trajectory
 from optuna_rocket.training.rollout import agent_player
 from optuna_rocket.training.rollout import greedy_player
 from optuna_rocket.training.rollout import play
-from optuna_rocket.training.rollout import sharp_player
 from optuna_rocket.training.rollout import utility
 from optuna_rocket.training.tasks import sample_tasks
 
@@ -47,8 +46,7 @@ class Order:
         members: Members of each group that the policy plays.
         n_candidates: Size of the first pool.
         forget: Whether to empty the recurrent state (ablation).
-        with_league: Whether opponents play the same tasks; the policy then plays as it is, else
-            nearly greedily.
+        with_league: Whether opponents play the same tasks.
     """
 
     task_seed: int
@@ -99,8 +97,7 @@ def play_order(order: Order, policy_state: State, older_state: State | None) -> 
         "horizon_known": rng.random() < 0.5,
         "forget": order.forget,
     }
-    player = agent_player if order.with_league else sharp_player
-    players: list[Player] = [player] * order.members
+    players: list[Player] = [agent_player] * order.members
     played = play(tasks, players, _network(policy_state), generator, **shared)
     if not order.with_league:
         return Game(order.task_seed, played, None)

@@ -32,6 +32,9 @@ from optuna_rocket.training.tasks import repeat_geometry
 # A member of a group: chooses an index ``(rows,)`` from a decision.
 Player = Callable[[Decision, torch.Generator], Tensor]
 _FLOOR = 0.02
+# Inverse temperature of sampling in rollouts. At 1 the policy is so even over a pool of good
+# candidates that what it earns says little of its greedy use.
+PLAY_SHARPNESS = 4.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Trajectory:
         tokens: ``(B G, T, k)`` token of every trial.
         n_read: ``(T,)`` tokens that had been read when the decision was made.
         actions: ``(B G, T)`` index of the chosen candidate.
-        log_prob: ``(B G, T)`` of the action under the policy that played (agent members).
+        log_prob: ``(B G, T)`` of the action under the policy as ``agent_player`` samples it.
         decided: ``(T,)`` bool, False for the shared first trials.
         regret: ``(B G, T)`` normalised regret of the incumbent after each trial, at most 1.5.
         gains: ``(B G, T, m)`` utility that each candidate would truly have gained.
@@ -153,13 +156,8 @@ def play(
 
 
 def agent_player(decision: Decision, generator: torch.Generator) -> Tensor:
-    """The policy, sampled."""
-    return policy.act(decision.logits, generator)
-
-
-def sharp_player(decision: Decision, generator: torch.Generator) -> Tensor:
-    """The policy, sampled at a low temperature: nearly as in use, for targets of any behaviour."""
-    return policy.act(decision.logits * 4, generator)
+    """The policy, sampled at a low temperature: near enough to its greedy use to improve that."""
+    return policy.act(decision.logits * PLAY_SHARPNESS, generator)
 
 
 def greedy_player(decision: Decision, generator: torch.Generator) -> Tensor:
@@ -270,7 +268,7 @@ def _step_record(
         "study": decision.inputs.study,
         "allowed": torch.isfinite(logits),
         "actions": action,
-        "log_prob": logits.log_softmax(-1).gather(1, action[:, None])[:, 0],
+        "log_prob": (logits * PLAY_SHARPNESS).log_softmax(-1).gather(1, action[:, None])[:, 0],
         "gains": torch.where(fails, 0.0, gain).float(),
     }
 

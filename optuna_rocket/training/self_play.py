@@ -45,6 +45,7 @@ from optuna_rocket.training.league import League
 from optuna_rocket.training.league import new_network
 from optuna_rocket.training.league import paired_t
 from optuna_rocket.training.league import rule_player
+from optuna_rocket.training.rollout import PLAY_SHARPNESS
 from optuna_rocket.training.rollout import Player
 from optuna_rocket.training.rollout import Trajectory
 from optuna_rocket.training.rollout import greedy_player
@@ -69,7 +70,7 @@ class Settings:
     seed: int = _option(0, "seed of tasks, rollouts and initial weights")
     clone: int = _option(20, "iterations of cloning")
     exact: int = _option(10, "iterations of the exact all-action gradient")
-    group: int = _option(300, "iterations of recurrent group policy optimisation")
+    group: int = _option(220, "iterations of recurrent group policy optimisation")
     tasks: int = _option(10, "tasks per iteration and worker")
     members: int = _option(6, "members of a group that the policy plays")
     candidates: int = _option(112, "size of the first pool in training")
@@ -196,7 +197,7 @@ def _learn_group(progress: Progress, settings: Settings, games: list[Game]) -> d
     log: dict[str, float] = {}
     for _ in range(settings.update_epochs):
         for batch in batches:
-            log_pi = update.replay(progress.network, batch.decisions)
+            log_pi = update.replay(progress.network, batch.decisions, PLAY_SHARPNESS)
             log_prob = log_pi.gather(-1, batch.actions)[..., 0]
             kl = update.divergence(log_pi, batch.log_reference)
             loss = update.clipped_loss(log_prob, batch.behaviour, batch.advantage, settings.clip)
@@ -230,7 +231,7 @@ def _group_batch(progress: Progress, settings: Settings, game: Game) -> GroupBat
     advantage = advantage[:, played.decided] / advantage.std().clamp_min(1e-3)
     decisions = _decisions(played, settings)
     with torch.no_grad():
-        log_reference = update.replay(progress.reference, decisions)
+        log_reference = update.replay(progress.reference, decisions, PLAY_SHARPNESS)
     return GroupBatch(
         decisions=decisions,
         actions=played.actions[:, played.decided, None].to(settings.device),
