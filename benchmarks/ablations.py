@@ -7,17 +7,23 @@ the table gives mean normalised regret and the paired difference to the shipped 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from dataclasses import field
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent import memory
+from optuna_rocket.agent import policy
 from optuna_rocket.agent import weights_file
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.training.league import kind_player
@@ -39,11 +45,19 @@ _TASKS_PER_BATCH = 20
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to play: a network, who chooses, and options of ``rollout.play``."""
+    """One way to play.
+
+    Attributes:
+        network: Whose logits are seen.
+        player: Who chooses.
+        options: Options of ``rollout.play`` that differ.
+        patches: Constants of the package that differ: module, name, value.
+    """
 
     network: RecurrentScorer
     player: Player
-    options: dict[str, Any]
+    options: dict[str, Any] = field(default_factory=dict)
+    patches: tuple[tuple[Any, str, Any], ...] = ()
 
 
 def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Variant]:
@@ -55,24 +69,59 @@ def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Varia
     """
     rule = new_network()
     table = {
-        "agent": Variant(network, greedy_player, {}),
-        "rule (nothing learned)": Variant(rule, rule_player, {}),
-        "density of good trials": Variant(rule, kind_player("density"), {}),
-        "random": Variant(rule, kind_player("random"), {}),
-        "no recurrent state": Variant(network, greedy_player, {"forget": True}),
-        "no polish": Variant(network, greedy_player, {"n_polish": 0}),
-        "64 candidates": Variant(network, greedy_player, {"n_candidates": 64}),
-        "repeats allowed": Variant(network, greedy_player, {"repeats": True}),
-        "horizon known": Variant(network, greedy_player, {"horizon_known": True}),
+        "agent": Variant(network, greedy_player),
+        "agent, no recurrent state": Variant(network, greedy_player, {"forget": True}),
+        "agent, no polish": Variant(network, greedy_player, {"n_polish": 0}),
+        "agent, 128 candidates": Variant(network, greedy_player, {"n_candidates": 128}),
+        "agent, repeats allowed": Variant(network, greedy_player, {"repeats": True}),
+        "agent, horizon known": Variant(network, greedy_player, {"horizon_known": True}),
+        "rule (nothing learned)": Variant(rule, rule_player),
+        "rule, spread 1": Variant(rule, rule_player, patches=((policy, "SPREAD", 1.0),)),
+        "rule, spread 2": Variant(rule, rule_player, patches=((policy, "SPREAD", 2.0),)),
+        "rule, ranks as scores": _rule_on(_rank_normal),
+        "rule, z-scores": _rule_on(_standardised),
+        "density of good trials": Variant(rule, kind_player("density")),
+        "random": Variant(rule, kind_player("random")),
     }
     for path in others:
         loaded = checkpoint.load(path).network
-        table[f"checkpoint {Path(path).stem}"] = Variant(loaded, greedy_player, {})
+        table[f"checkpoint {Path(path).stem}"] = Variant(loaded, greedy_player)
     return table
+
+
+def _rule_on(transform: Callable[[Tensor, Tensor], Tensor]) -> Variant:
+    """The rule with another transform of the scores."""
+    patches = ((memory, "transform_scores", transform),)
+    return Variant(new_network(), rule_player, patches=patches)
+
+
+def _rank_normal(scores: Tensor, scored: Tensor) -> Tensor:
+    """Normal scores of the ranks."""
+    safe = torch.where(scored, scores, 0.0)
+    pair = scored[:, None, :]
+    below = ((safe[:, :, None] > safe[:, None, :]) & pair).sum(-1)
+    equal = ((safe[:, :, None] == safe[:, None, :]) & pair).sum(-1)
+    quantile = (below + 0.5 * equal).double() / scored.sum(-1, keepdim=True).clamp_min(1)
+    return _standardised(torch.special.ndtri(quantile.clamp(1e-6, 1 - 1e-6)), scored)
+
+
+def _standardised(scores: Tensor, scored: Tensor) -> Tensor:
+    """Scores minus their mean, over their standard deviation."""
+    count = scored.sum(-1, keepdim=True).clamp_min(1)
+    centred = scores - torch.where(scored, scores, 0.0).sum(-1, keepdim=True) / count
+    std = (torch.where(scored, centred, 0.0).square().sum(-1, keepdim=True) / count).sqrt()
+    return torch.where(scored & (std > 0), centred / std.clamp_min(1e-300), 0.0)
 
 
 def measure(variant: Variant, n_batches: int, n_trials: int) -> tuple[Tensor, Tensor]:
     """Regret ``(tasks, n_trials)`` and which tasks are finite and noisy ``(tasks,)``."""
+    with ExitStack() as stack:
+        for module, name, value in variant.patches:
+            stack.enter_context(patch.object(module, name, value))
+        return _measure(variant, n_batches, n_trials)
+
+
+def _measure(variant: Variant, n_batches: int, n_trials: int) -> tuple[Tensor, Tensor]:
     regrets, noisy = [], []
     for batch in range(n_batches):
         tasks = sample_tasks(_TASKS_PER_BATCH, torch.Generator().manual_seed(TEST_SEED + batch))
