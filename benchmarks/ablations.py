@@ -157,6 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--others", nargs="*", default=[], help="further checkpoints")
     parser.add_argument("--out", default="benchmarks/results/ablations.json")
     options = parser.parse_args(arguments)
+    if options.trials < _CHECKPOINTS[-1]:
+        parser.error(f"--trials={options.trials} is less than {_CHECKPOINTS[-1]}")
     torch.set_num_threads(1)
     network = checkpoint.load(options.checkpoint).network
     table = variants(network, options.others)
