@@ -11,9 +11,9 @@ from optuna_rocket.training.league import new_network
 def test_variants_play_the_same_tasks_and_leave_constants_alone() -> None:
     table = ablations.variants(new_network(), [])
     spread = policy.SPREAD
-    rule, noisy = ablations.measure(table["rule (nothing learned)"], 1, 6)
-    narrow, same = ablations.measure(table["rule, spread 1"], 1, 6)
-    again, _ = ablations.measure(table["rule (nothing learned)"], 1, 6)
+    rule, noisy = ablations.measure(table["rule (nothing learned)"], 1, 15)
+    narrow, same = ablations.measure(table["rule, spread 1"], 1, 15)
+    again, _ = ablations.measure(table["rule (nothing learned)"], 1, 15)
     assert policy.SPREAD == spread
     assert torch.equal(noisy, same)
     assert torch.equal(again, rule)
