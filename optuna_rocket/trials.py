@@ -85,7 +85,13 @@ class TrialReader:
     """
 
     def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
         self._records: dict[int, Record] = {}
+        # The leading trials that have all finished, so that nothing about them can change.
+        self._settled: list[Record] = []
+        self._settled_rungs = _Rungs()
         self._latest: tuple[Sequence[FrozenTrial], int, list[Record]] = ([], -1, [])
 
     def read(self, study: Study, trial: FrozenTrial, *, fresh: bool = False) -> list[Record]:
@@ -100,26 +106,40 @@ class TrialReader:
         if stored is self._latest[0] and trial.number == self._latest[1]:
             return self._latest[2]
         sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
-        records: list[Record] = []
-        rungs = _Rungs()
-        settled = True  # whether all earlier trials have finished
-        for other in stored:
+        self._settle(stored, sign)
+        records, rungs = list(self._settled), self._settled_rungs.copy()
+        for other in stored[len(records) :]:
             if other.number == trial.number or other.state not in _OUTCOMES:
                 continue
-            record = self._records.get(other.number)
-            if record is None or record.trial is not other:
-                dead = trial.number - other.number > _MAX_PENDING_AGE
-                if other.state == TrialState.RUNNING and dead:
-                    continue
-                record = _record(other, sign, rungs)
-                # What a pruned trial is worth depends on the earlier ones.
-                if other.state.is_finished() and (settled or other.state != TrialState.PRUNED):
-                    self._records[other.number] = record
-            settled = settled and other.state.is_finished()
-            records.append(record)
-            rungs.add(record)
+            dead = trial.number - other.number > _MAX_PENDING_AGE
+            if other.state == TrialState.RUNNING and dead:
+                continue
+            records.append(self._record(other, sign, rungs))
+            rungs.add(records[-1])
         self._latest = (stored, trial.number, records)
         return records
+
+    def _settle(self, stored: Sequence[FrozenTrial], sign: float) -> None:
+        """Bring the settled trials up to date; start again where they are another study's."""
+        n = len(self._settled)
+        known = n <= len(stored) and (n == 0 or self._settled[-1].trial is stored[n - 1])
+        if not known or (n and self._settled[0].trial is not stored[0]):
+            self._forget()
+        for other in stored[len(self._settled) :]:
+            if not other.state.is_finished():
+                break
+            self._settled.append(self._record(other, sign, self._settled_rungs))
+            self._settled_rungs.add(self._settled[-1])
+
+    def _record(self, trial: FrozenTrial, sign: float, rungs: _Rungs) -> Record:
+        kept = self._records.get(trial.number)
+        if kept is not None and kept.trial is trial:
+            return kept
+        record = _record(trial, sign, rungs)
+        # What a pruned trial is worth depends on earlier ones, which may be running still.
+        if trial.state in (TrialState.COMPLETE, TrialState.FAIL):
+            self._records[trial.number] = record
+        return record
 
 
 def union_distributions(records: Sequence[Record]) -> dict[str, BaseDistribution]:
@@ -298,6 +318,12 @@ class _Rungs:
     def __init__(self) -> None:
         self._complete: deque[Record] = deque(maxlen=_N_RUNG_PEERS)
         self._longest = 0
+
+    def copy(self) -> _Rungs:
+        """The same, to be continued on its own."""
+        twin = _Rungs()
+        twin._complete, twin._longest = self._complete.copy(), self._longest
+        return twin
 
     def add(self, record: Record) -> None:
         """Take note of a trial, in order of number."""
