@@ -129,7 +129,7 @@ def _measure(variant: Variant, n_batches: int, n_trials: int) -> tuple[Tensor, T
             "noise_seed": TEST_SEED + batch,
             "n_trials": n_trials,
             "n_first": 0,
-            "n_candidates": 320,
+            "n_candidates": policy.N_CANDIDATES,
             "n_polish": 2,
             "horizon_known": False,
             "record": False,

@@ -95,6 +95,7 @@ class RocketSampler(BaseSampler):
         self._suggester: Suggester | None = None
         self._reader: TrialReader | None = None
         self._told: set[str] = set()
+        self._failures: set[type[Exception]] = set()
         weights_file.read(self._path)
         if checkpoint is not None:
             self._load()  # the network is checked too, before any trial depends on it
@@ -186,8 +187,9 @@ class RocketSampler(BaseSampler):
             _logger.warning(
                 f"The agent failed on trial {trial.number} ({type(error).__name__}: {error}); its "
                 f"parameters {sorted(wanted)} are drawn at random instead. Please report this.",
-                exc_info=True,
+                exc_info=type(error) not in self._failures,  # the traceback once is enough
             )
+            self._failures.add(type(error))
             return self._random(trial, {name: distributions[name] for name in wanted}), None
 
     def _random(

@@ -118,7 +118,7 @@ def lone_history(d: int) -> tuple[History, Tensor]:
 
 def test_mutation_changes_one_to_three_parameters() -> None:
     history, parent = lone_history(8)
-    units = proposals._mutate(history, unit_geometry(8), 500, generator())
+    units = proposals._mutate(proposals._elites(history), unit_geometry(8), 500, generator())
     n_changed = (units != parent).sum(-1)
     assert set(n_changed.flatten().tolist()) == {1, 2, 3}
 
@@ -127,7 +127,7 @@ def test_mutation_moves_on_grids_too() -> None:
     geometry = flat_geometry()
     parent = random_history(geometry, 1, plain=True)
     pool = proposals.finish(
-        proposals._mutate(parent, geometry, 400, generator()),
+        proposals._mutate(proposals._elites(parent), geometry, 400, generator()),
         torch.zeros(1, 400, dtype=torch.long),
         geometry,
     )
@@ -138,7 +138,7 @@ def test_mutation_moves_on_grids_too() -> None:
 def test_crossover_takes_every_value_from_a_parent() -> None:
     geometry = unit_geometry(4)
     history = random_history(geometry, 10, plain=True)
-    units = proposals._cross(history, geometry, 300, generator())
+    units = proposals._cross(proposals._elites(history), geometry, 300, generator())
     known = (units[:, :, None] == history.units[:, None]).any(2)
     assert bool(known.all())
     whole = (units[:, :, None] == history.units[:, None]).all(-1).any(-1)
@@ -148,7 +148,7 @@ def test_crossover_takes_every_value_from_a_parent() -> None:
 def test_parents_are_scored_and_rather_good() -> None:
     geometry = unit_geometry(3)
     history = random_history(geometry, 40)
-    parents = proposals._parents(history, geometry, 500, 10, generator())
+    parents = proposals._parents(proposals._elites(history), geometry, 500, 10, generator())
     same = (parents[0, :, None] == history.units[0]).all(-1)
     assert bool(same.any(-1).all())
     drawn = same.long().argmax(-1)
@@ -167,7 +167,9 @@ def test_parents_of_few_scores_are_still_scored() -> None:
     scores = history.scores.masked_fill(outcomes == Outcome.FAILED, torch.nan)
     lonely = rebuilt(history, outcomes=outcomes, scores=scores)
     for n_elites in (0.25, 3, 10):
-        parents = proposals._parents(lonely, geometry, 50, n_elites, generator())
+        parents = proposals._parents(
+            proposals._elites(lonely), geometry, 50, n_elites, generator()
+        )
         assert bool((parents == history.units[:, 7:8]).all())
 
 
@@ -175,7 +177,7 @@ def test_inactive_values_of_parents_are_drawn_afresh() -> None:
     geometry = mixed_geometry()
     units = torch.tensor([[[0.5, 0.125, 2.0, 0.5, 0.3, 0.5]]], dtype=torch.float64)
     history = history_of(units, torch.zeros(1, 1).double(), geometry)
-    parents = proposals._parents(history, geometry, 200, 10, generator())
+    parents = proposals._parents(proposals._elites(history), geometry, 200, 10, generator())
     assert bool((parents[..., 4] == 0.3).all())
     assert parents[..., 5].unique().numel() == 200
 
@@ -184,7 +186,7 @@ def test_density_follows_the_good_trials() -> None:
     geometry = unit_geometry(2)
     units = torch.rand(1, 100, 2, generator=generator(), dtype=torch.float64)
     history = history_of(units, -(units[..., 0] - 0.3).abs(), geometry)
-    drawn = proposals._density(history, geometry, 1000, generator())
+    drawn = proposals._density(proposals._elites(history), geometry, 1000, generator())
     near = ((drawn - 0.3).abs() < 0.25).double().mean(1)[0]
     assert float(near[0]) > 0.75 and float(near[1]) < 0.65
 

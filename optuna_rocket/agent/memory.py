@@ -106,6 +106,20 @@ class Reading:
     failure: Tensor
     nearest: Tensor
 
+    def take(self, index: Tensor) -> Reading:
+        """Of the candidates at ``index`` ``(B, k)`` of each study."""
+        parts = (self.mean, self.std, self.failure, self.nearest)
+        return Reading(*(part.gather(1, index) for part in parts))
+
+    def join(self, other: Reading) -> Reading:
+        """Of these candidates and, behind them, others."""
+        return Reading(
+            torch.cat([self.mean, other.mean], 1),
+            torch.cat([self.std, other.std], 1),
+            torch.cat([self.failure, other.failure], 1),
+            torch.cat([self.nearest, other.nearest], 1),
+        )
+
 
 def prior_weights(geometry: Geometry) -> MemoryWeights:
     """The weights before any trial was seen."""
@@ -171,7 +185,7 @@ def fit(
         rate = 0.5 * 0.8**step
         relevance = weights.relevance.exp() * geometry.present
         r2 = (squared * relevance[:, None, None]).sum(-1)
-        kernel, slope = _matern(r2)
+        kernel, slope = _matern(r2), _matern_slope(r2)
         scale, noise = weights.outputscale.exp(), weights.noise.exp()
         covariance = _covariance(kernel * pair, scale, noise, certainty, scored)
         inverse = torch.cholesky_inverse(_cholesky(covariance))
@@ -197,7 +211,7 @@ def condition(history: History, geometry: Geometry, weights: MemoryWeights) -> C
     scored, pending = history.scored, history.outcomes == Outcome.PENDING
     z = transform_scores(history.scores, scored)
     rows = _columns(history.units, history.active, geometry, weights)
-    kernel = _matern(_pairwise(rows, rows))[0]
+    kernel = _matern(_pairwise(rows, rows))
     certainty = _noise_multiplier(history)
     factor = _cholesky(_masked_covariance(kernel, weights, certainty, scored))
     alpha = torch.cholesky_solve(z[..., None], factor)[..., 0]
@@ -234,7 +248,7 @@ def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
         blank = torch.zeros(units.shape[:2], dtype=torch.float64)
         return Reading(blank, scale.sqrt().expand_as(blank), blank, torch.ones_like(blank))
     r2 = _pairwise(_columns(units, active, memory.geometry, weights), memory.rows)
-    cross = _matern(r2)[0]  # (B, m, n)
+    cross = _matern(r2)  # (B, m, n)
     mean = (cross @ (scale * memory.alpha * memory.scored)[..., None])[..., 0]
     visible = cross * (memory.known * scale)[:, None]
     half = torch.linalg.solve_triangular(memory.factor, visible.mT, upper=False)
@@ -296,12 +310,16 @@ def _squared_distances(history: History, geometry: Geometry) -> Tensor:
     return distance + switched * ~is_categorical * _INACTIVE_DISTANCE
 
 
-def _matern(r2: Tensor) -> tuple[Tensor, Tensor]:
-    """Matern-5/2 kernel and its derivative with respect to ``r²``."""
+def _matern(r2: Tensor) -> Tensor:
+    """Matern-5/2 kernel."""
     scaled = (5 * r2).sqrt()
-    decay = torch.exp(-scaled)
-    linear = (1 + scaled) * decay
-    return linear + decay * r2 * (5 / 3), -(5 / 6) * linear
+    return torch.exp(-scaled) * (1 + scaled + r2 * (5 / 3))
+
+
+def _matern_slope(r2: Tensor) -> Tensor:
+    """Derivative of the kernel with respect to ``r²``."""
+    scaled = (5 * r2).sqrt()
+    return torch.exp(-scaled) * (1 + scaled) * (-5 / 6)
 
 
 def _noise_multiplier(history: History) -> Tensor:

@@ -63,7 +63,7 @@ STUDY_FEATURES = (
 SPREAD = 1.5
 # Before this many scores the memory has little to say and the rule is silent.
 RULE_FROM = 3
-N_CANDIDATES = 320
+N_CANDIDATES = 256
 _RULE_FLOOR = -20.0
 _RULE_SILENT = -2.0
 _FIT_STEPS = 6
@@ -168,31 +168,29 @@ def decide(
     study = _study_features(history, geometry, belief.weights, horizon)
     tried = geometry.keys(history.units)
 
-    def judge(pool: Pool) -> Decision:
-        reading = memory.read(remembered, pool.units, pool.active)
+    def judge(pool: Pool, reading: Reading) -> Decision:
         inputs = Inputs(*observe(remembered, pool, reading), study)
         logits = network(*inputs, belief.recurrent_state)
         if not repeats:
             logits = _forbid(logits, geometry.keys(pool.units), tried)
         return Decision(pool, logits, inputs, reading)
 
-    if pool is not None:
-        return judge(pool)
-    decision = judge(proposals.propose(context, geometry, n_candidates, generator, fixed))
-    if not geometry.has_continuous or not bool(history.scored.any()):
+    given = pool is not None
+    if pool is None:
+        pool = proposals.propose(context, geometry, n_candidates, generator, fixed)
+    decision = judge(pool, memory.read(remembered, pool.units, pool.active))
+    if given or n_polish == 0 or not geometry.has_continuous or not bool(history.scored.any()):
         return decision
-    if n_polish == 0:
-        return decision
-    n_kept = min(_N_KEPT, decision.logits.shape[-1])
-    kept = decision.pool.take(decision.logits.topk(n_kept, -1).indices)
-    centres = kept.take(torch.arange(_POLISH_CENTRES).expand(len(kept.kind), -1))
+    index = decision.logits.topk(min(_N_KEPT, decision.logits.shape[-1]), -1).indices
+    kept, reading = decision.pool.take(index), decision.reading.take(index)
+    centres = kept.take(torch.arange(_POLISH_CENTRES).expand(len(index), -1))
     for scale in _POLISH_SCALES[:n_polish]:
         moves = proposals.polish(centres, scale, _POLISH_EACH, geometry, generator, fixed)
-        kept = proposals.join(kept, moves)
-        reading = memory.read(remembered, moves.units, moves.active)
-        rule = improvement_rule(remembered, moves, reading)
+        moves_reading = memory.read(remembered, moves.units, moves.active)
+        rule = improvement_rule(remembered, moves, moves_reading)
         centres = moves.take(rule.topk(_POLISH_CENTRES, -1).indices)
-    return judge(kept)
+        kept, reading = proposals.join(kept, moves), reading.join(moves_reading)
+    return judge(kept, reading)
 
 
 def observe(remembered: Conditioned, pool: Pool, reading: Reading) -> tuple[Tensor, Tensor]:

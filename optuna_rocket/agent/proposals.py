@@ -7,6 +7,7 @@ kind. ``kind`` indexes ``features.PROPOSAL_KINDS``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -78,7 +79,8 @@ def propose(
     counts = {name: max(1, int(share * n_candidates)) for name, share in SHARES.items()}
     makers = {"mutation": _mutate, "crossover": _cross, "density": _density, "local": _local}
     parts = [_uniform(geometry, batch, counts["random"], generator)]
-    parts += [make(history, geometry, counts[name], generator) for name, make in makers.items()]
+    elites = _elites(history)
+    parts += [make(elites, geometry, counts[name], generator) for name, make in makers.items()]
     kind = torch.cat([torch.full((counts[name],), KIND[name]) for name in ("random", *makers)])
     return finish(torch.cat(parts, 1), kind.expand(batch, -1), geometry, fixed)
 
@@ -111,29 +113,43 @@ def _uniform(geometry: Geometry, batch: int, count: int, generator: torch.Genera
     return torch.where(geometry.is_categorical[:, None], choice, unit)
 
 
+class Elites(NamedTuple):
+    """Trials by score, best first: ``order`` ``(B, n)``; ``n_scored`` ``(B, 1)`` of them."""
+
+    history: History
+    order: Tensor
+    n_scored: Tensor
+
+
+def _elites(history: History) -> Elites:
+    scores = history.scores.masked_fill(~history.scored, -torch.inf)
+    order = scores.argsort(descending=True, stable=True)
+    return Elites(history, order, history.scored.sum(-1, keepdim=True).double())
+
+
 def _parents(
-    history: History, geometry: Geometry, count: int, n_elites: float, generator: torch.Generator
+    elites: Elites, geometry: Geometry, count: int, n_elites: float, generator: torch.Generator
 ) -> Tensor:
     """Units ``(B, count, d)`` of good trials, the better the likelier; inactive ones random.
 
     ``n_elites`` is the number of trials drawn from, or their share where below one.
     """
-    scores = history.scores.masked_fill(~history.scored, -torch.inf)
-    order = scores.argsort(descending=True, stable=True)
-    n_scored = history.scored.sum(-1, keepdim=True).double()
-    limit = (n_scored * n_elites).ceil() if n_elites < 1 else n_scored.clamp_max(n_elites)
-    draw = torch.rand(len(scores), count, generator=generator, dtype=torch.float64).square()
+    history, order = elites.history, elites.order
+    share = n_elites < 1
+    limit = (elites.n_scored * n_elites).ceil() if share else elites.n_scored.clamp_max(n_elites)
+    draw = torch.rand(len(order), count, generator=generator, dtype=torch.float64).square()
     rank = (draw * limit.clamp_min(1)).long()
     index = order.gather(1, rank)[..., None].expand(-1, -1, history.units.shape[-1])
-    fresh = _uniform(geometry, len(scores), count, generator)
-    return torch.where(history.active.gather(1, index), history.units.gather(1, index), fresh)
+    parents = history.units.gather(1, index)
+    if not (geometry.has_conditions or geometry.has_gaps):
+        return parents
+    fresh = _uniform(geometry, len(order), count, generator)
+    return torch.where(history.active.gather(1, index), parents, fresh)
 
 
-def _mutate(
-    history: History, geometry: Geometry, count: int, generator: torch.Generator
-) -> Tensor:
+def _mutate(elites: Elites, geometry: Geometry, count: int, generator: torch.Generator) -> Tensor:
     """One to three parameters of a good trial moved at one of several scales, or redrawn."""
-    parent = _parents(history, geometry, count, _N_ELITES, generator)
+    parent = _parents(elites, geometry, count, _N_ELITES, generator)
     moved = _gaussian(parent, _choose_scale(_MUTATION_SCALES, parent, generator), generator)
     # A move on a grid is at least about one cell wide.
     cell = 1 / geometry.n_cells[:, None].clamp_min(1)
@@ -153,21 +169,19 @@ def _mutate(
     return torch.where(rank < n_changed, moved, parent)
 
 
-def _cross(history: History, geometry: Geometry, count: int, generator: torch.Generator) -> Tensor:
+def _cross(elites: Elites, geometry: Geometry, count: int, generator: torch.Generator) -> Tensor:
     """Every parameter from one of two good trials."""
-    first = _parents(history, geometry, count, _N_ELITES, generator)
-    second = _parents(history, geometry, count, _N_ELITES, generator)
+    first = _parents(elites, geometry, count, _N_ELITES, generator)
+    second = _parents(elites, geometry, count, _N_ELITES, generator)
     return torch.where(
         torch.rand(first.shape, generator=generator, dtype=torch.float32) < 0.5, first, second
     )
 
 
-def _density(
-    history: History, geometry: Geometry, count: int, generator: torch.Generator
-) -> Tensor:
+def _density(elites: Elites, geometry: Geometry, count: int, generator: torch.Generator) -> Tensor:
     """Every parameter drawn on its own from a kernel density of the good trials."""
     d = geometry.present.shape[-1]
-    drawn = _parents(history, geometry, count * d, _DENSITY_SHARE, generator)
+    drawn = _parents(elites, geometry, count * d, _DENSITY_SHARE, generator)
     drawn = drawn.view(len(drawn), count, d, d).diagonal(dim1=-2, dim2=-1)
     fresh = _uniform(geometry, len(drawn), count, generator)
     redraw = torch.rand(drawn.shape, generator=generator, dtype=torch.float32) < 0.1
@@ -176,9 +190,9 @@ def _density(
     return torch.where(redraw, fresh, moved)
 
 
-def _local(history: History, geometry: Geometry, count: int, generator: torch.Generator) -> Tensor:
+def _local(elites: Elites, geometry: Geometry, count: int, generator: torch.Generator) -> Tensor:
     """All numeric parameters of one of the three best trials, moved a little."""
-    parent = _parents(history, geometry, count, 3, generator)
+    parent = _parents(elites, geometry, count, 3, generator)
     scale = _choose_scale(_LOCAL_SCALES, parent, generator)
     moved = _gaussian(parent, scale, generator)
     return torch.where(geometry.is_categorical[:, None], parent, moved)
