@@ -72,7 +72,7 @@ def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Varia
         "agent": Variant(network, greedy_player),
         "agent, no recurrent state": Variant(network, greedy_player, {"forget": True}),
         "agent, no polish": Variant(network, greedy_player, {"n_polish": 0}),
-        "agent, 128 candidates": Variant(network, greedy_player, {"n_candidates": 128}),
+        "agent, 256 candidates": Variant(network, greedy_player, {"n_candidates": 256}),
         "agent, repeats allowed": Variant(network, greedy_player, {"repeats": True}),
         "agent, horizon known": Variant(network, greedy_player, {"horizon_known": True}),
         "rule (nothing learned)": Variant(rule, rule_player),

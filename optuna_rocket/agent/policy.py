@@ -63,7 +63,7 @@ STUDY_FEATURES = (
 SPREAD = 1.5
 # Before this many scores the memory has little to say and the rule is silent.
 RULE_FROM = 3
-N_CANDIDATES = 256
+N_CANDIDATES = 128
 _RULE_FLOOR = -20.0
 _RULE_SILENT = -2.0
 _FIT_STEPS = 6
