@@ -197,7 +197,7 @@ def test_moves_leave_no_continuous_value_outside(maker: object) -> None:
     geometry = unit_geometry(3)
     units = torch.tensor([[[0.0, 1.0, 0.999]]], dtype=torch.float64)
     history = history_of(units, torch.zeros(1, 1).double(), geometry)
-    moved = maker(history, geometry, 500, generator())
+    moved = maker(proposals._elites(history), geometry, 500, generator())
     assert bool(((moved >= 0) & (moved <= 1)).all())
 
 
