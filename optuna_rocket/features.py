@@ -29,7 +29,7 @@ def transform_scores(scores: Tensor, scored: Tensor) -> Tensor:
 
     ``t = -log(0.3 + min(g, 3))`` with ``g = (best - score) / (best - lower quartile)``: heavy bad
     tails are cut, the region near the best is stretched a little. ``benchmarks/README.md`` has
-    the comparison with ranks, z-scores and mixtures.
+    the comparison with ranks and z-scores.
 
     Args:
         scores: ``(B, n)``, anything where ``scored`` is False.
