@@ -314,9 +314,10 @@ def _state(network: RecurrentScorer) -> State:
 
 
 def _phase(settings: Settings, iteration: int) -> str:
+    clone, exact, group = PHASES
     if iteration < settings.clone:
-        return "clone"
-    return "exact" if iteration < settings.clone + settings.exact else "group"
+        return clone
+    return exact if iteration < settings.clone + settings.exact else group
 
 
 def _set_rate(progress: Progress, settings: Settings, phase: str) -> None:
