@@ -24,9 +24,12 @@ METHODS: dict[str, Callable[[int], BaseSampler]] = {
     # CMA-ES leaves categorical parameters to random sampling by design; on NASBench201, where all
     # parameters are categorical, it equals `random`.
     "cmaes": lambda seed: optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
+    # Counts running trials as bad ones; equals `tpe` as long as only one trial runs at a time.
+    "tpe_liar": lambda seed: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
     "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
     "rocket": _rocket,
 }
+SEQUENTIAL_METHODS = tuple(method for method in METHODS if method != "tpe_liar")
 
 
 def make_sampler(method: str, seed: int) -> BaseSampler:

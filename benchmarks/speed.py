@@ -18,7 +18,7 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
 
-from benchmarks.methods import METHODS
+from benchmarks.methods import SEQUENTIAL_METHODS
 from benchmarks.methods import check_method
 from benchmarks.methods import make_sampler
 from benchmarks.methods import method_label
@@ -89,7 +89,7 @@ def _measure(method: str, n_stored: int, n_repeats: int) -> dict[str, Any]:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", default=list(SEQUENTIAL_METHODS))
     parser.add_argument("--stored", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--max-gp", type=int, default=100, help="most stored trials for gp")
     parser.add_argument("--repeats", type=int, default=20, help="trials behind one median")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 import multiprocessing
 import os
+from typing import TypeVar
 import warnings
+
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 
 _THREAD_VARIABLES = (
@@ -17,6 +23,25 @@ _THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_workers(
+    function: Callable[[Item], Result], items: Sequence[Item], jobs: int
+) -> Iterator[Result]:
+    """Yield the function's results as they come, in any order, with a progress bar.
+
+    Args:
+        function: A function of a module.
+        items: Its arguments, one per call.
+        jobs: The number of processes, of one thread each.
+    """
+    with single_threaded_workers(jobs) as pool, tqdm(total=len(items), unit="cell") as bar:
+        for future in as_completed([pool.submit(function, item) for item in items]):
+            bar.update()
+            yield future.result()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import csv
+from dataclasses import replace
 import json
 import os
 from pathlib import Path
@@ -24,6 +25,9 @@ from benchmarks.aggregate import bootstrap_interval
 from benchmarks.aggregate import plain_weights
 from benchmarks.aggregate import ranks
 from benchmarks.aggregate import weighted_mean
+from benchmarks.cells import Cell
+from benchmarks.cells import fill
+from benchmarks.cells import missing_cells
 from benchmarks.comparison import Row
 from benchmarks.comparison import summary_rows
 from benchmarks.methods import check_method
@@ -177,24 +181,24 @@ def _replication(
 
 def test_run_skips_what_is_done_and_survives_a_half_written_line(tmp_path: Path) -> None:
     path = tmp_path / "raw.jsonl"
-    cells = [run.Cell("a1", "random", seed, 100) for seed in range(3)]
-    measured: list[run.Cell] = []
+    cells = [Cell("a1", "random", seed, 100) for seed in range(3)]
+    measured: list[Cell] = []
 
-    def fake(missing: list[run.Cell]) -> Iterator[Replication]:
+    def fake(missing: list[Cell]) -> Iterator[Replication]:
         for cell in missing:
             measured.append(cell)
             yield _replication(cell.problem, cell.method, cell.seed, 0.5, cell.n_trials)
 
-    assert run.fill(path, cells[:2], fake) == 2
+    assert fill(path, cells[:2], fake) == 2
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])  # the process was killed while it wrote the second line
     assert len(read_replications(path)) == 1
-    assert run.fill(path, cells, fake) == 2
+    assert fill(path, cells, fake) == 2
     assert measured == [*cells[:2], *cells[1:]]
     assert path.read_bytes().startswith(whole)
     assert [record.seed for record in read_replications(path)] == [0, 1, 2]
-    assert run.fill(path, cells, fake) == 0
-    assert run.missing_cells([cells[0]._replace(n_trials=50)], path) != []
+    assert fill(path, cells, fake) == 0
+    assert missing_cells([replace(cells[0], n_trials=50)], path) != []
 
 
 def test_a_damaged_line_inside_a_file_is_an_error(tmp_path: Path) -> None:
@@ -386,7 +390,7 @@ def test_replace_runs_the_named_cells_again(
     path = tmp_path / "raw.jsonl"
     problem = "nasbench201/cifar10"
 
-    def fake(cells: list[run.Cell], jobs: int) -> Iterator[Replication]:
+    def fake(cells: list[Cell], jobs: int) -> Iterator[Replication]:
         yield from (_replication(c.problem, c.method, c.seed, 0.5, c.n_trials) for c in cells)
 
     monkeypatch.setattr(run, "measure_in_workers", fake)
