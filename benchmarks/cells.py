@@ -82,20 +82,29 @@ def fill(
     return n_run
 
 
-def add_options(parser: argparse.ArgumentParser, methods: Sequence[str], out: str) -> None:
+def add_options(
+    parser: argparse.ArgumentParser,
+    methods: Sequence[str],
+    out: str,
+    *,
+    seeds: int = 5,
+    trials: int = 100,
+) -> None:
     """Add the options that every command has which fills a file.
 
     Args:
         parser: The parser of the command.
         methods: The methods that are run by default.
         out: The file that is filled by default.
+        seeds: The default number of replications.
+        trials: The default number of trials.
     """
     parser.add_argument(
         "--methods", nargs="+", default=list(methods), help="names, or rocket:CHECKPOINT_PATH"
     )
-    parser.add_argument("--seeds", type=int, default=5, help="number of replications")
+    parser.add_argument("--seeds", type=int, default=seeds, help="number of replications")
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--trials", type=int, default=trials)
     parser.add_argument("--jobs", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--out", type=Path, default=Path(out))
     parser.add_argument(

@@ -73,20 +73,20 @@ def regret_rows(results: Results) -> Iterator[Row]:
     for method in results.methods:
         curves = results.curves(method)
         weights = family_weights(curves, results.families)
-        yield from _mean_rows("regret", method, EQUAL_FAMILIES, curves, weights, REGRET_AT)
+        yield from mean_rows("regret", method, EQUAL_FAMILIES, curves, weights, REGRET_AT)
         weights = plain_weights(curves)
-        yield from _mean_rows("regret", method, EQUAL_PROBLEMS, curves, weights, REGRET_AT)
+        yield from mean_rows("regret", method, EQUAL_PROBLEMS, curves, weights, REGRET_AT)
         for family in _families(results, curves):
             inside = {p: c for p, c in curves.items() if results.families[p] == family}
             weights = plain_weights(inside)
-            yield from _mean_rows("regret", method, family, inside, weights, REGRET_AT)
+            yield from mean_rows("regret", method, family, inside, weights, REGRET_AT)
 
 
 def rank_rows(results: Results) -> Iterator[Row]:
     """Yield the mean rank of every method, families of equal weight."""
     for method, curves in ranks(results).items():
         weights = family_weights(curves, results.families)
-        yield from _mean_rows("rank", method, EQUAL_FAMILIES, curves, weights, COMPARED_AT)
+        yield from mean_rows("rank", method, EQUAL_FAMILIES, curves, weights, COMPARED_AT)
 
 
 def cost_rows(results: Results) -> Iterator[Row]:
@@ -109,7 +109,7 @@ def comparison_rows(results: Results, candidate: str, rival: str) -> Iterator[Ro
         (EQUAL_PROBLEMS, plain_weights(curves)),
     ):
         quantity = f"difference, {scope}"
-        yield from _mean_rows(quantity, candidate, rival, curves, weights, COMPARED_AT)
+        yield from mean_rows(quantity, candidate, rival, curves, weights, COMPARED_AT)
     for trials in _reached(COMPARED_AT, curves):
         means = {problem: float(c[:, trials - 1].mean()) for problem, c in curves.items()}
         wins = sum(mean < -MARGIN for mean in means.values())
@@ -123,7 +123,7 @@ def comparison_rows(results: Results, candidate: str, rival: str) -> Iterator[Ro
         )
 
 
-def _mean_rows(
+def mean_rows(
     quantity: str,
     method: str,
     scope: str,
@@ -131,6 +131,16 @@ def _mean_rows(
     weights: Weights,
     at: Sequence[int],
 ) -> Iterator[Row]:
+    """Yield the weighted mean of curves with its interval.
+
+    Args:
+        quantity: What the curves hold.
+        method: Of which method.
+        scope: Over which problems, or against which rival.
+        curves: The table of curves.
+        weights: One weight per problem.
+        at: After how many trials; what no curve reaches is left out.
+    """
     reached = _reached(at, curves)
     at_reached = {problem: c[:, [t - 1 for t in reached]] for problem, c in curves.items()}
     means = weighted_mean(at_reached, weights)

@@ -42,6 +42,44 @@ class Replication:
     versions: dict[str, str]
 
 
+@dataclass(frozen=True)
+class BlindReplication(Replication):
+    """One study of one method on a problem of the blind-spot suite.
+
+    Args:
+        tried_regret: Regret of the complete trial with the best true value, after every trial.
+        failed_share: Share of all trials that crashed or returned NaN.
+        n_pruned: Number of pruned trials.
+        epochs: Epochs spent in every trial, 0 where there are no learning curves.
+    """
+
+    tried_regret: list[float | None]
+    failed_share: float
+    n_pruned: int
+    epochs: list[int]
+
+
+@dataclass(frozen=True)
+class ParallelReplication(Replication):
+    """One study of one method with several workers on a simulated clock.
+
+    `regret` is that after every *finished* trial, in the order in which they finished.
+
+    Args:
+        n_workers: Number of workers.
+        counts_sampler: Whether the sampler's time counts on the clock.
+        finished: Clock at the end of every trial, in rising order.
+        reference: Clock at which random search with as many workers would end, on average.
+        n_duplicates: Number of trials that started while another one ran the same configuration.
+    """
+
+    n_workers: int
+    counts_sampler: bool
+    finished: list[float]
+    reference: float
+    n_duplicates: int
+
+
 def rounded(curve: Iterable[float | None]) -> list[float | None]:
     """Return a curve with six digits after the point, as files hold it."""
     return [None if number is None else round(number, 6) for number in curve]
@@ -50,6 +88,16 @@ def rounded(curve: Iterable[float | None]) -> list[float | None]:
 def read_replications(path: Path) -> list[Replication]:
     """Return the replications of a file, without a half-written last line."""
     return [Replication(**line) for line in read_lines(path)]
+
+
+def read_blind_replications(path: Path) -> list[BlindReplication]:
+    """Return the replications of a file of the blind-spot suite."""
+    return [BlindReplication(**line) for line in read_lines(path)]
+
+
+def read_parallel_replications(path: Path) -> list[ParallelReplication]:
+    """Return the replications of a file of the parallel benchmark."""
+    return [ParallelReplication(**line) for line in read_lines(path)]
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

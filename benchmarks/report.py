@@ -23,11 +23,11 @@ def markdown(rows: Sequence[Row]) -> str:
     regret = [row for row in rows if row.quantity == "regret"]
     for scope in dict.fromkeys(row.scope for row in regret):
         inside = [row for row in regret if row.scope == scope]
-        sections.append((f"Mean normalised regret, {scope}", inside, _with_interval))
+        sections.append((f"Mean normalised regret, {scope}", inside, with_interval))
     sections.append(("Mean rank", _of(rows, "rank"), _rounded))
     for quantity in dict.fromkeys(row.quantity for row in rows):
         if quantity.startswith("difference"):
-            sections.append((f"Paired {quantity}", _of(rows, quantity), _with_interval))
+            sections.append((f"Paired {quantity}", _of(rows, quantity), with_interval))
     sections.append(("Wins / ties / losses over problems", _counts(rows), _noted))
     sections.append(("Worst problem", _of(rows, "worst problem"), _with_problem))
     tables = [f"### {title}\n\n{_table(part, cell)}" for title, part, cell in sections if part]
@@ -65,7 +65,7 @@ def _table(rows: Sequence[Row], cell: Cell) -> str:
     lines = [["method", "n", *(f"@{t}" for t in trials)]]
     for label, n in labels:
         lines.append([label, str(n), *(cells.get((label, n, t), "-") for t in trials)])
-    return _lines(lines)
+    return markdown_table(lines)
 
 
 def _cost_table(rows: Sequence[Row]) -> str:
@@ -73,10 +73,11 @@ def _cost_table(rows: Sequence[Row]) -> str:
     lines = [["method", "ms per trial", "failed trials"]]
     for row in _of(rows, "ms per trial"):
         lines.append([row.method, f"{row.number:.3g}", f"{failed[row.method]:g}"])
-    return _lines(lines)
+    return markdown_table(lines)
 
 
-def _lines(cells: Sequence[Sequence[str]]) -> str:
+def markdown_table(cells: Sequence[Sequence[str]]) -> str:
+    """Return a table whose first line is its head."""
     head, *body = (f"| {' | '.join(line)} |" for line in cells)
     return "\n".join([head, "|" + "---|" * len(cells[0]), *body])
 
@@ -90,7 +91,8 @@ def _rounded(row: Row) -> str:
     return f"{row.number:.2f}"
 
 
-def _with_interval(row: Row) -> str:
+def with_interval(row: Row) -> str:
+    """Return a number and its interval, three digits of each."""
     return f"{row.number:.3f} [{row.low:.3f}, {row.high:.3f}]"
 
 
