@@ -8,6 +8,8 @@ from pathlib import Path
 import optuna
 from optuna.samplers import BaseSampler
 
+from benchmarks import rivals
+
 
 _CHECKPOINT_PREFIX = "rocket:"
 
@@ -28,8 +30,13 @@ METHODS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe_liar": lambda seed: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
     "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
     "rocket": _rocket,
+    # These need packages that are not installed with the extra `bench`.
+    "auto": rivals.auto_sampler,
+    "hebo": rivals.HeboSampler,
+    "smac": rivals.SmacSampler,
 }
-SEQUENTIAL_METHODS = tuple(method for method in METHODS if method != "tpe_liar")
+_ON_DEMAND = ("tpe_liar", "auto", "hebo", "smac")
+SEQUENTIAL_METHODS = tuple(method for method in METHODS if method not in _ON_DEMAND)
 
 
 def make_sampler(method: str, seed: int) -> BaseSampler:

