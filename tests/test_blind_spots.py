@@ -296,7 +296,11 @@ def test_summary_equals_hand_computed_numbers(tmp_path: Path) -> None:
     assert "| failing | share of failed trials | 0.25 | 0.5 |" in text
 
 
-def test_command_line_runs_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line_runs_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Worker processes have a test of their own, and take seconds to start.
+    monkeypatch.setattr(blind_spots, "in_workers", lambda f, cells, jobs: map(f, cells))
     path = tmp_path / "raw.jsonl"
     arguments = ["--methods", "random", "--problems", "plateau/60", "--seeds", "2"]
     arguments += ["--trials", "6", "--out", str(path)]
