@@ -1,6 +1,6 @@
 """RocketSampler: Optuna's sampler interface over the agent. Nothing numeric happens here.
 
-One trial's life: ``TrialReader.read`` (storage to records) → ``trials.history`` →
+One trial's life: ``TrialReader.read`` (storage to records) → ``rows.history`` →
 ``features.tokens`` → ``policy.believe`` (recurrent state, memory) → ``policy.decide`` (logits over
 proposals) → ``Space.decode``. Torch is imported when the first suggestion needs it.
 """
@@ -118,11 +118,9 @@ class RocketSampler(BaseSampler):
     ) -> dict[str, BaseDistribution]:
         """Every parameter that any trial of the study has had, with its latest distribution."""
         _require_single_objective(study)
-        from optuna_rocket import trials
-
         with self._lock:
-            known = trials.union_distributions(self._records(study, trial))
-            return self._modelled(known)
+            reader = self._reading()
+            return self._modelled(reader.distributions(reader.read(study, trial)))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -135,7 +133,7 @@ class RocketSampler(BaseSampler):
 
         distributions = {**self._modelled(trial.distributions), **search_space}
         with self._lock:
-            records = self._records(study, trial, fresh=True)
+            records = self._reading().read(study, trial, fresh=True)
             imposed = trials.imposed_params(trial, distributions)
             params, suggestion = self._suggest(
                 trial, records, distributions, imposed, search_space, "relative"
@@ -158,8 +156,9 @@ class RocketSampler(BaseSampler):
         from optuna_rocket import trials
 
         with self._lock:
-            records = self._records(study, trial)
-            known = {**trials.union_distributions(records), **trial.distributions}
+            reader = self._reading()
+            records = reader.read(study, trial)
+            known = {**reader.distributions(records), **trial.distributions}
             distributions = self._modelled({**known, param_name: param_distribution})
             imposed = trials.imposed_params(trial, distributions)
             imposed.pop(param_name, None)
@@ -201,12 +200,12 @@ class RocketSampler(BaseSampler):
             for name, distribution in distributions.items()
         }
 
-    def _records(self, study: Study, trial: FrozenTrial, *, fresh: bool = False) -> list[Record]:
+    def _reading(self) -> TrialReader:
         from optuna_rocket.trials import TrialReader
 
         if self._reader is None:
             self._reader = TrialReader()
-        return self._reader.read(study, trial, fresh=fresh)
+        return self._reader
 
     def _modelled(
         self, distributions: Mapping[str, BaseDistribution]

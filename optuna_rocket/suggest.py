@@ -18,7 +18,8 @@ from optuna.distributions import BaseDistribution
 import torch
 from torch import Tensor
 
-from optuna_rocket import trials
+from optuna_rocket import conditions
+from optuna_rocket import rows as encoding
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
@@ -28,10 +29,10 @@ from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
+from optuna_rocket.rows import Rows
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
 from optuna_rocket.trials import Record
-from optuna_rocket.trials import Rows
 from optuna_rocket.trials import Suggestion
 
 
@@ -139,11 +140,11 @@ class Suggester:
     ) -> tuple[History, Geometry, Belief]:
         """History, geometry and belief; continues a cached belief whose trials are a prefix."""
         cached = self._cache.get(space.names)
-        rows = trials.encode_rows(records, space, cached.rows if cached else None)
-        past = trials.history(rows)
+        rows = encoding.encode_rows(records, space, cached.rows if cached else None)
+        past = encoding.history(rows)
         found = {
             child: condition
-            for child, condition in trials.conditions(past, space).items()
+            for child, condition in conditions.find(past, space).items()
             if space.names[child] not in asked
         }
         geometry = space.geometry(found, has_gaps=not bool(rows.active.all()))

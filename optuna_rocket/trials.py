@@ -1,4 +1,4 @@
-"""From stored Optuna trials to the agent's ``History``: the only reader of a study's storage.
+"""From stored Optuna trials to records: the only reader of a study's storage.
 
 All private names of Optuna that this package uses are in this file. What the agent writes is one
 small JSON attribute per trial, ``rocket:suggestion``: the suggested parameters (so that other
@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 import json
 import math
 from typing import Any
@@ -22,24 +21,16 @@ from optuna.study import Study
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
-import torch
 
-from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
-from optuna_rocket.space import MAX_PARENT_CELLS
-from optuna_rocket.space import Space
 
 
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 ATTRIBUTE = "rocket:suggestion"
 # The smallest limit among the storages is MySQL's TEXT column: 65,535 bytes.
 _MAX_ATTRIBUTE = 60_000
 # A trial still running this many trials later belongs to a worker that died.
 _MAX_PENDING_AGE = 200
 _N_RUNG_PEERS = 64
-_N_CONDITION_ROWS = 500
-_ROW_ARRAYS = ("units", "active", "outcomes", "scores", "fidelity", "predicted", "kind")
 _OUTCOMES = {
     TrialState.RUNNING: Outcome.PENDING,
     TrialState.COMPLETE: Outcome.COMPLETE,
@@ -89,9 +80,12 @@ class TrialReader:
 
     def _forget(self) -> None:
         self._records: dict[int, Record] = {}
-        # The leading trials that have all finished, so that nothing about them can change.
+        # The leading trials about which nothing can change: finished, or given up as dead.
         self._settled: list[Record] = []
         self._settled_rungs = _Rungs()
+        self._settled_distributions: dict[str, BaseDistribution] = {}
+        self._n_settled = 0
+        self._dead: list[int] = []
         self._latest: tuple[Sequence[FrozenTrial], int, list[Record]] = ([], -1, [])
 
     def read(self, study: Study, trial: FrozenTrial, *, fresh: bool = False) -> list[Record]:
@@ -106,30 +100,43 @@ class TrialReader:
         if stored is self._latest[0] and trial.number == self._latest[1]:
             return self._latest[2]
         sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
-        self._settle(stored, sign)
+        self._settle(stored, sign, trial.number)
         records, rungs = list(self._settled), self._settled_rungs.copy()
-        for other in stored[len(records) :]:
+        for other in stored[self._n_settled :]:
             if other.number == trial.number or other.state not in _OUTCOMES:
                 continue
-            dead = trial.number - other.number > _MAX_PENDING_AGE
-            if other.state == TrialState.RUNNING and dead:
+            if _is_dead(other, trial.number):
                 continue
             records.append(self._record(other, sign, rungs))
             rungs.add(records[-1])
         self._latest = (stored, trial.number, records)
         return records
 
-    def _settle(self, stored: Sequence[FrozenTrial], sign: float) -> None:
+    def distributions(self, records: Sequence[Record]) -> dict[str, BaseDistribution]:
+        """The latest distribution of every parameter that any of the latest records has had."""
+        found = dict(self._settled_distributions)
+        for record in records[len(self._settled) :]:
+            found.update(record.trial.distributions)
+        return found
+
+    def _settle(self, stored: Sequence[FrozenTrial], sign: float, number: int) -> None:
         """Bring the settled trials up to date; start again where they are another study's."""
-        n = len(self._settled)
-        known = n <= len(stored) and (n == 0 or self._settled[-1].trial is stored[n - 1])
-        if not known or (n and self._settled[0].trial is not stored[0]):
+        # Some storages make running trials anew for every reading, but not finished ones.
+        ends = self._settled[:1] + self._settled[-1:]
+        known = self._n_settled <= len(stored) and all(stored[r.number] is r.trial for r in ends)
+        # One that was given up may have finished after all.
+        if not known or any(stored[i].state.is_finished() for i in self._dead):
             self._forget()
-        for other in stored[len(self._settled) :]:
-            if not other.state.is_finished():
+        for other in stored[self._n_settled :]:
+            if other.state.is_finished():
+                self._settled.append(self._record(other, sign, self._settled_rungs))
+                self._settled_rungs.add(self._settled[-1])
+                self._settled_distributions.update(other.distributions)
+            elif _is_dead(other, number - _MAX_PENDING_AGE):  # for every trial that may ask
+                self._dead.append(self._n_settled)
+            else:
                 break
-            self._settled.append(self._record(other, sign, self._settled_rungs))
-            self._settled_rungs.add(self._settled[-1])
+            self._n_settled += 1
 
     def _record(self, trial: FrozenTrial, sign: float, rungs: _Rungs) -> Record:
         kept = self._records.get(trial.number)
@@ -142,12 +149,9 @@ class TrialReader:
         return record
 
 
-def union_distributions(records: Sequence[Record]) -> dict[str, BaseDistribution]:
-    """The latest distribution of every parameter that any trial has had."""
-    distributions: dict[str, BaseDistribution] = {}
-    for record in records:
-        distributions.update(record.trial.distributions)
-    return distributions
+def _is_dead(trial: FrozenTrial, number: int) -> bool:
+    """Whether the worker of a running trial has died, seen from the trial ``number``."""
+    return trial.state == TrialState.RUNNING and number - trial.number > _MAX_PENDING_AGE
 
 
 def internal_params(
@@ -191,125 +195,6 @@ def write_suggestion(study: Study, trial: FrozenTrial, suggestion: Suggestion) -
     if len(text) > _MAX_ATTRIBUTE:
         text = json.dumps({**content, "params": {}})
     study._storage.set_trial_system_attr(trial._trial_id, ATTRIBUTE, text)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Records encoded over a space, as arrays of ``n`` rows: see ``History``."""
-
-    space: Space
-    records: Sequence[Record]
-    units: FloatArray
-    active: np.ndarray[Any, np.dtype[np.bool_]]
-    outcomes: np.ndarray[Any, np.dtype[np.int64]]
-    scores: FloatArray
-    fidelity: FloatArray
-    predicted: FloatArray
-    kind: np.ndarray[Any, np.dtype[np.int64]]
-
-
-def encode_rows(records: Sequence[Record], space: Space, known: Rows | None = None) -> Rows:
-    """Encode records, copying the leading rows that ``known`` has already."""
-    n, d = len(records), len(space)
-    rows = Rows(
-        space=space,
-        records=records,
-        units=np.zeros((n, d)),
-        active=np.zeros((n, d), dtype=np.bool_),
-        outcomes=np.zeros(n, dtype=np.int64),
-        scores=np.zeros(n),
-        fidelity=np.zeros(n),
-        predicted=np.zeros((n, 2)),
-        kind=np.zeros(n, dtype=np.int64),
-    )
-    first = 0
-    if known is not None and known.space.distributions == space.distributions:
-        pairs = zip(records, known.records, strict=False)
-        first = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], pairs))
-        for name in _ROW_ARRAYS:
-            getattr(rows, name)[:first] = getattr(known, name)[:first]
-    for i in range(first, n):
-        _encode_row(rows, i, records[i])
-    return rows
-
-
-def _encode_row(rows: Rows, i: int, record: Record) -> None:
-    space, suggestion = rows.space, record.suggestion
-    rows.outcomes[i], rows.scores[i] = record.outcome, record.score
-    rows.fidelity[i], rows.kind[i] = record.fidelity, suggestion.kind
-    rows.predicted[i] = suggestion.mean, suggestion.std
-    for j, (name, distribution) in enumerate(space.distributions.items()):
-        value = record.params.get(name)
-        if value is not None and _same_kind(record.trial, name, distribution):
-            rows.units[i, j], rows.active[i, j] = space.encode(j, value), True
-
-
-def history(rows: Rows) -> History:
-    """The rows as the agent's history (a batch of one)."""
-    active = torch.from_numpy(rows.active)[None]
-    geometry = rows.space.geometry({}, has_gaps=False)
-    return History(
-        units=geometry.fill_inactive(torch.from_numpy(rows.units)[None], active),
-        active=active,
-        outcomes=torch.from_numpy(rows.outcomes)[None],
-        scores=torch.from_numpy(_finite_scores(rows.scores))[None],
-        fidelity=torch.from_numpy(rows.fidelity)[None],
-        predicted=torch.from_numpy(rows.predicted)[None],
-        kind=torch.from_numpy(rows.kind)[None],
-    )
-
-
-def conditions(past: History, space: Space) -> dict[int, tuple[int, list[bool]]]:
-    """Which parameter switches which one on, as far as the trials show it.
-
-    A parameter is conditional on another one of few values if, over all trials that ran to their
-    end, the value alone tells whether it was there. See ``Space.geometry`` for the result's form.
-    """
-    if bool(past.active.all()):
-        return {}
-    rows = torch.arange(max(0, past.n_trials - _N_CONDITION_ROWS), past.n_trials)
-    rows = rows[past.outcomes[0, rows] != Outcome.PENDING]
-    ended = (past.outcomes[0, rows] != Outcome.FAILED).numpy()
-    active, units = past.active[0, rows].numpy(), past.units[0, rows].numpy()
-    geometry = space.geometry({}, has_gaps=False)
-    n_cells = geometry.n_cells[0].numpy().astype(int)
-    scale = np.where(geometry.is_categorical[0].numpy(), 1, n_cells)
-    parents = [p for p in range(len(space)) if 1 < n_cells[p] <= MAX_PARENT_CELLS]
-    found: dict[int, tuple[int, list[bool]]] = {}
-    for child in range(len(space)):
-        if active[:, child].all():
-            continue
-        for parent in sorted(parents, key=lambda p: (n_cells[p], p)):
-            if parent == child or (active[:, child] & ~active[:, parent]).any():
-                continue
-            with_parent = active[:, parent]
-            cells = np.clip(units[with_parent, parent] * scale[parent], 0, n_cells[parent] - 1)
-            allowed = _explains(
-                active[with_parent, child],
-                ended[with_parent],
-                cells.astype(int),
-                int(n_cells[parent]),
-            )
-            if allowed is not None:
-                found[child] = (parent, allowed)
-                break
-    return found
-
-
-def _explains(child: BoolArray, ended: BoolArray, cells: Any, k: int) -> list[bool] | None:
-    """Cells of the parent under which the child is active, None if they do not decide it.
-
-    A trial that failed may have stopped before it came to the child: its absence counts only where
-    nothing speaks against it. (A parameter wrongly taken for absent is asked for on its own.)
-    Cells that no trial has had count as active: a value for the child is then at hand.
-    """
-    on = np.bincount(cells, weights=child, minlength=k) > 0
-    if (on[cells] & ended & ~child).any():
-        return None
-    seen = np.bincount(cells, minlength=k) > 0
-    if on[seen].all():
-        return None  # it says nothing about when the child is absent
-    return [bool(x) for x in on | ~seen]
 
 
 class _Rungs:
@@ -387,21 +272,3 @@ def _parse(text: object) -> Suggestion:
         return blank
     sane = abs(suggestion.kind) < 100 and all(math.isfinite(value) for value in params.values())
     return suggestion if sane else blank
-
-
-def _same_kind(trial: FrozenTrial, name: str, distribution: BaseDistribution) -> bool:
-    """Whether a trial's value can be read in today's distribution of that name."""
-    known = trial.distributions.get(name)
-    if known is None or known == distribution:
-        return True
-    if type(known) is not type(distribution):
-        return False
-    return getattr(known, "choices", None) == getattr(distribution, "choices", None)
-
-
-def _finite_scores(scores: FloatArray) -> FloatArray:
-    """Infinite scores become the worst or best finite one (0 where there is none)."""
-    finite = scores[np.isfinite(scores)]
-    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
-    scores = np.where(scores == -np.inf, low, scores)
-    return np.where(scores == np.inf, high, scores).astype(np.float64)

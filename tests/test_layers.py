@@ -39,17 +39,23 @@ ALLOWED: dict[str, set[str]] = {
     "training/tasks": CORE | {"training/functions"},
     "training/rollout": CORE | AGENT | {"training/tasks"},
     "training/league": CORE | AGENT | {"training/tasks", "training/rollout"},
-    "training/games": CORE | AGENT | {"training/tasks", "training/rollout", "training/league"},
+    "training/branching": CORE | AGENT | {"training/tasks", "training/rollout"},
+    "training/games": CORE
+    | AGENT
+    | {"training/tasks", "training/rollout", "training/branching", "training/league"},
     "training/self_play": CORE
     | AGENT
-    | {"training/tasks", "training/rollout", "training/league", "training/games"},
+    | {"training/tasks", "training/rollout", "training/branching"}
+    | {"training/league", "training/games"},
     # adapter
-    "trials": {"space", "history"},
-    "suggest": CORE | AGENT | {"trials"},
+    "trials": {"history"},
+    "rows": {"space", "history", "trials"},
+    "conditions": {"space", "history"},
+    "suggest": CORE | AGENT | {"trials", "rows", "conditions"},
     "sampler": CORE | {"agent/weights_file", "trials", "suggest"},
     "__init__": {"agent/weights_file", "sampler"},
 }
-ADAPTER = {"trials", "suggest", "sampler", "__init__"}
+ADAPTER = {"trials", "rows", "conditions", "suggest", "sampler", "__init__"}
 
 
 def tree_of(name: str) -> ast.Module:

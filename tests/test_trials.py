@@ -1,55 +1,41 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 import json
 import math
 from typing import Any
-from typing import Literal
 
-import numpy as np
-import optuna
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
+from optuna.storages import BaseStorage
+from optuna.storages import JournalStorage
+from optuna.storages import RDBStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial
-from optuna.trial import Trial
 from optuna.trial import TrialState
 from optuna.trial import create_trial
 import pytest
 import torch
 
+from optuna_rocket import rows as encoding
 from optuna_rocket import trials
-from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.space import Space
 from optuna_rocket.trials import ATTRIBUTE
 from optuna_rocket.trials import Record
 from optuna_rocket.trials import Suggestion
 from optuna_rocket.trials import TrialReader
-
-
-Direction = Literal["minimize", "maximize"]
-X: dict[str, BaseDistribution] = {"x": FloatDistribution(0.0, 1.0)}
-
-
-def new_study(direction: Direction = "minimize", seed: int = 0) -> Study:
-    return optuna.create_study(
-        direction=direction, sampler=optuna.samplers.RandomSampler(seed=seed)
-    )
-
-
-def add(study: Study, state: TrialState = TrialState.COMPLETE, **options: Any) -> None:
-    options.setdefault("params", {"x": 0.5})
-    options.setdefault("distributions", X)
-    study.add_trial(create_trial(state=state, **options))
-
-
-def records_of(study: Study, reader: TrialReader | None = None) -> list[Record]:
-    """What a sampler would read when it is asked for the next trial."""
-    study.ask()
-    return (reader or TrialReader()).read(study, study.get_trials(deepcopy=False)[-1])
+from tests.records import Direction
+from tests.records import X
+from tests.records import add
+from tests.records import new_study
+from tests.records import records_of
 
 
 @pytest.mark.parametrize(("direction", "sign"), [("minimize", -1.0), ("maximize", 1.0)])
@@ -175,18 +161,10 @@ def test_pruned_trials_with_infinite_reports_are_readable() -> None:
     study = study_with_reports()
     add(study, TrialState.PRUNED, intermediate_values={1: float("inf")})
     add(study, TrialState.PRUNED, intermediate_values={7: float("inf")})
-    rows = trials.encode_rows(records_of(study), Space(X))
-    scores = trials.history(rows).scores[0]
+    rows = encoding.encode_rows(records_of(study), Space(X))
+    scores = encoding.history(rows).scores[0]
     assert scores[3].item() == pytest.approx(-0.3)
     assert bool(torch.isfinite(scores).all()) and scores[4] == scores.min()
-
-
-def test_infinite_values_become_the_worst_finite_one() -> None:
-    study = new_study()
-    for value in (1.0, float("inf"), 2.0, -float("inf")):
-        add(study, value=value)
-    history = trials.history(trials.encode_rows(records_of(study), Space(X)))
-    assert history.scores[0].tolist() == [-1.0, -2.0, -2.0, -1.0]
 
 
 def test_union_takes_the_latest_distribution() -> None:
@@ -199,182 +177,162 @@ def test_union_takes_the_latest_distribution() -> None:
     add(study, value=1.0, params={"x": 5.0, "y": 2}, distributions=wide)
     late: dict[str, BaseDistribution] = {"y": IntDistribution(0, 30)}
     add(study, TrialState.FAIL, params={"y": 20}, distributions=late)
-    union = trials.union_distributions(records_of(study))
-    assert union == {"x": wide["x"], "y": late["y"]}
-
-
-def history_after(
-    objective: Callable[[Trial], None], n: int = 60, seed: int = 0
-) -> tuple[History, Space]:
-    study = new_study(seed=seed)
-    for _ in range(n):
-        trial = study.ask()
-        objective(trial)
-        study.tell(trial, 1.0)
-    records = records_of(study)
-    space = Space(trials.union_distributions(records))
-    return trials.history(trials.encode_rows(records, space)), space
-
-
-def assert_conditions(
-    objective: Callable[[Trial], None], expected: dict[str, str], n: int = 60
-) -> None:
-    """Parents by name, and an activity that is what the trials had."""
-    past, space = history_after(objective, n)
-    found = trials.conditions(past, space)
-    parents = {space.names[child]: space.names[parent] for child, (parent, _) in found.items()}
-    assert parents == expected
-    geometry = space.geometry(found, has_gaps=True)
-    assert torch.equal(geometry.activity(past.units), past.active)
-
-
-def test_a_category_is_found_to_switch_parameters() -> None:
-    def objective(trial: Trial) -> None:
-        kind = trial.suggest_categorical("kind", ["svm", "forest", "none"])
-        trial.suggest_float("always", 0, 1)
-        if kind == "svm":
-            trial.suggest_float("c", 1e-3, 1e3, log=True)
-        if kind != "none":
-            trial.suggest_int("a_depth", 1, 900, log=True)
-
-    assert_conditions(objective, {"c": "kind", "a_depth": "kind"})
-
-
-def test_an_integer_is_found_to_switch_parameters() -> None:
-    def objective(trial: Trial) -> None:
-        for layer in range(trial.suggest_int("n_layers", 1, 4)):
-            trial.suggest_float(f"units_{layer}", 0, 1)
-
-    assert_conditions(objective, {f"units_{k}": "n_layers" for k in (1, 2, 3)})
-
-
-def test_nested_conditions_are_found() -> None:
-    def objective(trial: Trial) -> None:
-        if trial.suggest_categorical("z_root", ["sgd", "adam"]) == "sgd":
-            if trial.suggest_int("middle", 0, 2) > 0:
-                trial.suggest_float("a_leaf", 0, 1)
-
-    assert_conditions(objective, {"middle": "z_root", "a_leaf": "middle"}, n=80)
-
-
-def test_a_parent_must_be_there_whenever_its_child_is() -> None:
-    def objective(trial: Trial) -> None:
-        root = trial.suggest_categorical("root", ["a", "b", "c"])
-        if root == "a":
-            trial.suggest_categorical("small", [False, True])
-        if root != "c":
-            trial.suggest_float("x", 0, 1)
-
-    assert_conditions(objective, {"small": "root", "x": "root"})
-
-
-def test_siblings_of_few_values_do_not_switch_each_other() -> None:
-    def objective(trial: Trial) -> None:
-        if trial.suggest_categorical("optimizer", ["sgd", "adam", "lion"]) == "sgd":
-            trial.suggest_categorical("momentum", [False, True])
-            trial.suggest_categorical("nesterov", [False, True])
-
-    past, space = history_after(objective, 80)
-    geometry = space.geometry(trials.conditions(past, space), has_gaps=True)
-    assert torch.equal(geometry.activity(past.units), past.active)
-
-
-def test_no_conditions_are_invented() -> None:
-    def complete(trial: Trial) -> None:
-        trial.suggest_categorical("kind", ["a", "b"])
-        trial.suggest_float("x", 0, 1)
-
-    assert_conditions(complete, {})
-    coin = np.random.default_rng(0)
-
-    def capricious(trial: Trial) -> None:
-        trial.suggest_categorical("kind", ["a", "b"])
-        trial.suggest_int("depth", 1, 5)
-        if coin.random() < 0.5:
-            trial.suggest_float("x", 0, 1)
-
-    def late(trial: Trial) -> None:
-        trial.suggest_categorical("kind", ["a", "b"])
-        if trial.number >= 30:
-            trial.suggest_float("x", 0, 1)
-
-    for objective in (capricious, late):
-        past, space = history_after(objective)
-        assert trials.conditions(past, space) == {}
-
-
-def test_failed_trials_say_nothing_about_conditions() -> None:
-    study = new_study()
-    for number in range(30):
-        trial = study.ask()
-        kind = trial.suggest_categorical("kind", ["a", "b"])
-        if number % 3 == 0:
-            study.tell(trial, state=TrialState.FAIL)  # before x was asked for
-            continue
-        if kind == "a":
-            trial.suggest_float("x", 0, 1)
-        study.tell(trial, 1.0)
-    records = records_of(study)
-    space = Space(trials.union_distributions(records))
-    past = trials.history(trials.encode_rows(records, space))
-    assert trials.conditions(past, space) == {1: (0, [True, False])}
-
-
-def test_rows_are_encoded_as_the_space_does() -> None:
-    study = new_study()
-    distributions: dict[str, BaseDistribution] = {
-        "c": CategoricalDistribution([None, "u", 3]),
-        "i": IntDistribution(1, 100, log=True),
-    }
-    add(study, value=1.0, params={"c": 3, "i": 7}, distributions=distributions)
-    add(study, value=1.0, params={"i": 100}, distributions={"i": distributions["i"]})
-    space = Space(distributions)
-    past = trials.history(trials.encode_rows(records_of(study), space))
-    assert past.active[0].tolist() == [[True, True], [False, True]]
-    decoded = [space.decode(row) for row in past.units[0].tolist()]
-    assert decoded[0] == {"c": 3, "i": 7} and decoded[1]["i"] == 100
-    assert past.units[0, 1, 0].item() == -1
-
-
-def test_values_of_another_kind_are_left_out() -> None:
-    study = new_study()
-    add(study, value=1.0, params={"x": 0.5}, distributions=X)
-    other: dict[str, BaseDistribution] = {"x": CategoricalDistribution(["a", "b"])}
-    fresh = Space(other)
-    past = trials.history(trials.encode_rows(records_of(study), fresh))
-    assert not bool(past.active.any())
-    narrowed = trials.encode_rows(records_of(study), Space({"x": FloatDistribution(0, 0.4)}))
-    assert bool(narrowed.active[0, 0]) and float(narrowed.units[0, 0]) == pytest.approx(1.25)
-
-
-def test_known_rows_save_time_alone() -> None:
-    study, reader = new_study(), TrialReader()
-    rng = np.random.default_rng(0)
-    for k in range(12):
-        state = TrialState.PRUNED if k % 4 == 3 else TrialState.COMPLETE
-        value = None if k % 4 == 3 else float(k)
-        add(study, state, value=value, params={"x": rng.random()}, intermediate_values={1: 2.0})
-    known = trials.encode_rows(records_of(study, reader), Space(X))
-    for _ in range(4):
-        add(study, value=1.0, params={"x": rng.random()})
+    reader = TrialReader()
     records = records_of(study, reader)
-    wider = {"x": FloatDistribution(0.0, 2.0)}
-    for space in (Space(X), Space(wider)):
-        with_known = trials.history(trials.encode_rows(records, space, known))
-        without = trials.history(trials.encode_rows(records, space))
-        for name in ("units", "active", "outcomes", "scores", "fidelity", "predicted", "kind"):
-            mine, other = getattr(with_known, name), getattr(without, name)
-            torch.testing.assert_close(mine, other, equal_nan=True, atol=0, rtol=0)
+    assert reader.distributions(records) == {"x": wide["x"], "y": late["y"]}
 
 
-def test_a_finished_trial_replaces_its_pending_row() -> None:
+def said(record: Record) -> tuple[str, ...]:
+    """A record in words: NaN is equal to itself there."""
+    fields = (record.number, record.outcome, record.params, record.score, record.fidelity)
+    return (*map(repr, fields), repr(record.suggestion), record.trial.state.name)
+
+
+def plain_union(records: list[Record]) -> dict[str, BaseDistribution]:
+    """The latest distribution of every parameter."""
+    union: dict[str, BaseDistribution] = {}
+    for record in records:
+        union.update(record.trial.distributions)
+    return union
+
+
+def assert_reads_like_new(reader: TrialReader, study: Study, trial: FrozenTrial) -> None:
+    """A reader with a past says what a new one says."""
+    records = reader.read(study, trial, fresh=True)
+    new = TrialReader().read(study, trial, fresh=True)
+    assert [said(record) for record in records] == [said(record) for record in new]
+    assert reader.distributions(records) == plain_union(new)
+
+
+@pytest.fixture
+def short_lives() -> Iterator[int]:
+    """Trials count as dead after three later ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trials, "_MAX_PENDING_AGE", 3)
+        yield 3
+
+
+steps = st.sampled_from(["ask", "ask", "complete", "complete", "fail", "prune", "wait"])
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(data=st.data())
+def test_a_reader_with_a_past_reads_like_a_new_one(data: st.DataObject) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trials, "_MAX_PENDING_AGE", 3)
+        study, reader = new_study(), TrialReader()
+        for step in data.draw(st.lists(steps, min_size=10, max_size=35)):
+            change(study, step, data)
+            running = [t for t in study.get_trials(deepcopy=False) if t.state.name == "RUNNING"]
+            # Any worker that is alive may ask.
+            alive = [t for t in running if running[-1].number - t.number <= 3]
+            if alive:
+                assert_reads_like_new(reader, study, data.draw(st.sampled_from(alive)))
+
+
+def change(study: Study, step: str, data: st.DataObject) -> None:
+    """One thing that happens to a study; any running trial may end, however old it is."""
+    if step == "wait":
+        study.enqueue_trial({"x": 0.1})
+        return
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    if step == "ask" or not running:
+        high = float(data.draw(st.integers(1, 3)))
+        study.ask({data.draw(st.sampled_from("xy")): FloatDistribution(0.0, high)})
+        return
+    number = data.draw(st.sampled_from(running)).number
+    trial_id = study.trials[number]._trial_id
+    value = data.draw(st.floats(-2, 2))
+    if step != "fail":
+        study._storage.set_trial_intermediate_value(trial_id, 1, value)
+    state = {"complete": TrialState.COMPLETE, "fail": TrialState.FAIL, "prune": TrialState.PRUNED}
+    study.tell(number, value if step == "complete" else None, state=state[step])
+
+
+def storage_of(kind: str, folder: Any) -> BaseStorage | None:
+    if kind == "journal":
+        return JournalStorage(JournalFileBackend(str(folder / "journal")))
+    return RDBStorage(f"sqlite:///{folder}/study.db") if kind == "database" else None
+
+
+@pytest.mark.parametrize("kind", ["memory", "journal", "database"])
+@pytest.mark.parametrize("first_is_dead", [True, False])
+def test_dead_workers_do_not_hold_up_the_reader(
+    kind: str, first_is_dead: bool, short_lives: int, tmp_path: Any
+) -> None:
+    study, reader = new_study(storage=storage_of(kind, tmp_path)), TrialReader()
+    if not first_is_dead:
+        add(study, value=0.0)
+    dead = study.ask(X)
+    for _ in range(4 * short_lives):
+        add(study, value=1.0)
+
+    def read() -> list[Record]:
+        asking = study.ask()
+        trial = study._storage.get_trial(asking._trial_id)
+        assert_reads_like_new(reader, study, trial)
+        records = reader.read(study, trial)
+        study.tell(asking, 1.0)
+        return records
+
+    before = read()
+    assert dead.number not in [record.number for record in before]
+    # All trials but the latest are read once: the records are the same objects.
+    again = read()
+    assert all(one is two for one, two in zip(before, again, strict=False))
+    assert len(reader._settled) == len(again)
+    # The dead one returns.
+    study.tell(dead, -7.0)
+    assert read()[dead.number].score == 7.0
+    assert read()[dead.number].score == 7.0
+
+
+def test_a_reader_that_is_given_another_study_starts_again(short_lives: int) -> None:
+    reader = TrialReader()
+    for n, value in ((12, 1.0), (12, 2.0), (5, 3.0)):
+        study = new_study()
+        study.ask(X)
+        for k in range(n):
+            add(study, value=value + k)
+        study.ask()
+        assert_reads_like_new(reader, study, study.get_trials(deepcopy=False)[-1])
+
+
+def test_young_running_trials_are_not_given_up() -> None:
+    """One that a slow worker may still see running is not settled."""
     study, reader = new_study(), TrialReader()
-    first = study.ask(X)
-    known = trials.encode_rows(records_of(study, reader), Space(X))
-    assert known.outcomes.tolist() == [Outcome.PENDING]
-    study.tell(first, 4.0)
-    rows = trials.encode_rows(records_of(study, reader), Space(X), known)
-    assert rows.outcomes.tolist()[0] == Outcome.COMPLETE and rows.scores[0] == -4.0
+    slow = study.ask(X)
+    study.add_trials([create_trial(params={"x": 0.5}, distributions=X, value=1.0)] * 199)
+    slower = study.ask(X)
+    study.add_trials([create_trial(params={"x": 0.5}, distributions=X, value=1.0)] * 199)
+    late = study.ask()
+    for number in (late.number, slower.number, late.number, slower.number):
+        trial = study.get_trials(deepcopy=False)[number]
+        assert_reads_like_new(reader, study, trial)
+        seen = [record.number for record in reader.read(study, trial)]
+        assert (slow.number in seen) == (number == slower.number)
+
+
+def test_distributions_are_those_of_the_given_records() -> None:
+    """Running trials count, whether settled ones come before them or not."""
+    study, reader = new_study(), TrialReader()
+    running = study.ask({"y": IntDistribution(0, 3)})
+    add(study, value=1.0)
+    assert set(reader.distributions(records_of(study, reader))) == {"x", "y"}
+    study.tell(running, 1.0)
+    study.ask({"z": FloatDistribution(0, 1), "y": IntDistribution(0, 9)})
+    found = reader.distributions(records_of(study, reader))
+    assert found == {**X, "y": IntDistribution(0, 9), "z": FloatDistribution(0, 1)}
+
+
+def test_distributions_of_the_dead_are_forgotten(short_lives: int) -> None:
+    study, reader = new_study(), TrialReader()
+    add(study, value=1.0)
+    study.ask({"y": IntDistribution(0, 3)})
+    assert set(reader.distributions(records_of(study, reader))) == {"x", "y"}
+    for _ in range(3 * short_lives):
+        add(study, value=1.0)
+    assert set(reader.distributions(records_of(study, reader))) == {"x"}
 
 
 def written(study: Study, suggestion: Suggestion) -> FrozenTrial:

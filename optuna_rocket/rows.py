@@ -1,0 +1,117 @@
+"""Records as arrays over one search space, and those as the agent's ``History``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
+import torch
+
+from optuna_rocket.history import History
+from optuna_rocket.space import Space
+from optuna_rocket.trials import Record
+
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+_ROW_ARRAYS = ("units", "active", "outcomes", "scores", "fidelity", "predicted", "kind")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Records encoded over a space, as arrays of ``n`` rows: see ``History``."""
+
+    space: Space
+    records: Sequence[Record]
+    units: FloatArray
+    active: np.ndarray[Any, np.dtype[np.bool_]]
+    outcomes: np.ndarray[Any, np.dtype[np.int64]]
+    scores: FloatArray
+    fidelity: FloatArray
+    predicted: FloatArray
+    kind: np.ndarray[Any, np.dtype[np.int64]]
+
+
+def encode_rows(records: Sequence[Record], space: Space, known: Rows | None = None) -> Rows:
+    """Encode records, copying the leading rows that ``known`` has already."""
+    n, d = len(records), len(space)
+    rows = Rows(
+        space=space,
+        records=records,
+        units=np.zeros((n, d)),
+        active=np.zeros((n, d), dtype=np.bool_),
+        outcomes=np.zeros(n, dtype=np.int64),
+        scores=np.zeros(n),
+        fidelity=np.zeros(n),
+        predicted=np.zeros((n, 2)),
+        kind=np.zeros(n, dtype=np.int64),
+    )
+    first = 0
+    if known is not None and known.space.distributions == space.distributions:
+        first = _common_prefix(records, known.records)
+        for name in _ROW_ARRAYS:
+            getattr(rows, name)[:first] = getattr(known, name)[:first]
+    for i in range(first, n):
+        _encode_row(rows, i, records[i])
+    return rows
+
+
+def _common_prefix(a: Sequence[Record], b: Sequence[Record]) -> int:
+    """Number of leading records that are the same ones.
+
+    Found from the end, where alone they differ from one suggestion to the next.
+    """
+    n = min(len(a), len(b))
+    while n and a[n - 1] is not b[n - 1]:
+        n -= 1
+    if a[:n] == b[:n]:  # at the speed of C where they are identical
+        return n
+    return sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], zip(a, b, strict=False)))
+
+
+def _encode_row(rows: Rows, i: int, record: Record) -> None:
+    space, suggestion = rows.space, record.suggestion
+    rows.outcomes[i], rows.scores[i] = record.outcome, record.score
+    rows.fidelity[i], rows.kind[i] = record.fidelity, suggestion.kind
+    rows.predicted[i] = suggestion.mean, suggestion.std
+    for j, (name, distribution) in enumerate(space.distributions.items()):
+        value = record.params.get(name)
+        if value is not None and _same_kind(record.trial, name, distribution):
+            rows.units[i, j], rows.active[i, j] = space.encode(j, value), True
+
+
+def history(rows: Rows) -> History:
+    """The rows as the agent's history (a batch of one)."""
+    active = torch.from_numpy(rows.active)[None]
+    geometry = rows.space.geometry({}, has_gaps=False)
+    return History(
+        units=geometry.fill_inactive(torch.from_numpy(rows.units)[None], active),
+        active=active,
+        outcomes=torch.from_numpy(rows.outcomes)[None],
+        scores=torch.from_numpy(_finite_scores(rows.scores))[None],
+        fidelity=torch.from_numpy(rows.fidelity)[None],
+        predicted=torch.from_numpy(rows.predicted)[None],
+        kind=torch.from_numpy(rows.kind)[None],
+    )
+
+
+def _same_kind(trial: FrozenTrial, name: str, distribution: BaseDistribution) -> bool:
+    """Whether a trial's value can be read in today's distribution of that name."""
+    known = trial.distributions.get(name)
+    if known is None or known == distribution:
+        return True
+    if type(known) is not type(distribution):
+        return False
+    return getattr(known, "choices", None) == getattr(distribution, "choices", None)
+
+
+def _finite_scores(scores: FloatArray) -> FloatArray:
+    """Infinite scores become the worst or best finite one (0 where there is none)."""
+    finite = scores[np.isfinite(scores)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
+    scores = np.where(scores == -np.inf, low, scores)
+    return np.where(scores == np.inf, high, scores).astype(np.float64)
