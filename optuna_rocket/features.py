@@ -17,7 +17,7 @@ from optuna_rocket.space import Geometry
 
 
 # Kinds of proposals, in the order of their one-hot code (``agent/proposals.py`` makes them).
-PROPOSAL_KINDS = ("random", "mutation", "crossover", "density", "local", "polish")
+PROPOSAL_KINDS = ("random", "mutation", "crossover", "density", "local")
 # A trial is ranked among this many trials before it: bounds the cost of a token.
 TOKEN_WINDOW = 64
 N_TOKEN_FEATURES = 15 + len(PROPOSAL_KINDS)

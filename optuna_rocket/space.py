@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from functools import lru_cache
 import math
 from typing import Any
 
@@ -31,6 +32,8 @@ INACTIVE_NUMERIC = 0.5
 INACTIVE_CHOICE = -1.0
 # A parameter can decide whether another one exists only if it has few values.
 MAX_PARENT_CELLS = 32
+# Conditions within conditions, deeper trees are not modelled.
+_MAX_DEPTH = 4
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,21 @@ class Geometry:
     def has_conditions(self) -> bool:
         """Whether any parameter depends on another one."""
         return bool((self.parent >= 0).any())
+
+    @cached_property
+    def n_active(self) -> Tensor:
+        """``(B,)`` mean number of parameters that exist in a random configuration."""
+        share = self.present.double()
+        if not self.has_conditions:
+            return share.sum(-1)
+        cell = torch.arange(MAX_PARENT_CELLS)
+        child = self.parent >= 0
+        parent = self.parent.clamp_min(0)
+        exists = cell < self.n_cells.gather(1, parent)[..., None]
+        own = (self.allowed & exists).sum(-1) / exists.sum(-1).clamp_min(1)
+        for _ in range(_MAX_DEPTH):
+            share = torch.where(child, own * share.gather(1, parent), share)
+        return share.sum(-1)
 
     @cached_property
     def categorical_columns(self) -> Tensor:
@@ -111,8 +129,8 @@ class Geometry:
             .gather(-1, parent_cell[..., None])[..., 0]
         )
         permitted = permitted | (self.parent < 0)[:, None]
-        # Each pass carries a switched-off ancestor one level down; deeper trees are not modelled.
-        for _ in range(4):
+        # Each pass carries a switched-off ancestor one level down.
+        for _ in range(_MAX_DEPTH):
             active = active & permitted & active.gather(-1, parent)
         return active
 
@@ -121,10 +139,7 @@ class Geometry:
 
         Odd multipliers and wrap-around addition: exact, whatever the order of summation.
         """
-        generator = torch.Generator().manual_seed(0)
-        high = 2**62
-        factor = torch.randint(-high, high, (units.shape[-1],), generator=generator) * 2 + 1
-        return ((units * 2**30).round().long() * factor).sum(-1)
+        return ((units * 2**30).round().long() * _odd_factors(units.shape[-1])).sum(-1)
 
     def fill_inactive(self, units: Tensor, active: Tensor) -> Tensor:
         """Give inactive parameters their neutral unit value."""
@@ -135,6 +150,12 @@ class Geometry:
         )
         filled = torch.where(active, units, neutral)
         return torch.where(self.present[:, None], filled, torch.zeros_like(filled))
+
+
+@lru_cache(maxsize=64)
+def _odd_factors(d: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(-(2**62), 2**62, (d,), generator=generator) * 2 + 1
 
 
 class Space:

@@ -28,7 +28,7 @@ def some_decision(n: int = 15) -> Decision:
     geometry, network = mixed_geometry(), restless_network()
     history = random_history(geometry, n, plain=True)
     belief = policy.believe(history, geometry, policy.initial_belief(geometry), network)
-    return policy.decide(history, geometry, belief, network, generator(), n_polish=0)
+    return policy.decide(history, geometry, belief, network, generator())
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from itertools import pairwise
 import math
 
 import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
 import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel
@@ -18,6 +22,7 @@ from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.history import empty_history
 from optuna_rocket.space import Geometry
+from optuna_rocket.space import Space
 from optuna_rocket.training.tasks import random_units
 from tests.builders import appended
 from tests.builders import flat_geometry
@@ -341,17 +346,43 @@ def test_chains_start_from_the_prior_now_and_then() -> None:
     assert max(b - a for a, b in pairwise(starts)) <= 50
 
 
+def test_a_short_history_is_its_own_context() -> None:
+    for n in (0, 1, memory.MAX_CONTEXT):
+        history = random_history(unit_geometry(1), n)
+        assert memory.context(history) is history
+
+
 def test_context_is_bounded_and_holds_the_latest_and_the_best() -> None:
     geometry = unit_geometry(1)
     limit = memory.MAX_CONTEXT
-    short = random_history(geometry, limit)
-    assert memory.context_rows(short).tolist() == list(range(limit))
-
     n = 3 * limit
-    history = random_history(geometry, n, plain=True)
-    rows = memory.context_rows(history)
-    assert len(rows) == limit == len(set(rows.tolist()))
+    history = rebuilt(random_history(geometry, n), kind=torch.arange(n)[None])
+    context = memory.context(history)
+    rows = context.kind[0]
+    assert context.n_trials == limit == len(set(rows.tolist()))
     assert rows.tolist() == sorted(rows.tolist())
     assert n - 1 in rows and n - limit // 4 in rows
-    best = history.scores[0].argsort(descending=True)[: limit // 4]
+    scores = history.scores[0].masked_fill(~history.scored[0], -torch.inf)
+    best = scores.argsort(descending=True)[: limit // 4]
     assert set(best.tolist()) <= set(rows.tolist())
+    for field in fields(History):
+        mine, whole = getattr(context, field.name), getattr(history, field.name)
+        torch.testing.assert_close(mine, whole[:, rows], equal_nan=True, atol=0, rtol=0)
+
+
+def branching_geometry() -> Geometry:
+    """Four branches of one parameter each: two parameters exist at a time."""
+    branches: dict[str, BaseDistribution] = {f"x{k}": FloatDistribution(0, 1) for k in range(4)}
+    space = Space({"kind": CategoricalDistribution(range(4)), **branches})
+    conditions = {1 + k: (0, [k == cell for cell in range(4)]) for k in range(4)}
+    return space.geometry(conditions, has_gaps=True)
+
+
+def test_prior_counts_the_parameters_that_exist_at_a_time() -> None:
+    tree = memory.prior_weights(branching_geometry())
+    for d, same in ((2, True), (5, False)):
+        flat = memory.prior_weights(unit_geometry(d))
+        assert torch.allclose(tree.relevance[0, 0], flat.relevance[0, 0]) == same
+    assert tree.relevance.unique().numel() == 1
+    wide, narrow = (memory.prior_weights(unit_geometry(d)).relevance[0, 0] for d in (20, 2))
+    assert float(wide) < float(narrow) - 1  # the more parameters, the smoother along each

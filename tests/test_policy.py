@@ -3,6 +3,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
 import pytest
 from scipy import integrate
 from scipy import stats
@@ -20,6 +23,8 @@ from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.history import empty_history
 from optuna_rocket.space import Geometry
+from optuna_rocket.space import Space
+from optuna_rocket.training import league
 from optuna_rocket.training.league import new_network
 from optuna_rocket.training.tasks import random_units
 from tests.builders import MIXED_CONDITIONS
@@ -31,10 +36,12 @@ from tests.builders import mixed_geometry
 from tests.builders import random_history
 from tests.builders import rebuilt
 from tests.builders import restless_network
+from tests.builders import stacked
 from tests.builders import unit_geometry
 
 
 NETWORK = restless_network()
+UNIT = FloatDistribution(0.0, 1.0)
 
 
 def random_pool(geometry: Geometry, m: int = 40, seed: int = 7) -> Pool:
@@ -289,21 +296,214 @@ def test_rule_prefers_mean_and_spread_and_shuns_failure() -> None:
     torch.testing.assert_close(rule, expected)
 
 
-def test_rule_is_silent_before_there_are_scores() -> None:
+# The start
+
+
+def rule_choice(
+    history: History, geometry: Geometry, pool: Pool | None = None
+) -> tuple[int, Pool]:
+    """What the rule alone takes, and from what."""
+    decision = decide(history, geometry, pool)
+    return int(league.rule_player(decision, generator())), decision.pool
+
+
+def distances(pool: Pool, history: History, geometry: Geometry) -> Tensor:
+    """Root mean square distance of each candidate to its nearest trial, pair by pair."""
+    nearest = []
+    for row in pool.units[0]:
+        to_trials = []
+        for trial in history.units[0]:
+            squared = (row - trial).square()
+            squared[geometry.is_categorical[0]] = (row != trial).double()[
+                geometry.is_categorical[0]
+            ]
+            to_trials.append(float(squared.mean().sqrt()))
+        nearest.append(min(to_trials))
+    return torch.tensor(nearest, dtype=torch.float64)
+
+
+def off_centre(pool: Pool, geometry: Geometry) -> Tensor:
+    """Mean distance of the numeric parameters to their middle."""
+    return (pool.units[0][:, ~geometry.is_categorical[0]] - 0.5).abs().mean(-1)
+
+
+def starting_history(n_scored: int, n_others: int = 0) -> History:
+    """Complete trials of the flat space, and then failed ones."""
+    n = n_scored + n_others
+    history = random_history(flat_geometry(), n, plain=True)
+    outcomes = torch.where(torch.arange(n) < n_scored, 1, int(Outcome.FAILED))[None]
+    return rebuilt(
+        history,
+        outcomes=outcomes,
+        scores=history.scores.masked_fill(outcomes == Outcome.FAILED, torch.nan),
+    )
+
+
+def test_the_first_trial_is_near_the_centre() -> None:
+    geometry = flat_geometry()
+    chosen, pool = rule_choice(empty_history(1, 6), geometry)
+    off = off_centre(pool, geometry)
+    assert float(off[chosen]) == float(off.min()) < 0.2
+    column = policy.CANDIDATE_FEATURES.index("off_centre")
+    feature = decide(empty_history(1, 6), geometry, pool).inputs.candidates[0, :, column]
+    torch.testing.assert_close(feature.double(), 2 * off, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("n_scored", "n_others"), [(1, 0), (4, 0), (0, 1), (0, 8), (3, 6)])
+def test_the_next_trials_are_far_from_all_others_and_near_the_centre(
+    n_scored: int, n_others: int
+) -> None:
+    geometry, history = flat_geometry(), starting_history(n_scored, n_others)
+    for seed in range(6):
+        pool = random_pool(geometry, 60, seed)
+        random = pool.kind[0] == KIND["random"]
+        weight = 2 * policy._START_CENTRE
+        score = distances(pool, history, geometry) - weight * off_centre(pool, geometry)
+        chosen, _ = rule_choice(history, geometry, pool)
+        assert bool(random[chosen])
+        assert float(score[chosen]) == pytest.approx(float(score[random].max()))
+        # A pool without random ones is ranked all the same.
+        others = (~random).nonzero()[:, 0]
+        chosen, _ = rule_choice(history, geometry, pool.take(others[None]))
+        assert float(score[others][chosen]) == pytest.approx(float(score[others].max()))
+
+
+def test_the_start_prefers_any_random_candidate() -> None:
+    geometry = unit_geometry(1)
+    history = history_of(torch.tensor([[[0.1]]]).double(), torch.zeros(1, 1).double(), geometry)
+    units = torch.tensor([[[0.6], [0.0], [1.0]]], dtype=torch.float64)
+    kind = torch.tensor([[KIND["local"], KIND["random"], KIND["random"]]])
+    chosen, _ = rule_choice(history, geometry, finish(units, kind, geometry))
+    assert chosen == 2
+
+
+@pytest.mark.parametrize("n_scored", [0, 2])
+def test_the_start_keeps_away_from_pending_trials(n_scored: int) -> None:
     geometry = unit_geometry(2)
-    pool = random_pool(geometry, 60)
-    remembered = remembered_after(1, geometry)
-    reading = memory.read(remembered, pool.units, pool.active)
-    rule = policy.improvement_rule(remembered, pool, reading)[0]
-    random = pool.kind[0] == KIND["random"]
-    assert rule[random].unique().numel() == 1 == rule[~random].unique().numel()
-    assert float(rule[random][0]) > float(rule[~random][0])
+    units = torch.tensor([[[0.1, 0.1], [0.2, 0.1]]], dtype=torch.float64)[:, :n_scored]
+    scored = history_of(units, torch.zeros(1, n_scored).double(), geometry)
+    spots = torch.tensor([[[0.9, 0.9], [0.1, 0.1], [0.9, 0.1], [0.1, 0.9]]], dtype=torch.float64)
+    pool = finish(spots, torch.zeros(1, 4, dtype=torch.long), geometry)
+    pending = history_of(
+        spots[:, :1] - 0.05,
+        torch.zeros(1, 1).double(),
+        geometry,
+        torch.full((1, 1), int(Outcome.PENDING)),
+    )
+    alone, _ = rule_choice(scored, geometry, pool)
+    crowded, _ = rule_choice(appended(scored, pending), geometry, pool)
+    if n_scored:
+        assert alone == 0
+    assert crowded != 0 and crowded == int(
+        distances(pool, appended(scored, pending), geometry).argmax()
+    )
 
 
-@pytest.mark.parametrize("n", [3, 10, 50])
+def test_the_start_ends_with_the_fifth_score() -> None:
+    geometry, pool = flat_geometry(), random_pool(flat_geometry(), 60)
+    agrees = []
+    for n_scored in (policy.RULE_FROM - 1, policy.RULE_FROM):
+        history = starting_history(n_scored, 5)
+        remembered = memory.condition(history, geometry, memory.prior_weights(geometry))
+        reading = memory.read(remembered, pool.units, pool.active)
+        rule = policy.improvement_rule(remembered, pool, reading)[0]
+        assert float(rule.max()) == 0 and float(rule.min()) >= -20
+        std = reading.std[0] * policy.SPREAD
+        gain = (reading.mean[0] - remembered.incumbent) / std
+        score = std.log() + policy._log_improvement(gain) + (1 - reading.failure[0]).log()
+        expected = (score - score.max()).clamp_min(-20)
+        agrees.append(bool(torch.allclose(rule, expected)))
+    assert agrees == [False, True]
+    assert policy.RULE_FROM == 5
+
+
+def test_every_study_of_a_batch_has_its_own_start() -> None:
+    single, double = unit_geometry(2), unit_geometry(2, batch=2)
+    first = random_history(single, 6, plain=True)
+    failed = torch.where(torch.arange(6) < 3, int(Outcome.FAILED), 1)[None]
+    second = rebuilt(
+        first,
+        outcomes=failed,
+        scores=first.scores.masked_fill(failed == Outcome.FAILED, torch.nan),
+    )
+    pool = random_pool(single, 30)
+    pools = Pool(*(x.expand(2, *x.shape[1:]) for x in (pool.units, pool.active, pool.kind)))
+
+    def rule(history: History, geometry: Geometry, pool: Pool) -> Tensor:
+        remembered = memory.condition(history, geometry, memory.prior_weights(geometry))
+        reading = memory.read(remembered, pool.units, pool.active)
+        return policy.improvement_rule(remembered, pool, reading)
+
+    both = rule(stacked(first, second), double, pools)
+    alone = [rule(history, single, pool)[0] for history in (first, second)]
+    torch.testing.assert_close(both, torch.stack(alone))
+    assert not torch.allclose(both[0], both[1])
+
+
+# Rare choices
+
+
+def rarities(history: History, geometry: Geometry, pool: Pool) -> list[float]:
+    column = policy.CANDIDATE_FEATURES.index("rare_choice")
+    values = decide(history, geometry, pool).inputs.candidates[0, :, column]
+    return [float(value) for value in values]
+
+
+def tried(rows: list[list[float]], geometry: Geometry) -> History:
+    units = torch.tensor([rows], dtype=torch.float64)
+    return history_of(units, torch.zeros(1, len(rows)).double(), geometry)
+
+
+def candidates(rows: list[list[float]], geometry: Geometry) -> Pool:
+    units = torch.tensor([rows], dtype=torch.float64)
+    return finish(units, torch.zeros(1, len(rows), dtype=torch.long), geometry)
+
+
+def test_the_rarest_choice_of_a_candidate_is_counted() -> None:
+    space = Space(
+        {"a": CategoricalDistribution("uvw"), "b": CategoricalDistribution("xy"), "c": UNIT}
+    )
+    geometry = space.geometry({}, has_gaps=False)
+    pool = candidates([[0, 0, 0.3], [1, 0, 0.3], [2, 0, 0.3], [0, 1, 0.3], [1, 1, 0.3]], geometry)
+    history = tried([[0, 0, 0.3], [0, 0, 0.9], [1, 0, 0.1], [1, 0, 0.2], [1, 1, 0.2]], geometry)
+    expected = [1 / 3, 1 / 4, 1, 1 / 2, 1 / 2]
+    assert rarities(history, geometry, pool) == pytest.approx(expected)
+    # Whatever became of a trial, its choices were tried.
+    outcomes = torch.tensor([[Outcome.PENDING, Outcome.FAILED, Outcome.PRUNED, 1, 1]])
+    other = rebuilt(
+        history,
+        outcomes=outcomes,
+        scores=history.scores.masked_fill(outcomes == Outcome.PENDING, torch.nan),
+    )
+    assert rarities(other, geometry, pool) == pytest.approx(expected)
+
+
+def test_choices_that_do_not_exist_are_not_rare() -> None:
+    # The kind exists at a depth of two alone.
+    space = Space({"depth": IntDistribution(1, 2), "kind": CategoricalDistribution("xyz")})
+    geometry = space.geometry({1: (0, [False, True])}, has_gaps=True)
+    pool = candidates([[0.25, 0], [0.75, 0], [0.75, 1], [0.75, 2]], geometry)
+    deep = tried([[0.75, 0], [0.75, 0], [0.75, 1]], geometry)
+    expected = [0, 1 / 3, 1 / 2, 1]
+    assert rarities(deep, geometry, pool) == pytest.approx(expected)
+    shallow = tried([[0.25, -1], [0.25, -1]], geometry)
+    assert rarities(appended(deep, shallow), geometry, pool) == pytest.approx(expected)
+
+
+def test_without_choices_nothing_is_rare() -> None:
+    geometry = unit_geometry(2)
+    assert set(rarities(random_history(geometry, 5), geometry, random_pool(geometry))) == {0.0}
+    untried = rarities(empty_history(1, 6), flat_geometry(), random_pool(flat_geometry()))
+    assert set(untried) == {1.0}
+
+
+# Decisions
+
+
+@pytest.mark.parametrize("n", [0, 3, 10, 50])
 def test_a_fresh_network_chooses_what_the_rule_likes_best(n: int) -> None:
     geometry = mixed_geometry()
-    history = random_history(geometry, n, plain=True)
+    history = random_history(geometry, n, plain=True) if n else empty_history(1, 6)
     network = new_network().requires_grad_(False)
     belief = policy.believe(history, geometry, policy.initial_belief(geometry), network)
     decision = policy.decide(history, geometry, belief, network, generator())

@@ -39,7 +39,7 @@ class Witness:
 @pytest.fixture
 def witness(monkeypatch: pytest.MonkeyPatch) -> Witness:
     seen = Witness()
-    decide, observe = policy.decide, rollout._observe_trial
+    decide, observe = policy.decide, rollout.observe_trial
 
     def watched_decide(history: History, *arguments: Any, **options: Any) -> Decision:
         seen.decided_on.append(history)
@@ -52,7 +52,7 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> Witness:
         return history, value
 
     monkeypatch.setattr(policy, "decide", watched_decide)
-    monkeypatch.setattr(rollout, "_observe_trial", watched_observe)
+    monkeypatch.setattr(rollout, "observe_trial", watched_observe)
     return seen
 
 
@@ -67,7 +67,6 @@ def play(tasks: Tasks, players: list[Player], **options: Any) -> Trajectory:
         "n_trials": 10,
         "n_first": 3,
         "n_candidates": 80,
-        "n_polish": 1,
         "horizon_known": False,
     }
     network = options.pop("network", None) or restless_network()

@@ -65,8 +65,8 @@ def log_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
-def train(out: Path, clone: int, exact: int, group: int) -> list[dict[str, Any]]:
-    options = {**TINY, "clone": clone, "exact": exact, "group": group}
+def train(out: Path, clone: int, others: int) -> list[dict[str, Any]]:
+    options = {**TINY, **dict.fromkeys(PHASES, others), "clone": clone}
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     self_play.main(["--out", str(out), *arguments])
     return log_of(out)
@@ -78,13 +78,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     n_threads, play = torch.get_num_threads(), rollout.play
 
     def quick_play(*arguments: Any, **options: Any) -> Trajectory:
-        return play(*arguments, **{**options, "n_candidates": 24, "n_polish": 0})
+        return play(*arguments, **{**options, "n_candidates": 24})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(games, "play", quick_play)
-        first = train(out, 1, 0, 0)
+        first = train(out, 1, 0)
         weights = flat(checkpoint.load(out / "latest.rocket").network)
-        second = train(out, 1, 1, 1)
+        second = train(out, 1, 1)
     torch.set_num_threads(n_threads)
     return Run(out, first, second, weights)
 
@@ -94,14 +94,14 @@ def test_a_run_leaves_log_progress_and_checkpoints(run: Run) -> None:
     names = {path.name for path in run.out.iterdir()}
     assert names == {"log.jsonl", "progress.pt", "best.rocket", "latest.rocket"}
     made_by = checkpoint.load(run.out / "best.rocket").header["made_by"]
-    assert made_by["iterations"] == 3 and made_by["hours"] >= 0
+    assert made_by["iterations"] == 4 and made_by["hours"] >= 0
     assert made_by["settings"]["tasks"] == 5
     assert str(run.out) not in json.dumps(made_by)
 
 
 def test_a_run_started_again_goes_on(run: Run) -> None:
     assert run.second[:1] == run.first
-    assert [entry["iteration"] for entry in run.second] == [0, 1, 2]
+    assert [entry["iteration"] for entry in run.second] == [0, 1, 2, 3]
     assert tuple(entry["phase"] for entry in run.second) == PHASES
 
 
@@ -131,12 +131,12 @@ def test_a_finished_run_started_again_changes_nothing(
     shutil.copytree(run.out, out)
     monkeypatch.setattr(self_play, "validate", lambda *_: torch.ones(20, 50).double())
     for _ in range(2):
-        assert train(out, 1, 1, 1) == run.second
+        assert train(out, 1, 1) == run.second
     again = torch.load(out / "progress.pt", weights_only=True)
     before = torch.load(run.out / "progress.pt", weights_only=True)
     assert again["iteration"] == before["iteration"]
     made_by = checkpoint.load(out / "best.rocket").header["made_by"]
-    assert made_by["iterations"] == 3
+    assert made_by["iterations"] == 4
 
 
 def test_iterations_repeat_with_the_seed(tmp_path: Path) -> None:
@@ -209,9 +209,9 @@ def test_the_reference_follows_only_a_better_policy(
 
 
 def test_phases_come_in_order() -> None:
-    settings = Settings(clone=2, exact=1, group=3)
-    phases = [self_play._phase(settings, iteration) for iteration in range(6)]
-    assert phases == ["clone"] * 2 + ["exact"] + ["group"] * 3
+    settings = Settings(clone=2, exact=1, branch=2, group=3)
+    phases = [self_play._phase(settings, iteration) for iteration in range(8)]
+    assert phases == ["clone"] * 2 + ["exact"] + ["branch"] * 2 + ["group"] * 3
 
 
 def test_unknown_progress_starts_from_the_rule(tmp_path: Path) -> None:

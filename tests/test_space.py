@@ -17,10 +17,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from optuna_rocket import space as space_module
 from optuna_rocket.space import INACTIVE_CHOICE
 from optuna_rocket.space import INACTIVE_NUMERIC
 from optuna_rocket.space import Space
 from optuna_rocket.training.tasks import random_units
+from optuna_rocket.training.tasks import sample_tasks
 from tests.builders import MIXED
 from tests.builders import flat_geometry
 from tests.builders import generator
@@ -291,3 +293,36 @@ def test_enumeration_holds_every_configuration_once() -> None:
 def test_continuous_spaces_have_infinitely_many_configurations() -> None:
     assert Space(MIXED).n_configurations == math.inf
     assert flat_geometry().has_continuous
+
+
+def test_number_of_active_parameters_is_the_mean_over_the_space() -> None:
+    assert flat_geometry().n_active.tolist() == [6.0]
+    # Three that always exist, momentum in 2 of 3, rate in 1 of 3, width in 3 of 4.
+    assert mixed_geometry().n_active.tolist() == pytest.approx([3 + 2 / 3 + 1 / 3 + 3 / 4])
+    space, conditions = nested_space("a", "b", "c")
+    nested = space.geometry(conditions, has_gaps=True)
+    assert nested.n_active.tolist() == pytest.approx([1 + 1 / 2 + 1 / 2 * 2 / 3])
+
+
+def test_number_of_active_parameters_in_padded_batches() -> None:
+    for seed in range(6):
+        geometry = sample_tasks(10, generator(seed)).geometry
+        active = geometry.activity(random_units(geometry, 4000, generator()))
+        counted = active.sum(-1).double().mean(-1)
+        torch.testing.assert_close(geometry.n_active, counted, atol=0.15, rtol=0)
+
+
+def test_keys_are_the_same_in_every_process() -> None:
+    """Whatever the state of torch's generator is, and leaving that alone."""
+    units = torch.tensor([[[0.25, 2.0, 0.5], [0.25, 2.0, 0.5 + 1e-8]]], dtype=torch.float64)
+    geometry = nested_space("a", "b", "c")[0].geometry({}, has_gaps=False)
+    known = geometry.keys(units)
+    assert known[0, 0] != known[0, 1]
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        state = torch.get_rng_state()
+        space_module._odd_factors.cache_clear()
+        assert torch.equal(geometry.keys(units), known)
+        assert torch.equal(torch.get_rng_state(), state)
+    for d in (1, 3, 100):
+        assert bool((space_module._odd_factors(d) % 2 == 1).all())

@@ -32,7 +32,6 @@ def played(request: pytest.FixtureRequest) -> Trajectory:
         n_trials=14,
         n_first=2,
         n_candidates=80,
-        n_polish=1,
         horizon_known=True,
     )
 

@@ -27,9 +27,9 @@ MAX_CONTEXT = 160
 _FIDELITY_NOISE = 8.0
 _JITTER = 1e-6
 # Prior of the logs: relevance (per squared unit; centre depends on d), outputscale, noise.
-_LENGTHSCALE_MEDIAN = 0.7  # times sqrt(d) / 2, cf. Hvarfner et al. 2024, eq. 9
+_LENGTHSCALE_MEDIAN = 0.7  # times sqrt(active d) / 2, cf. Hvarfner et al. 2024, eq. 9
 _PRIOR_STD = (1.4, 0.5, 1.5)
-_NOISE_MEDIAN = 0.005
+_NOISE_MEDIAN = 0.01
 _LINK_RATIO = 1.1
 _RESTART_EVERY = 16
 _INACTIVE_DISTANCE = 0.25
@@ -106,25 +106,10 @@ class Reading:
     failure: Tensor
     nearest: Tensor
 
-    def take(self, index: Tensor) -> Reading:
-        """Of the candidates at ``index`` ``(B, k)`` of each study."""
-        parts = (self.mean, self.std, self.failure, self.nearest)
-        return Reading(*(part.gather(1, index) for part in parts))
-
-    def join(self, other: Reading) -> Reading:
-        """Of these candidates and, behind them, others."""
-        return Reading(
-            torch.cat([self.mean, other.mean], 1),
-            torch.cat([self.std, other.std], 1),
-            torch.cat([self.failure, other.failure], 1),
-            torch.cat([self.nearest, other.nearest], 1),
-        )
-
 
 def prior_weights(geometry: Geometry) -> MemoryWeights:
     """The weights before any trial was seen."""
-    n_params = geometry.n_params.clamp_min(1).double()
-    lengthscale = _LENGTHSCALE_MEDIAN * n_params.sqrt() / 2
+    lengthscale = _LENGTHSCALE_MEDIAN * geometry.n_active.clamp_min(1).sqrt() / 2
     relevance = (-2 * lengthscale.log())[:, None].expand(geometry.present.shape)
     return MemoryWeights(
         relevance=relevance.clone(),
@@ -152,19 +137,19 @@ def starts_chain(link: int) -> bool:
     return link % _RESTART_EVERY == 0
 
 
-def context_rows(history: History) -> Tensor:
-    """Indices of at most ``MAX_CONTEXT`` trials: the latest, and the best of the others.
+def context(history: History) -> History:
+    """At most ``MAX_CONTEXT`` trials: the latest, and the best of the others, in order.
 
-    Shared by all studies of the batch, so a batch must be shorter than ``MAX_CONTEXT``.
+    The trials are the same ones for all studies of a batch, so a batch must not be longer.
     """
     n = history.n_trials
     if n <= MAX_CONTEXT:
-        return torch.arange(n)
+        return history
     assert len(history.scores) == 1, "only single studies are longer than the context"
     latest = MAX_CONTEXT // 2
     scores = history.scores[0].masked_fill(~history.scored[0], -torch.inf)[: n - latest]
     best = scores.argsort(descending=True, stable=True)[: MAX_CONTEXT - latest]
-    return torch.cat([best.sort().values, torch.arange(n - latest, n)])
+    return history.take(torch.cat([best.sort().values, torch.arange(n - latest, n)]))
 
 
 def fit(

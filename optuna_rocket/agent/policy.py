@@ -43,6 +43,7 @@ CANDIDATE_FEATURES = (
     "from_incumbent",
     "from_pending",
     "off_centre",
+    "rare_choice",
     *PROPOSAL_KINDS,
 )
 STUDY_FEATURES = (
@@ -61,17 +62,15 @@ STUDY_FEATURES = (
 # The rule: expected improvement under a widened spread. Chosen on synthetic tasks
 # (``benchmarks/README.md``); the learned parts are measured against it.
 SPREAD = 1.5
-# Before this many scores the memory has little to say and the rule is silent.
-RULE_FROM = 3
+# Before this many scores the memory has little to say: the rule spreads the trials instead.
+RULE_FROM = 5
 N_CANDIDATES = 128
 _RULE_FLOOR = -20.0
-_RULE_SILENT = -2.0
+_START_SHARPNESS = 20.0
+_FAR = 3.0
+_START_CENTRE = 1.0  # what being far from the centre weighs against being far from the trials
 _FIT_STEPS = 6
 _RESTART_STEPS = 14
-_POLISH_SCALES = (0.04, 0.01)
-_POLISH_CENTRES = 4
-_POLISH_EACH = 12
-_N_KEPT = 64
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,7 @@ def believe(
     for link in range(restarts[-1] if restarts else first, len(sizes)):
         restart = memory.starts_chain(link)
         weights = memory.prior_weights(geometry) if restart else weights
-        prefix = finished.take(torch.arange(sizes[link]))
-        context = prefix.take(memory.context_rows(prefix))
+        context = memory.context(finished.take(torch.arange(sizes[link])))
         weights = memory.fit(context, geometry, weights, _RESTART_STEPS if restart else _FIT_STEPS)
     fresh = tokens(finished, geometry, belief.n_read)
     state = network.encode(fresh, belief.recurrent_state)
@@ -142,7 +140,6 @@ def decide(
     *,
     horizon: int | None = None,
     n_candidates: int = N_CANDIDATES,
-    n_polish: int = len(_POLISH_SCALES),
     fixed: Tensor | None = None,
     pool: Pool | None = None,
     repeats: bool = False,
@@ -157,40 +154,22 @@ def decide(
         generator: The only source of randomness.
         horizon: Number of trials that the study will have, where known.
         n_candidates: Size of the first pool.
-        n_polish: Rounds of local moves around what the policy likes best (continuous only).
         fixed: ``(B, d)`` unit values imposed from outside, NaN where free.
         pool: Candidates to choose from instead of proposed ones (all that a small space has).
         repeats: Whether a configuration may be suggested again before all were tried
             (``benchmarks/README.md`` says why not).
     """
-    context = history.take(memory.context_rows(history))
+    context = memory.context(history)
     remembered = memory.condition(context, geometry, belief.weights)
     study = _study_features(history, geometry, belief.weights, horizon)
-    tried = geometry.keys(history.units)
-
-    def judge(pool: Pool, reading: Reading) -> Decision:
-        inputs = Inputs(*observe(remembered, pool, reading), study)
-        logits = network(*inputs, belief.recurrent_state)
-        if not repeats:
-            logits = _forbid(logits, geometry.keys(pool.units), tried)
-        return Decision(pool, logits, inputs, reading)
-
-    given = pool is not None
     if pool is None:
         pool = proposals.propose(context, geometry, n_candidates, generator, fixed)
-    decision = judge(pool, memory.read(remembered, pool.units, pool.active))
-    if given or n_polish == 0 or not geometry.has_continuous or not bool(history.scored.any()):
-        return decision
-    index = decision.logits.topk(min(_N_KEPT, decision.logits.shape[-1]), -1).indices
-    kept, reading = decision.pool.take(index), decision.reading.take(index)
-    centres = kept.take(torch.arange(_POLISH_CENTRES).expand(len(index), -1))
-    for scale in _POLISH_SCALES[:n_polish]:
-        moves = proposals.polish(centres, scale, _POLISH_EACH, geometry, generator, fixed)
-        moves_reading = memory.read(remembered, moves.units, moves.active)
-        rule = improvement_rule(remembered, moves, moves_reading)
-        centres = moves.take(rule.topk(_POLISH_CENTRES, -1).indices)
-        kept, reading = proposals.join(kept, moves), reading.join(moves_reading)
-    return judge(kept, reading)
+    reading = memory.read(remembered, pool.units, pool.active)
+    inputs = Inputs(*observe(remembered, pool, reading), study)
+    logits = network(*inputs, belief.recurrent_state)
+    if not repeats:
+        logits = _forbid(logits, geometry.keys(pool.units), geometry.keys(history.units))
+    return Decision(pool, logits, inputs, reading)
 
 
 def observe(remembered: Conditioned, pool: Pool, reading: Reading) -> tuple[Tensor, Tensor]:
@@ -209,6 +188,7 @@ def observe(remembered: Conditioned, pool: Pool, reading: Reading) -> tuple[Tens
         _from_incumbent(context, geometry, pool),
         _from_pending(context, geometry, pool),
         _off_centre(geometry, pool),
+        _rare_choice(context, geometry, pool),
     ]
     kinds = (pool.kind[..., None] == torch.arange(len(PROPOSAL_KINDS))).float()
     return rule.float(), torch.cat([torch.stack(columns, -1).float(), kinds], -1)
@@ -218,15 +198,29 @@ def improvement_rule(remembered: Conditioned, pool: Pool, reading: Reading) -> T
     """Log expected improvement, spread widened by ``SPREAD``, times the chance to succeed.
 
     Shifted so that the best candidate has 0 (``(B, m)``, at least -20). Before ``RULE_FROM``
-    scores it only prefers random candidates (0) to the others (-2).
+    scores it is the start: random candidates far from the trials so far and near the centre of the
+    space, because people choose ranges around what they expect to be good.
     """
     std = reading.std * SPREAD
     gain = (reading.mean - remembered.incumbent[:, None]) / std
     score = std.log() + _log_improvement(gain) + torch.log1p(-reading.failure)
     score = (score - score.amax(-1, keepdim=True)).clamp_min(_RULE_FLOOR)
-    silent = remembered.scored.sum(-1, keepdim=True) < RULE_FROM
-    blind = torch.where(pool.kind == proposals.KIND["random"], 0.0, _RULE_SILENT)
-    return torch.where(silent, blind, score)
+    starting = remembered.scored.sum(-1, keepdim=True) < RULE_FROM
+    if not bool(starting.any()):
+        return score
+    return torch.where(starting, _start_rule(remembered, pool), score)
+
+
+def _start_rule(remembered: Conditioned, pool: Pool) -> Tensor:
+    """Spread the first trials: see ``improvement_rule``."""
+    context, geometry = remembered.history, remembered.geometry
+    if context.n_trials == 0:
+        score = -_off_centre(geometry, pool)
+    else:
+        distance = row_distance(pool.units[:, :, None], context.units[:, None], geometry)
+        score = distance.amin(-1) - _START_CENTRE * _off_centre(geometry, pool)
+        score = score - _FAR * (pool.kind != proposals.KIND["random"])
+    return (_START_SHARPNESS * (score - score.amax(-1, keepdim=True))).clamp_min(_RULE_FLOOR)
 
 
 def _log_improvement(gain: Tensor) -> Tensor:
@@ -305,6 +299,17 @@ def _off_centre(geometry: Geometry, pool: Pool) -> Tensor:
     numeric = (geometry.present & ~geometry.is_categorical)[:, None]
     offset = torch.where(numeric, (pool.units - 0.5).abs() * 2, 0.0).sum(-1)
     return offset / numeric.sum(-1).clamp_min(1)
+
+
+def _rare_choice(context: History, geometry: Geometry, pool: Pool) -> Tensor:
+    """How rarely the rarest choice of a candidate was tried: 1 never, then 1/2, 1/3, ..."""
+    columns = geometry.categorical_columns
+    if len(columns) == 0:
+        return torch.zeros(pool.kind.shape, dtype=torch.float64)
+    mine, theirs = pool.units[..., columns], context.units[..., columns]
+    count = (mine[:, :, None] == theirs[:, None]).sum(2)  # (B, m, k)
+    chosen = pool.active[..., columns] & geometry.is_categorical[:, None, columns]
+    return torch.where(chosen, 1 / (1 + count.double()), 0.0).amax(-1)
 
 
 def _rank(values: Tensor) -> Tensor:

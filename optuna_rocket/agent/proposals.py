@@ -7,6 +7,8 @@ kind. ``kind`` indexes ``features.PROPOSAL_KINDS``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+import math
 from typing import NamedTuple
 
 import torch
@@ -18,13 +20,38 @@ from optuna_rocket.space import Geometry
 
 
 KIND = {name: index for index, name in enumerate(PROPOSAL_KINDS)}
-# Shares of the first pool; polish comes later, around what the policy likes best.
-SHARES = {"random": 0.3, "mutation": 0.3, "crossover": 0.12, "density": 0.13, "local": 0.15}
-_MUTATION_SCALES = (0.02, 0.05, 0.1, 0.3)
-_LOCAL_SCALES = (0.01, 0.03, 0.1)
-_DENSITY_BANDWIDTH = 0.1
-_DENSITY_SHARE = 0.25
-_N_ELITES = 10
+
+
+class Recipe(NamedTuple):
+    """How proposals of one kind come from good trials.
+
+    Attributes:
+        share: Share of the first pool.
+        n_elites: Parents are drawn from this many of the best trials (the better the likelier),
+            or from this share of them where below one.
+        n_parents: 1; 2, where every parameter comes from one of two; 0, where every parameter
+            has a parent of its own.
+        scales: Standard deviations of the move of a numeric parameter, one for each proposal.
+        redraw: Chance of a numeric and of a categorical parameter to be drawn afresh.
+        few: Whether only some parameters change, about two of them and at least one; a move on a
+            grid is then at least one cell wide.
+    """
+
+    share: float
+    n_elites: float = 10
+    n_parents: int = 1
+    scales: tuple[float, ...] = (0.0,)
+    redraw: tuple[float, float] = (0.0, 0.0)
+    few: bool = False
+
+
+RECIPES = {
+    "random": Recipe(0.30, redraw=(1.0, 1.0)),
+    "mutation": Recipe(0.30, scales=(0.02, 0.05, 0.1, 0.3), redraw=(0.25, 1.0), few=True),
+    "crossover": Recipe(0.12, n_parents=2),
+    "density": Recipe(0.13, n_elites=0.25, n_parents=0, scales=(0.1,), redraw=(0.1, 0.1)),
+    "local": Recipe(0.15, n_elites=3, scales=(0.003, 0.01, 0.03, 0.1)),
+}
 
 
 @dataclass(frozen=True)
@@ -41,15 +68,6 @@ class Pool:
         return Pool(
             self.units.gather(1, wide), self.active.gather(1, wide), self.kind.gather(1, index)
         )
-
-
-def join(first: Pool, second: Pool) -> Pool:
-    """Both pools, one behind the other."""
-    return Pool(
-        torch.cat([first.units, second.units], 1),
-        torch.cat([first.active, second.active], 1),
-        torch.cat([first.kind, second.kind], 1),
-    )
 
 
 def finish(units: Tensor, kind: Tensor, geometry: Geometry, fixed: Tensor | None = None) -> Pool:
@@ -71,141 +89,109 @@ def propose(
     fixed: Tensor | None = None,
 ) -> Pool:
     """The first pool of about ``n_candidates``: random alone until a trial has a score."""
-    batch = len(geometry.present)
+    plan = _plan(n_candidates)
+    m, batch = len(plan.kind), len(geometry.present)
+    shape = (batch, m, geometry.present.shape[-1])
+    draws = torch.rand(5, *shape, generator=generator, dtype=torch.float64)
+    fresh = torch.where(
+        geometry.is_categorical[:, None],
+        (draws[0] * geometry.n_cells[:, None]).floor(),
+        draws[0],
+    )
     if not bool(history.scored.any(-1).all()):
-        units = _uniform(geometry, batch, n_candidates, generator)
-        kind = torch.zeros(batch, n_candidates, dtype=torch.long)
-        return finish(units, kind, geometry, fixed)
-    counts = {name: max(1, int(share * n_candidates)) for name, share in SHARES.items()}
-    makers = {"mutation": _mutate, "crossover": _cross, "density": _density, "local": _local}
-    parts = [_uniform(geometry, batch, counts["random"], generator)]
-    elites = _elites(history)
-    parts += [make(elites, geometry, counts[name], generator) for name, make in makers.items()]
-    kind = torch.cat([torch.full((counts[name],), KIND[name]) for name in ("random", *makers)])
-    return finish(torch.cat(parts, 1), kind.expand(batch, -1), geometry, fixed)
+        return finish(fresh, plan.kind.new_zeros(batch, m), geometry, fixed)
+    parent = _parents(history, geometry, plan, draws[1:3], fresh, generator)
+    moved = _move(parent, geometry, plan, generator)
+    redraw = draws[3] < torch.where(
+        geometry.is_categorical[:, None], plan.redraw_choice, plan.redraw_numeric
+    )
+    moved = torch.where(redraw, fresh, moved)
+    some = draws[4].masked_fill(~geometry.activity(parent), 2.0)
+    share = 2 / geometry.n_active[:, None, None].clamp_min(1)
+    changes = ~plan.few | (some < share) | (some == some.amin(-1, keepdim=True))
+    units = torch.where(changes, moved, parent)
+    return finish(units, plan.kind.expand(batch, -1), geometry, fixed)
 
 
-def polish(
-    centres: Pool,
-    scale: float,
-    n_each: int,
-    geometry: Geometry,
-    generator: torch.Generator,
-    fixed: Tensor | None = None,
-) -> Pool:
-    """``n_each`` small moves of the numeric parameters around each centre."""
-    centre = centres.units.repeat_interleave(n_each, 1)
-    moved = _gaussian(centre, _choose_scale((scale, scale / 4), centre, generator), generator)
-    # Half of the moves change one parameter only: coordinate search along ridges.
-    single = torch.rand(centre.shape, generator=generator, dtype=torch.float64)
-    alone = single == single.amax(-1, keepdim=True)
-    half = torch.rand(centre.shape[:2], generator=generator, dtype=torch.float32)[..., None] < 0.5
-    moved = torch.where(half & ~alone, centre, moved)
-    units = torch.where(geometry.is_categorical[:, None], centre, moved)
-    kind = torch.full(units.shape[:2], KIND["polish"])
-    return finish(units, kind, geometry, fixed)
+class _Plan(NamedTuple):
+    """Recipes of ``m`` proposals: ``kind`` ``(m,)``, ``scales`` ``(m, s)``, others ``(m, 1)``."""
+
+    kind: Tensor
+    n_elites: Tensor
+    own_parent: Tensor
+    two_parents: Tensor
+    scales: Tensor
+    redraw_numeric: Tensor
+    redraw_choice: Tensor
+    few: Tensor
 
 
-def _uniform(geometry: Geometry, batch: int, count: int, generator: torch.Generator) -> Tensor:
-    shape = (batch, count, geometry.present.shape[-1])
-    unit = torch.rand(shape, generator=generator, dtype=torch.float64)
-    choice = (unit * geometry.n_cells[:, None]).floor()
-    return torch.where(geometry.is_categorical[:, None], choice, unit)
+@lru_cache(maxsize=8)
+def _plan(n_candidates: int) -> _Plan:
+    rows = [
+        (KIND[name], recipe)
+        for name, recipe in RECIPES.items()
+        for _ in range(max(1, round(recipe.share * n_candidates)))
+    ]
+    n_scales = math.lcm(*(len(recipe.scales) for recipe in RECIPES.values()))
+    scales = [recipe.scales * (n_scales // len(recipe.scales)) for _, recipe in rows]
 
+    def column(values: list[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64)[:, None]
 
-class Elites(NamedTuple):
-    """Trials by score, best first: ``order`` ``(B, n)``; ``n_scored`` ``(B, 1)`` of them."""
-
-    history: History
-    order: Tensor
-    n_scored: Tensor
-
-
-def _elites(history: History) -> Elites:
-    scores = history.scores.masked_fill(~history.scored, -torch.inf)
-    order = scores.argsort(descending=True, stable=True)
-    return Elites(history, order, history.scored.sum(-1, keepdim=True).double())
+    return _Plan(
+        kind=torch.tensor([kind for kind, _ in rows]),
+        n_elites=column([recipe.n_elites for _, recipe in rows]),
+        own_parent=column([recipe.n_parents == 0 for _, recipe in rows]) > 0,
+        two_parents=column([recipe.n_parents == 2 for _, recipe in rows]) > 0,
+        scales=torch.tensor(scales, dtype=torch.float64),
+        redraw_numeric=column([recipe.redraw[0] for _, recipe in rows]),
+        redraw_choice=column([recipe.redraw[1] for _, recipe in rows]),
+        few=column([recipe.few for _, recipe in rows]) > 0,
+    )
 
 
 def _parents(
-    elites: Elites, geometry: Geometry, count: int, n_elites: float, generator: torch.Generator
+    history: History,
+    geometry: Geometry,
+    plan: _Plan,
+    draws: Tensor,
+    fresh: Tensor,
+    generator: torch.Generator,
 ) -> Tensor:
-    """Units ``(B, count, d)`` of good trials, the better the likelier; inactive ones random.
-
-    ``n_elites`` is the number of trials drawn from, or their share where below one.
-    """
-    history, order = elites.history, elites.order
-    share = n_elites < 1
-    limit = (elites.n_scored * n_elites).ceil() if share else elites.n_scored.clamp_max(n_elites)
-    draw = torch.rand(len(order), count, generator=generator, dtype=torch.float64).square()
-    rank = (draw * limit.clamp_min(1)).long()
-    index = order.gather(1, rank)[..., None].expand(-1, -1, history.units.shape[-1])
-    parents = history.units.gather(1, index)
+    """Units ``(B, m, d)`` of good trials; parameters that their trial lacked are fresh."""
+    batch, m, d = fresh.shape
+    scores = history.scores.masked_fill(~history.scored, -torch.inf)
+    order = scores.argsort(descending=True, stable=True)
+    n_scored = history.scored.sum(-1)[:, None, None].double()
+    limit = torch.where(plan.n_elites < 1, (n_scored * plan.n_elites).ceil(), plan.n_elites)
+    limit = limit.minimum(n_scored)
+    pair = torch.rand(2, batch, m, 1, generator=generator, dtype=torch.float64)
+    draw = torch.where(plan.two_parents & (draws[0] < 0.5), pair[1], pair[0])
+    draw = torch.where(plan.own_parent, draws[1], draw)
+    rank = (draw.square() * limit).long()
+    index = order.gather(1, rank.view(batch, -1)).view(batch, m, d)
+    parent = history.units.gather(1, index)
     if not (geometry.has_conditions or geometry.has_gaps):
-        return parents
-    fresh = _uniform(geometry, len(order), count, generator)
-    return torch.where(history.active.gather(1, index), parents, fresh)
+        return parent
+    return torch.where(history.active.gather(1, index), parent, fresh)
 
 
-def _mutate(elites: Elites, geometry: Geometry, count: int, generator: torch.Generator) -> Tensor:
-    """One to three parameters of a good trial moved at one of several scales, or redrawn."""
-    parent = _parents(elites, geometry, count, _N_ELITES, generator)
-    moved = _gaussian(parent, _choose_scale(_MUTATION_SCALES, parent, generator), generator)
-    # A move on a grid is at least about one cell wide.
+def _move(parent: Tensor, geometry: Geometry, plan: _Plan, generator: torch.Generator) -> Tensor:
+    """Normal moves of the numeric parameters."""
+    batch, m, _ = parent.shape
+    pick = torch.randint(0, plan.scales.shape[1], (batch, m), generator=generator)
+    scale = plan.scales.expand(batch, -1, -1).gather(-1, pick[..., None])
+    noise = torch.randn(parent.shape, generator=generator, dtype=torch.float64)
+    moved = reflect(parent + scale * noise)
     cell = 1 / geometry.n_cells[:, None].clamp_min(1)
-    step = torch.where(
-        torch.rand(parent.shape, generator=generator, dtype=torch.float32) < 0.5, -cell, cell
-    )
-    coarse = (geometry.n_cells[:, None] > 0) & ((moved - parent).abs() < cell)
+    coarse = plan.few & (geometry.n_cells[:, None] > 0) & ((moved - parent).abs() < cell)
+    step = torch.where(noise < 0, -cell, cell)
+    step = torch.where((parent + step - 0.5).abs() > 0.5, -step, step)  # back from the edge
     moved = torch.where(coarse, parent + step, moved)
-    fresh = _uniform(geometry, len(parent), count, generator)
-    redraw = torch.rand(parent.shape, generator=generator, dtype=torch.float32) < 0.25
-    moved = torch.where(redraw | geometry.is_categorical[:, None], fresh, moved)
-    order = torch.rand(parent.shape, generator=generator, dtype=torch.float32).masked_fill(
-        ~geometry.present[:, None], 2.0
-    )
-    rank = order.argsort(-1).argsort(-1)
-    n_changed = torch.randint(1, 4, (len(parent), count, 1), generator=generator)
-    return torch.where(rank < n_changed, moved, parent)
-
-
-def _cross(elites: Elites, geometry: Geometry, count: int, generator: torch.Generator) -> Tensor:
-    """Every parameter from one of two good trials."""
-    first = _parents(elites, geometry, count, _N_ELITES, generator)
-    second = _parents(elites, geometry, count, _N_ELITES, generator)
-    return torch.where(
-        torch.rand(first.shape, generator=generator, dtype=torch.float32) < 0.5, first, second
-    )
-
-
-def _density(elites: Elites, geometry: Geometry, count: int, generator: torch.Generator) -> Tensor:
-    """Every parameter drawn on its own from a kernel density of the good trials."""
-    d = geometry.present.shape[-1]
-    drawn = _parents(elites, geometry, count * d, _DENSITY_SHARE, generator)
-    drawn = drawn.view(len(drawn), count, d, d).diagonal(dim1=-2, dim2=-1)
-    fresh = _uniform(geometry, len(drawn), count, generator)
-    redraw = torch.rand(drawn.shape, generator=generator, dtype=torch.float32) < 0.1
-    moved = _gaussian(drawn, torch.full_like(drawn, _DENSITY_BANDWIDTH), generator)
-    moved = torch.where(geometry.is_categorical[:, None], drawn, moved)
-    return torch.where(redraw, fresh, moved)
-
-
-def _local(elites: Elites, geometry: Geometry, count: int, generator: torch.Generator) -> Tensor:
-    """All numeric parameters of one of the three best trials, moved a little."""
-    parent = _parents(elites, geometry, count, 3, generator)
-    scale = _choose_scale(_LOCAL_SCALES, parent, generator)
-    moved = _gaussian(parent, scale, generator)
     return torch.where(geometry.is_categorical[:, None], parent, moved)
 
 
-def _choose_scale(scales: tuple[float, ...], like: Tensor, generator: torch.Generator) -> Tensor:
-    """One of ``scales`` for each row of ``like`` ``(B, m, d)``."""
-    index = torch.randint(0, len(scales), like.shape[:2], generator=generator)
-    return torch.tensor(scales, dtype=torch.float64)[index][..., None].expand(like.shape)
-
-
-def _gaussian(centre: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
-    """A normal move that is reflected at the bounds of the unit interval."""
-    noise = torch.randn(centre.shape, generator=generator, dtype=torch.float64)
-    moved = centre + scale * noise
-    return (1 - (1 - (moved % 2).abs()).abs()).clamp(0, 1)
+def reflect(units: Tensor) -> Tensor:
+    """Fold numbers back into the unit interval at its bounds."""
+    return (1 - (1 - (units % 2).abs()).abs()).clamp(0, 1)

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent.network import RecurrentScorer
+from optuna_rocket.training.branching import Branches
+from optuna_rocket.training.branching import branch
 from optuna_rocket.training.league import FIXED_OPPONENTS
 from optuna_rocket.training.league import new_network
 from optuna_rocket.training.rollout import Player
@@ -93,7 +95,6 @@ def play_order(order: Order, policy_state: State, older_state: State | None) -> 
         "n_trials": rng.choice((20, 30, 45)),
         "n_first": rng.choice((0, 0, 2, 5)),
         "n_candidates": order.n_candidates,
-        "n_polish": 1,
         "horizon_known": rng.random() < 0.5,
         "forget": order.forget,
     }
@@ -109,6 +110,25 @@ def play_order(order: Order, policy_state: State, older_state: State | None) -> 
     return Game(order.task_seed, played, torch.cat(utilities, 1))
 
 
+def play_branches(order: Order, policy_state: State) -> Branches:
+    """Play one batch of tasks, branching on the way."""
+    rng = random.Random(order.seed)
+    every = rng.choice((6, 8, 10))
+    return branch(
+        sample_tasks(order.n_tasks, torch.Generator().manual_seed(order.task_seed)),
+        _network(policy_state),
+        torch.Generator().manual_seed(rng.randrange(2**62)),
+        n_trials=rng.choice((20, 30, 45)),
+        first=rng.randrange(every),
+        every=every,
+        n_branches=order.members,
+        n_repeats=1,
+        discount=0.9,
+        n_candidates=order.n_candidates,
+        horizon_known=rng.random() < 0.5,
+    )
+
+
 def play_validation(
     seed: int, state: State, player: Player, n_trials: int, forget: bool
 ) -> Tensor:
@@ -122,7 +142,6 @@ def play_validation(
         n_trials=n_trials,
         n_first=0,
         n_candidates=160,
-        n_polish=1,
         horizon_known=False,
         record=False,
         forget=forget,

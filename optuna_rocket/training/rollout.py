@@ -16,6 +16,7 @@ from torch import Tensor
 
 from optuna_rocket.agent import policy
 from optuna_rocket.agent.network import RecurrentScorer
+from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.features import N_TOKEN_FEATURES
@@ -86,7 +87,6 @@ def play(
     n_trials: int,
     n_first: int,
     n_candidates: int,
-    n_polish: int,
     horizon_known: bool,
     record: bool = True,
     forget: bool = False,
@@ -103,7 +103,6 @@ def play(
         n_trials: T.
         n_first: Number of first trials that are random and shared by the group.
         n_candidates: Size of the first pool.
-        n_polish: Rounds of polish.
         horizon_known: Whether the policy is told T.
         record: Whether to keep the inputs for training (large).
         forget: Whether to empty the recurrent state before every decision (ablation).
@@ -120,23 +119,21 @@ def play(
     history, values = empty_history(batch, d), torch.zeros(batch, 0, dtype=torch.float64)
     belief, steps, regrets, n_read = policy.initial_belief(geometry), [], [], []
     best = torch.full((batch,), 1.5, dtype=torch.float64)
+    horizon = n_trials if horizon_known else None
     for t in range(n_trials):
-        seen = _delayed(history, tasks.delay if t > n_first else 0)
-        finished = seen.take(torch.arange(max(0, t - tasks.delay) if t > n_first else t))
-        if finished.n_trials >= belief.n_read:
-            belief = policy.believe(finished, geometry, belief, network)
-        n_read.append(belief.n_read)
-        decision = policy.decide(
-            seen,
+        belief, decision = look(
             geometry,
-            policy.rewound(belief) if forget else belief,
+            history,
+            belief,
             network,
             generator,
-            horizon=n_trials if horizon_known else None,
+            delay=tasks.delay if t > n_first else 0,
+            horizon=horizon,
             n_candidates=n_candidates,
-            n_polish=n_polish,
+            forget=forget,
             repeats=repeats,
         )
+        n_read.append(belief.n_read)
         if t < n_first:
             decision = _impose(
                 decision, first[:, t : t + 1], geometry.activity(first)[:, t : t + 1]
@@ -144,15 +141,46 @@ def play(
             action = torch.zeros(batch, dtype=torch.long)
         else:
             action = _choose(decision, players, group, generator)
-        history, value = _observe_trial(tasks, group, history, decision, action, noise[:, t])
+        history, value = observe_trial(tasks, group, history, decision, action, noise[:, t])
         values = torch.cat([values, value[:, None]], 1)
         if record:
             steps.append(_step_record(tasks, group, decision, action, best))
-        best = _incumbent_regret(history, values)
+        best = incumbent_regret(history, values)
         regrets.append(best)
     decided = torch.arange(n_trials) >= n_first
     regret = torch.stack(regrets, 1)
     return _trajectory(steps, history, geometry, n_read, decided, regret, group)
+
+
+def look(
+    geometry: Geometry,
+    history: History,
+    belief: Belief,
+    network: RecurrentScorer,
+    generator: torch.Generator,
+    *,
+    delay: int,
+    horizon: int | None,
+    n_candidates: int,
+    forget: bool = False,
+    repeats: bool = False,
+) -> tuple[Belief, Decision]:
+    """Belief and decision while the last ``delay`` trials are still running."""
+    n = history.n_trials
+    finished = history.take(torch.arange(max(0, n - delay)))
+    if finished.n_trials >= belief.n_read:
+        belief = policy.believe(finished, geometry, belief, network)
+    decision = policy.decide(
+        _delayed(history, delay),
+        geometry,
+        policy.rewound(belief) if forget else belief,
+        network,
+        generator,
+        horizon=horizon,
+        n_candidates=n_candidates,
+        repeats=repeats,
+    )
+    return belief, decision
 
 
 def agent_player(decision: Decision, generator: torch.Generator) -> Tensor:
@@ -214,7 +242,7 @@ def _delayed(history: History, delay: int) -> History:
     )
 
 
-def _observe_trial(
+def observe_trial(
     tasks: Tasks, group: int, history: History, decision: Decision, action: Tensor, noise: Tensor
 ) -> tuple[History, Tensor]:
     """Evaluate the chosen candidates and append the trials; also their true values ``(B G,)``."""
@@ -245,7 +273,7 @@ def _observe_trial(
     return history, value
 
 
-def _incumbent_regret(history: History, values: Tensor) -> Tensor:
+def incumbent_regret(history: History, values: Tensor) -> Tensor:
     """Normalised regret of the true value of the complete trial with the best score."""
     complete = history.outcomes == Outcome.COMPLETE
     scores = history.scores.masked_fill(~complete, -torch.inf)

@@ -1,10 +1,11 @@
 """Meta-train the agent by self-play on synthetic tasks.
 
-``python -m optuna_rocket.training.self_play --help``. Three phases share one loop: *clone* (the
-choice of a clairvoyant), *exact* (all-action gradient of the gain of the next trial), *group*
-(recurrent group policy optimisation: what pays over the rest of the study, relative to a group
-that holds the policy, a league and the improvement rule). The newest state is written after every
-evaluation, and a run started again with the same ``--out`` goes on where it stopped.
+``python -m optuna_rocket.training.self_play --help``. Four phases share one loop: *clone* (the
+choice of a clairvoyant), *exact* (all-action gradient of the gain of the next trial), *branch*
+(several candidates played on from one history), *group* (recurrent group policy optimisation: what
+pays over the rest of the study, relative to a group that holds the policy, a league and the
+improvement rule). The newest state is written after every evaluation, and a run started again with
+the same ``--out`` goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.returns import discounted_improvements
 from optuna_rocket.agent.returns import group_advantages
 from optuna_rocket.training import games as games_module
+from optuna_rocket.training.branching import Branches
 from optuna_rocket.training.games import VALIDATION_BATCH
 from optuna_rocket.training.games import Game
 from optuna_rocket.training.games import State
+from optuna_rocket.training.games import play_branches
 from optuna_rocket.training.games import play_order
 from optuna_rocket.training.games import play_validation
 from optuna_rocket.training.league import ExperiencePool
@@ -55,7 +58,9 @@ from optuna_rocket.training.rollout import utility
 # Training seeds stay below, validation seeds start here, test seeds further up.
 VALIDATION_SEED = 10**7
 TEST_SEED = 2 * 10**7
-PHASES = ("clone", "exact", "group")
+# Labelled decisions are dear and age slowly: the policy changes little in as many iterations.
+_RECENT_BRANCHES = 4
+PHASES = ("clone", "exact", "branch", "group")
 
 
 def _option(default: Any, text: str) -> Any:
@@ -68,9 +73,10 @@ class Settings:
 
     out: str = _option("runs/default", "folder of checkpoints and log; a run in it is resumed")
     seed: int = _option(0, "seed of tasks, rollouts and initial weights")
-    clone: int = _option(20, "iterations of cloning")
-    exact: int = _option(10, "iterations of the exact all-action gradient")
-    group: int = _option(150, "iterations of recurrent group policy optimisation")
+    clone: int = _option(0, "iterations of cloning")
+    exact: int = _option(0, "iterations of the exact all-action gradient")
+    branch: int = _option(160, "iterations of branching from one history")
+    group: int = _option(0, "iterations of recurrent group policy optimisation")
     tasks: int = _option(10, "tasks per iteration and worker")
     members: int = _option(6, "members of a group that the policy plays")
     candidates: int = _option(112, "size of the first pool in training")
@@ -84,8 +90,8 @@ class Settings:
     kl: float = _option(0.02, "weight of the KL divergence to the reference policy")
     exact_weight: float = _option(0.0, "weight of the (short-sighted) exact gradient in group")
     replay: float = _option(0.25, "share of iterations on tasks where the policy lost")
-    evaluate_every: int = _option(25, "iterations between evaluations")
-    validation: int = _option(12, "batches of 20 validation tasks")
+    evaluate_every: int = _option(20, "iterations between evaluations")
+    validation: int = _option(10, "batches of 20 validation tasks")
     workers: int = _option(2, "processes that play, of one thread each")
     threads: int = _option(1, "torch threads of the updates")
     device: str = _option("cpu", "cpu, or cuda for the updates (rollouts run on the CPU)")
@@ -104,6 +110,7 @@ class Progress:
     pool: ExperiencePool
     reference_utility: Tensor
     recent: deque[Trajectory]
+    branches: deque[Branches]
     iteration: int = 0
     best_score: float = -float("inf")
     seconds: float = 0.0
@@ -116,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     progress = _resume(settings, out)
-    total = settings.clone + settings.exact + settings.group
+    total = sum(getattr(settings, phase) for phase in PHASES)
     if progress.iteration >= total:
         print(f"{out} holds {progress.iteration} iterations already; nothing to do.")
         return
@@ -144,8 +151,11 @@ def _iterate(
     """One batch of tasks for every worker, played and learned from."""
     rng = random.Random(f"{settings.seed} {progress.iteration}")
     orders = [_order(progress, settings, phase, rng) for _ in range(settings.workers)]
-    older = [progress.league.draw(rng) for _ in orders]
     states = [_state(progress.network)] * len(orders)
+    if phase == "branch":
+        branches: list[Branches] = games_module.run(executor, play_branches, orders, states)
+        return _learn_branches(progress, settings, branches)
+    older = [progress.league.draw(rng) for _ in orders]
     games: list[Game] = games_module.run(executor, play_order, orders, states, older)
     games = [game.copied() for game in games]
     if phase != "group":
@@ -207,6 +217,31 @@ def _learn_group(progress: Progress, settings: Settings, games: list[Game]) -> d
             clipped = ((log_prob - batch.behaviour).exp() - 1).abs() > settings.clip
             log = update.metrics(loss, log_pi, kl, clipped)._asdict()
     return log
+
+
+def _learn_branches(
+    progress: Progress, settings: Settings, games: list[Branches]
+) -> dict[str, float]:
+    """Policy gradient over the branches of each decision, anchored to the reference policy."""
+    progress.branches.extend(_cloned(game) for game in games)
+    log: dict[str, float] = {}
+    for _ in range(settings.update_epochs):
+        for game in progress.branches:
+            decisions = update.Decisions(*(x.to(settings.device) for x in game.decisions))
+            with torch.no_grad():
+                log_reference = update.replay(progress.reference, decisions, PLAY_SHARPNESS)
+            log_pi = update.replay(progress.network, decisions, PLAY_SHARPNESS)
+            kl = update.divergence(log_pi, log_reference)
+            loss = update.branch_loss(log_pi, game.chosen, game.returns) + settings.kl * kl
+            update.apply_gradient(loss, progress.network, progress.optimizer)
+            log = update.metrics(loss, log_pi, kl)._asdict()
+    return log
+
+
+def _cloned(game: Branches) -> Branches:
+    """In memory of its own: what comes from a process holds a file descriptor."""
+    decisions = update.Decisions(*(x.clone() for x in game.decisions))
+    return Branches(decisions, game.chosen.clone(), game.returns.clone())
 
 
 class GroupBatch(NamedTuple):
@@ -300,7 +335,7 @@ def _evaluate(
         progress.best = copy.deepcopy(progress.network)
     # The reference follows only a policy that beats it in a paired test on the same tasks.
     t = paired_t(mine - progress.reference_utility)
-    replaced = t > 1.65 or phase != "group"
+    replaced = t > 1.65 or phase in ("clone", "exact")
     if replaced:
         progress.reference_utility = mine
         progress.reference = copy.deepcopy(progress.network).requires_grad_(False)
@@ -314,16 +349,18 @@ def _state(network: RecurrentScorer) -> State:
 
 
 def _phase(settings: Settings, iteration: int) -> str:
-    clone, exact, group = PHASES
-    if iteration < settings.clone:
-        return clone
-    return exact if iteration < settings.clone + settings.exact else group
+    for phase in PHASES:
+        iteration -= getattr(settings, phase)
+        if iteration < 0:
+            return phase
+    raise ValueError("the run is longer than its phases")
 
 
 def _set_rate(progress: Progress, settings: Settings, phase: str) -> None:
     rate = settings.learning_rate
-    if phase == "group":
-        done = (progress.iteration - settings.clone - settings.exact) / settings.group
+    before = settings.clone + settings.exact
+    if progress.iteration >= before:
+        done = (progress.iteration - before) / (settings.branch + settings.group)
         rate = settings.group_rate * (1 - 0.9 * done)
     for group in progress.optimizer.param_groups:
         group["lr"] = rate
@@ -339,8 +376,9 @@ def _resume(settings: Settings, out: Path) -> Progress:
     best = copy.deepcopy(network)
     worst = torch.full((VALIDATION_BATCH * settings.validation,), -1.0, dtype=torch.float64)
     recent: deque[Trajectory] = deque(maxlen=settings.recent * settings.workers)
+    branches: deque[Branches] = deque(maxlen=settings.workers * _RECENT_BRANCHES)
     progress = Progress(
-        network, reference, best, optimizer, League(), ExperiencePool(), worst, recent
+        network, reference, best, optimizer, League(), ExperiencePool(), worst, recent, branches
     )
     path = out / "progress.pt"
     if path.exists():

@@ -19,7 +19,7 @@ from optuna_rocket.training.functions import FAMILIES
 from optuna_rocket.training.functions import Function
 
 
-MAX_CHOICES = 8
+MAX_CHOICES = 24
 _N_SAMPLES = 512
 _WORST = -50.0
 
@@ -34,10 +34,15 @@ class Tasks:
         chunks: Number of tasks of each chunk.
         embedding: ``(B, d, MAX_CHOICES)`` where each choice lies on its column's axis.
         warp: ``(B, d)`` exponent of each numeric column.
+        middle: ``(B, d)`` where each column is best, as far as people knew when they chose its
+            range; near its centre.
+        tilt: ``(B, d)`` how strongly values far from there are worse.
         shift, scale: ``(B,)`` of the raw function.
         bend: ``(B, 3)`` strength of the good and the bad tail, level of the plateau.
         best, median: ``(B,)`` after bending.
         noise: ``(B,)`` standard deviation of an observation.
+        nugget: ``(B,)`` standard deviation of what is each configuration's own, before bending:
+            real tables are rough, because a configuration's mean is itself measured.
         failure: ``(B, d + 1)`` direction and threshold beyond which trials fail.
         early_noise: ``(B,)`` extra deviation of a rung's result; NaN where nothing is pruned.
         delay: Number of trials that are pending whenever one is suggested.
@@ -48,12 +53,15 @@ class Tasks:
     chunks: tuple[int, ...]
     embedding: Tensor
     warp: Tensor
+    middle: Tensor
+    tilt: Tensor
     shift: Tensor
     scale: Tensor
     bend: Tensor
     best: Tensor
     median: Tensor
     noise: Tensor
+    nugget: Tensor
     failure: Tensor
     early_noise: Tensor
     delay: int
@@ -82,7 +90,11 @@ class Tasks:
     def _raw(self, units: Tensor) -> Tensor:
         parts = self._inputs(units).split(list(self.chunks))
         values = [f(x) for f, x in zip(self.functions, parts, strict=True)]
-        return torch.cat(values).double()
+        unwarped = torch.where(self.geometry.is_categorical[:, None], 0.5, units)
+        far = (self.tilt[:, None] * (unwarped - self.middle[:, None]).square()).sum(-1)
+        rough = self.nugget[:, None] * _hashed_normal(self.geometry.keys(units))
+        values64 = torch.cat(values).double()
+        return values64 - far + self.scale[:, None] * rough
 
 
 def sample_tasks(n_tasks: int, generator: torch.Generator, max_params: int = 12) -> Tasks:
@@ -96,8 +108,8 @@ def sample_tasks(n_tasks: int, generator: torch.Generator, max_params: int = 12)
         family(chunk, generator)
         for family, chunk in zip(FAMILIES, importance.split(per_family), strict=True)
     )
-    rand = torch.rand(batch, 6, generator=generator, dtype=torch.float64)
-    quiet = 0.02 * rand[:, 0]
+    rand = torch.rand(batch, 8, generator=generator, dtype=torch.float64)
+    quiet = 0.03 * rand[:, 0]
     loud = torch.exp(math.log(0.01) + rand[:, 0] * math.log(30))
     tail = torch.where(rand[:, 2:4] < 0.5, 0.0, rand[:, 2:4] * 2)
     plateau = torch.where(rand[:, 4] < 0.7, -torch.inf, (rand[:, 4] - 0.85) * 8)
@@ -108,12 +120,15 @@ def sample_tasks(n_tasks: int, generator: torch.Generator, max_params: int = 12)
         chunks=(per_family,) * len(FAMILIES),
         embedding=torch.rand(batch, d, MAX_CHOICES, generator=generator),
         warp=torch.exp(0.4 * torch.randn(batch, d, generator=generator)),
+        middle=0.5 + 0.15 * torch.randn(batch, d, generator=generator, dtype=torch.float64),
+        tilt=_sample_tilt(importance, generator),
         shift=blank,
         scale=blank + 1,
         bend=torch.stack([tail[:, 0], tail[:, 1], plateau], -1),
         best=blank,
         median=blank,
-        noise=torch.where(rand[:, 1] < 0.5, quiet, loud),
+        noise=torch.where(rand[:, 1] < 0.4, quiet, loud),
+        nugget=torch.where(rand[:, 6] < 0.5, 0.0, 0.2 * rand[:, 7]),
         failure=torch.cat([torch.zeros(batch, d), torch.ones(batch, 1)], -1),
         early_noise=torch.where(rand[:, 5] < 0.85, torch.nan, (rand[:, 5] - 0.85) * 4),
         delay=0 if _uniform(generator, 0, 1) < 0.7 else int(_uniform(generator, 1, 6)),
@@ -132,20 +147,36 @@ def _sample_geometry(batch: int, d: int, generator: torch.Generator) -> Geometry
     is_categorical = torch.where(style < 0.65, style >= 0.5, mixed_categorical) & present
     is_grid = torch.where(style < 0.65, (style >= 0.3) & (style < 0.5), mixed_grid) & present
     draw = torch.rand(batch, d, generator=generator, dtype=torch.float64)
-    choices = (2 + draw * (MAX_CHOICES - 1)).floor()
+    few, many = (2 + draw * 7).floor(), (9 + draw * (MAX_CHOICES - 8)).floor()
+    long = torch.rand(batch, d, generator=generator) < 0.15
+    choices = torch.where(long, many, few)
     cells = torch.exp(math.log(2) + draw * math.log(25)).round()
     n_cells = torch.where(is_categorical, choices, torch.where(is_grid, cells, 0.0))
-    parent = torch.full((batch, d), -1)
-    allowed = torch.ones(batch, d, MAX_PARENT_CELLS, dtype=torch.bool)
-    # The first column, where it has few values, may switch some of the others on and off.
-    can = (n_cells[:, :1] > 1) & (n_cells[:, :1] <= MAX_CHOICES)
-    conditional = can & (torch.rand(batch, 1, generator=generator) < 0.5)
-    conditional = conditional & (torch.rand(batch, d, generator=generator) < 0.4) & present
-    conditional[:, 0] = False
-    parent[conditional] = 0
-    switch = torch.rand(batch, d, MAX_PARENT_CELLS, generator=generator) < 0.5
-    allowed = torch.where(conditional[..., None], switch, allowed)
+    # In some spaces the first column is a choice that switches most of the others on and off.
+    is_tree = torch.rand(batch, 1, generator=generator) < 0.25
+    is_categorical[:, :1] |= is_tree
+    n_cells[:, :1] = torch.where(is_tree, (2 + 4 * draw[:, :1]).floor(), n_cells[:, :1])
+    parent, allowed = _sample_conditions(n_cells, present, is_tree, generator)
     return Geometry(is_categorical, n_cells, present, parent, allowed)
+
+
+def _sample_conditions(
+    n_cells: Tensor, present: Tensor, is_tree: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Parent and allowed cells; the first column, where it has few values, is the parent."""
+    batch, d = n_cells.shape
+    can = (n_cells[:, :1] > 1) & (n_cells[:, :1] <= 8)
+    can = can & (is_tree | (torch.rand(batch, 1, generator=generator) < 0.4))
+    share = torch.where(is_tree, 0.7, 0.4)
+    conditional = can & (torch.rand(batch, d, generator=generator) < share) & present
+    conditional[:, 0] = False
+    parent = torch.where(conditional, 0, torch.full((batch, d), -1))
+    # A parameter of a tree belongs to one branch, others to about half of the values.
+    draw = torch.rand(batch, d, 1, generator=generator)
+    branch = (draw * n_cells[:, :1, None]).floor() == torch.arange(MAX_PARENT_CELLS)
+    half = torch.rand(batch, d, MAX_PARENT_CELLS, generator=generator) < 0.5
+    allowed = torch.where(is_tree[..., None], branch, half) | ~conditional[..., None]
+    return parent, allowed
 
 
 def _sample_importance(geometry: Geometry, generator: torch.Generator) -> Tensor:
@@ -157,6 +188,22 @@ def _sample_importance(geometry: Geometry, generator: torch.Generator) -> Tensor
     return torch.where(
         (importance.sum(-1, keepdim=True) == 0) & (torch.arange(shape[1]) == 0), 1.0, importance
     )
+
+
+def _sample_tilt(importance: Tensor, generator: torch.Generator) -> Tensor:
+    """``(B, d)``: three quarters of the tasks have ranges that were chosen around good values.
+
+    In every one of our own tables of small networks the corners of the space are worse than its
+    middle (``benchmarks/README.md``).
+    """
+    strength = torch.rand(len(importance), 1, generator=generator, dtype=torch.float64) * 1.5
+    strength = torch.where(
+        torch.rand(len(importance), 1, generator=generator) < 0.25, 0.0, strength
+    )
+    # The square of a uniform number's distance from the middle has a deviation of about 0.08.
+    weight = importance.double()
+    length = weight.square().sum(-1, keepdim=True).sqrt()
+    return strength * weight / (0.08 * length)
 
 
 def _bend(raw: Tensor, shift: Tensor, scale: Tensor, bend: Tensor) -> Tensor:
@@ -178,9 +225,9 @@ def _calibrate(tasks: Tasks, generator: torch.Generator) -> Tasks:
     """Measure shift, scale, best and median on samples; draw failure regions."""
     geometry = tasks.geometry
     units = random_units(geometry, _N_SAMPLES, generator)
-    raw = tasks._raw(units)
+    raw = _replace(tasks, nugget=torch.zeros_like(tasks.nugget))._raw(units)
     tasks = _replace(tasks, shift=raw.mean(-1), scale=raw.std(-1).clamp_min(1e-6))
-    bent = _bend(raw, tasks.shift, tasks.scale, tasks.bend)
+    bent = _bend(tasks._raw(units), tasks.shift, tasks.scale, tasks.bend)
     median = bent.median(-1).values
     for scale in (0.1, 0.03, 0.01, 0.003):  # a short evolutionary search for the best
         top = bent.topk(16, -1).indices
@@ -208,7 +255,7 @@ def _sample_failure(tasks: Tasks, generator: torch.Generator) -> Tensor:
     chosen = torch.rand(batch, d, generator=generator)
     direction = direction * (chosen >= chosen.topk(min(3, d), -1).values[:, -1:])
     x = tasks._inputs(random_units(tasks.geometry, _N_SAMPLES, generator))
-    share = 0.05 + 0.4 * torch.rand(batch, generator=generator)
+    share = 0.05 + 0.55 * torch.rand(batch, generator=generator)
     projection = (x * direction[:, None]).sum(-1).sort(-1).values
     index = ((1 - share) * (_N_SAMPLES - 1)).long()
     threshold = projection.gather(1, index[:, None])
@@ -243,6 +290,14 @@ def _fill(geometry: Geometry, units: Tensor) -> Tensor:
 
 def _replace(tasks: Tasks, **changes: Tensor) -> Tasks:
     return Tasks(**{**tasks.__dict__, **changes})
+
+
+def _hashed_normal(keys: Tensor) -> Tensor:
+    """A standard normal number for every key, always the same."""
+    mixed = keys * 0x2545F4914F6CDD1D
+    mixed = mixed ^ ((mixed >> 29) & 0x7FFFFFFFF)
+    unit = ((mixed * 0x369DEA0F31A53F85) >> 11).remainder(2**40).double() / 2**40
+    return torch.as_tensor(torch.special.ndtri(unit.clamp(1e-6, 1 - 1e-6)))
 
 
 def _uniform(generator: torch.Generator, low: float, high: float) -> float:
