@@ -9,18 +9,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from dataclasses import field
 import json
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from benchmarks.variants import Variant
+from benchmarks.variants import checkpoints
+from benchmarks.variants import compared
+from benchmarks.variants import markdown
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
@@ -28,12 +28,8 @@ from optuna_rocket.agent import weights_file
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.training.league import kind_player
 from optuna_rocket.training.league import new_network
-from optuna_rocket.training.league import paired_t
 from optuna_rocket.training.league import rule_player
-from optuna_rocket.training.rollout import Player
 from optuna_rocket.training.rollout import greedy_player
-from optuna_rocket.training.rollout import play
-from optuna_rocket.training.rollout import utility
 from optuna_rocket.training.self_play import TEST_SEED
 from optuna_rocket.training.tasks import Tasks
 from optuna_rocket.training.tasks import sample_tasks
@@ -41,23 +37,6 @@ from optuna_rocket.training.tasks import sample_tasks
 
 _CHECKPOINTS = (10, 25, 50)
 _TASKS_PER_BATCH = 20
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way to play.
-
-    Attributes:
-        network: Whose logits are seen.
-        player: Who chooses.
-        options: Options of ``rollout.play`` that differ.
-        patches: Constants of the package that differ: module, name, value.
-    """
-
-    network: RecurrentScorer
-    player: Player
-    options: dict[str, Any] = field(default_factory=dict)
-    patches: tuple[tuple[Any, str, Any], ...] = ()
 
 
 def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Variant]:
@@ -71,7 +50,6 @@ def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Varia
     table = {
         "agent": Variant(network, greedy_player),
         "agent, no recurrent state": Variant(network, greedy_player, {"forget": True}),
-        "agent, no polish": Variant(network, greedy_player, {"n_polish": 0}),
         "agent, 256 candidates": Variant(network, greedy_player, {"n_candidates": 256}),
         "agent, repeats allowed": Variant(network, greedy_player, {"repeats": True}),
         "agent, horizon known": Variant(network, greedy_player, {"horizon_known": True}),
@@ -83,10 +61,7 @@ def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Varia
         "density of good trials": Variant(rule, kind_player("density")),
         "random": Variant(rule, kind_player("random")),
     }
-    for path in others:
-        loaded = checkpoint.load(path).network
-        table[f"checkpoint {Path(path).stem}"] = Variant(loaded, greedy_player)
-    return table
+    return table | checkpoints(others)
 
 
 def _rule_on(transform: Callable[[Tensor, Tensor], Tensor]) -> Variant:
@@ -115,29 +90,10 @@ def _standardised(scores: Tensor, scored: Tensor) -> Tensor:
 
 def measure(variant: Variant, n_batches: int, n_trials: int) -> tuple[Tensor, Tensor]:
     """Regret ``(tasks, n_trials)`` and which tasks are finite and noisy ``(tasks,)``."""
-    with ExitStack() as stack:
-        for module, name, value in variant.patches:
-            stack.enter_context(patch.object(module, name, value))
-        return _measure(variant, n_batches, n_trials)
-
-
-def _measure(variant: Variant, n_batches: int, n_trials: int) -> tuple[Tensor, Tensor]:
     regrets, noisy = [], []
     for batch in range(n_batches):
         tasks = sample_tasks(_TASKS_PER_BATCH, torch.Generator().manual_seed(TEST_SEED + batch))
-        options: dict[str, Any] = {
-            "noise_seed": TEST_SEED + batch,
-            "n_trials": n_trials,
-            "n_first": 0,
-            "n_candidates": policy.N_CANDIDATES,
-            "n_polish": 2,
-            "horizon_known": False,
-            "record": False,
-            **variant.options,
-        }
-        generator = torch.Generator().manual_seed(TEST_SEED + batch + 1)
-        played = play(tasks, [variant.player], variant.network, generator, **options)
-        regrets.append(played.regret)
+        regrets.append(variant.regret(tasks, TEST_SEED + batch, n_trials))
         noisy.append(_finite_and_noisy(tasks))
     return torch.cat(regrets), torch.cat(noisy)
 
@@ -168,26 +124,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     rows = [_row(name, *results[name], results["agent"][0]) for name in table]
     Path(options.out).write_text(json.dumps(rows, indent=1) + "\n")
-    print(_markdown(rows))
+    print(markdown(rows))
 
 
 def _row(name: str, regret: Tensor, noisy: Tensor, agent: Tensor) -> dict[str, Any]:
-    difference = utility(regret).mean(-1) - utility(agent).mean(-1)
-    row: dict[str, Any] = {"variant": name, "tasks": len(regret)}
-    row |= {f"regret_{n}": round(float(regret[:, n - 1].mean()), 4) for n in _CHECKPOINTS}
-    row |= {"utility": round(float(utility(regret).mean()), 4)}
-    row |= {"minus_agent": round(float(difference.mean()), 4)}
-    row |= {"t": round(paired_t(difference), 2) if name != "agent" else 0.0}
+    row = {"variant": name, "tasks": len(regret), **compared(regret, agent, _CHECKPOINTS)}
     row |= {"finite_noisy_tasks": int(noisy.sum())}
     row |= {"finite_noisy_regret": round(float(regret[noisy][:, -1].mean()), 4)}
     return row
-
-
-def _markdown(rows: Sequence[dict[str, Any]]) -> str:
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in rows]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
