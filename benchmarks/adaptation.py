@@ -146,7 +146,7 @@ def measure(network: RecurrentScorer, rate: float, n_tasks: int, n_trials: int) 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure all rates, from the shipped weights and from untrained ones."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.adaptation", description=__doc__)
-    parser.add_argument("--tasks", type=int, default=150, help="a multiple of 5")
+    parser.add_argument("--tasks", type=int, default=40, help="a multiple of 5")
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--checkpoint", default=str(weights_file.SHIPPED))
     parser.add_argument("--out", default="benchmarks/results/adaptation.json")

@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure all variants and write the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.development")
     parser.add_argument("--copies", type=int, default=12, help="studies per table and stream")
-    parser.add_argument("--streams", type=int, default=3, help="number of random streams")
+    parser.add_argument("--streams", type=int, default=2, help="number of random streams")
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--checkpoint", default=str(weights_file.SHIPPED))
     parser.add_argument("--others", nargs="*", default=[], help="further checkpoints")
