@@ -9,7 +9,6 @@ import argparse
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
-from pathlib import Path
 import time
 
 import optuna
@@ -25,7 +24,9 @@ from benchmarks.blind_summary import blind_markdown
 from benchmarks.blind_summary import blind_rows
 from benchmarks.cells import Cell
 from benchmarks.cells import add_options
+from benchmarks.cells import add_summary_options
 from benchmarks.cells import complete
+from benchmarks.cells import select_problems
 from benchmarks.methods import check_method
 from benchmarks.methods import make_sampler
 from benchmarks.methods import method_label
@@ -143,26 +144,11 @@ def _measure_in_workers(cells: list[Cell], jobs: int) -> Iterator[BlindReplicati
     return in_workers(_measure_cell, cells, jobs)
 
 
-def _select_problems(names: Sequence[str]) -> list[str]:
-    chosen = [
-        problem
-        for problem in BLIND_PROBLEM_NAMES
-        if {"all", problem, problem.split("/")[0]} & set(names)
-    ]
-    unknown = set(names) - {"all", *chosen, *(problem.split("/")[0] for problem in chosen)}
-    if unknown:
-        choices = ", ".join(["all", *BLIND_PROBLEM_NAMES])
-        raise ValueError(f"Unknown problems {sorted(unknown)}. Choose from {choices}.")
-    return chosen
-
-
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.blind_spots", description=__doc__)
     add_options(parser, METHODS, "benchmarks/results/blind_spots.jsonl", seeds=10, trials=60)
     parser.add_argument("--problems", nargs="+", default=["all"], help="all, families or problems")
-    parser.add_argument("--candidate", default="rocket", help="compared with each rival")
-    parser.add_argument("--rivals", nargs="*", default=["tpe", "gp"])
-    parser.add_argument("--table", type=Path, help="the summary as CSV, beside --out by default")
+    add_summary_options(parser)
     return parser.parse_args(argv)
 
 
@@ -172,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cells = [
         Cell(problem, check_method(method), seed, args.trials)
         for seed in range(args.first_seed, args.first_seed + args.seeds)
-        for problem in _select_problems(args.problems)
+        for problem in select_problems(args.problems, BLIND_PROBLEM_NAMES)
         for method in args.methods
     ]
     complete(args, cells, lambda missing: _measure_in_workers(missing, args.jobs))

@@ -112,6 +112,34 @@ def add_options(
     )
 
 
+def add_summary_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a command that also summarises what its file holds."""
+    parser.add_argument("--candidate", default="rocket", help="compared with each rival")
+    parser.add_argument("--rivals", nargs="*", default=["tpe", "gp"])
+    parser.add_argument("--table", type=Path, help="the summary as CSV, beside --out by default")
+
+
+def select_problems(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return the problems that are meant, each once.
+
+    Args:
+        names: "all", families or problems.
+        known: All problems, named family/problem.
+
+    Raises:
+        ValueError: If a name is none of these.
+    """
+    chosen: list[str] = []
+    for name in names:
+        matching = [x for x in known if name in ("all", x, x.split("/")[0])]
+        if not matching:
+            families = dict.fromkeys(x.split("/")[0] for x in known)
+            choices = ", ".join(["all", *known, *families])
+            raise ValueError(f"Unknown problem {name!r}. Choose from {choices}.")
+        chosen.extend(matching)
+    return list(dict.fromkeys(chosen))
+
+
 def complete(
     args: argparse.Namespace,
     cells: Sequence[AnyCell],

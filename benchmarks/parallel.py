@@ -9,13 +9,13 @@ import argparse
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.asynchronous import costs
 from benchmarks.asynchronous import reference_time
 from benchmarks.asynchronous import simulate
 from benchmarks.cells import Cell
 from benchmarks.cells import add_options
+from benchmarks.cells import add_summary_options
 from benchmarks.cells import complete
 from benchmarks.methods import check_method
 from benchmarks.methods import make_sampler
@@ -107,9 +107,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--problems", nargs="+", default=list(PARALLEL_PROBLEMS), choices=PARALLEL_PROBLEMS
     )
-    parser.add_argument("--candidate", default="rocket", help="compared with each rival")
-    parser.add_argument("--rivals", nargs="*", default=["tpe", "gp"])
-    parser.add_argument("--table", type=Path, help="the summary as CSV, beside --out by default")
+    add_summary_options(parser)
     return parser.parse_args(argv)
 
 

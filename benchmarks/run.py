@@ -19,11 +19,11 @@ from optuna.samplers import BaseSampler
 from benchmarks.cells import Cell
 from benchmarks.cells import add_options
 from benchmarks.cells import complete
+from benchmarks.cells import select_problems
 from benchmarks.methods import SEQUENTIAL_METHODS
 from benchmarks.methods import check_method
 from benchmarks.methods import make_sampler
 from benchmarks.methods import method_label
-from benchmarks.problems import FAMILIES
 from benchmarks.problems import PROBLEM_NAMES
 from benchmarks.problems import Problem
 from benchmarks.problems import incumbent_regret
@@ -150,19 +150,6 @@ def _measure_cell(cell: Cell) -> Replication:
     )
 
 
-def _select_problems(names: Sequence[str]) -> list[str]:
-    chosen: list[str] = []
-    for name in names:
-        matching = [
-            problem for problem in PROBLEM_NAMES if name in ("all", problem, problem.split("/")[0])
-        ]
-        if not matching:
-            choices = ", ".join(["all", *FAMILIES, *PROBLEM_NAMES])
-            raise ValueError(f"Unknown problem {name!r}. Choose from {choices}.")
-        chosen.extend(matching)
-    return list(dict.fromkeys(chosen))
-
-
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     add_options(parser, SEQUENTIAL_METHODS, "benchmarks/results/open_suite.jsonl")
@@ -177,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cells = [
         Cell(problem, check_method(method), seed, args.trials)
         for seed in range(args.first_seed, args.first_seed + args.seeds)
-        for problem in _select_problems(args.problems)
+        for problem in select_problems(args.problems, PROBLEM_NAMES)
         for method in args.methods
     ]
     complete(args, cells, lambda missing: measure_in_workers(missing, args.jobs))

@@ -88,11 +88,6 @@ class Geometry:
         """Indices ``(k,)`` of the columns that are categorical in some space of the batch."""
         return self.is_categorical.any(0).nonzero()[:, 0]
 
-    @cached_property
-    def has_continuous(self) -> bool:
-        """Whether any parameter has infinitely many values."""
-        return bool(((self.n_cells == 0) & self.present).any())
-
     def snap(self, units: Tensor) -> Tensor:
         """Move units ``(B, m, d)`` to the nearest value that exists; absent columns become 0."""
         cells = self.n_cells[:, None]

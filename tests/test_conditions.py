@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import optuna
 from optuna.trial import Trial
 from optuna.trial import TrialState
 import torch
@@ -16,6 +17,14 @@ from tests.records import new_study
 from tests.records import records_of
 
 
+def seen(study: optuna.Study) -> tuple[History, Space]:
+    """All trials, in the space of all parameters."""
+    reader = TrialReader()
+    records = records_of(study, reader)
+    space = Space(reader.distributions(records))
+    return encoding.history(encoding.encode_rows(records, space)), space
+
+
 def history_after(
     objective: Callable[[Trial], None], n: int = 60, seed: int = 0
 ) -> tuple[History, Space]:
@@ -24,10 +33,7 @@ def history_after(
         trial = study.ask()
         objective(trial)
         study.tell(trial, 1.0)
-    reader = TrialReader()
-    records = records_of(study, reader)
-    space = Space(reader.distributions(records))
-    return encoding.history(encoding.encode_rows(records, space)), space
+    return seen(study)
 
 
 def assert_conditions(
@@ -128,10 +134,7 @@ def test_failed_trials_say_nothing_about_conditions() -> None:
         if kind == "a":
             trial.suggest_float("x", 0, 1)
         study.tell(trial, 1.0)
-    reader = TrialReader()
-    records = records_of(study, reader)
-    space = Space(reader.distributions(records))
-    past = encoding.history(encoding.encode_rows(records, space))
+    past, space = seen(study)
     assert conditions.find(past, space) == {1: (0, [True, False])}
 
 
@@ -145,10 +148,7 @@ def test_pending_trials_say_nothing_about_conditions() -> None:
         if kind == "a":
             trial.suggest_float("x", 0, 1)
         study.tell(trial, 1.0)
-    reader = TrialReader()
-    records = records_of(study, reader)
-    space = Space(reader.distributions(records))
-    past = encoding.history(encoding.encode_rows(records, space))
+    past, space = seen(study)
     assert conditions.find(past, space) == {1: (0, [True, False])}
 
 
@@ -162,8 +162,5 @@ def test_untried_values_of_a_parent_count_as_allowed() -> None:
         if kind == "a":
             trial.suggest_float("x", 0, 1)
         study.tell(trial, 1.0)
-    reader = TrialReader()
-    records = records_of(study, reader)
-    space = Space(reader.distributions(records))
-    past = encoding.history(encoding.encode_rows(records, space))
+    past, space = seen(study)
     assert conditions.find(past, space) == {1: (0, [True, False, True])}

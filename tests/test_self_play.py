@@ -162,7 +162,7 @@ def test_admitted_selves_are_frozen_copies(tmp_path: Path) -> None:
 
 def test_worker_processes_play_the_same_games() -> None:
     order = games.Order(
-        3, 4, n_tasks=5, members=2, n_candidates=40, forget=False, with_league=True
+        3, 4, n_tasks=5, members=2, n_candidates=40, forget=False, discount=0.9, with_league=True
     )
     state = new_network().state_dict()
     here = games.play_order(order, state, state)

@@ -292,7 +292,6 @@ def test_enumeration_holds_every_configuration_once() -> None:
 
 def test_continuous_spaces_have_infinitely_many_configurations() -> None:
     assert Space(MIXED).n_configurations == math.inf
-    assert flat_geometry().has_continuous
 
 
 def test_number_of_active_parameters_is_the_mean_over_the_space() -> None:

@@ -7,23 +7,28 @@ on by the policy, under common observation noise: what differs is the candidate 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from dataclasses import replace
 from typing import NamedTuple
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from optuna_rocket.agent import policy
 from optuna_rocket.agent.memory import MemoryWeights
+from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Decision
+from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.agent.returns import discounted_improvements
 from optuna_rocket.agent.update import Decisions
 from optuna_rocket.features import tokens
 from optuna_rocket.history import History
 from optuna_rocket.history import empty_history
+from optuna_rocket.space import Geometry
 from optuna_rocket.training.rollout import incumbent_regret
 from optuna_rocket.training.rollout import look
 from optuna_rocket.training.rollout import observe_trial
@@ -45,6 +50,11 @@ class Branches(NamedTuple):
     chosen: Tensor
     returns: Tensor
 
+    def copied(self) -> Branches:
+        """The same in memory of its own: what comes from a process holds a file descriptor."""
+        decisions = Decisions(*(x.clone() for x in self.decisions))
+        return Branches(decisions, self.chosen.clone(), self.returns.clone())
+
 
 class _Played(NamedTuple):
     """Studies so far: the history, the true values ``(rows, n)`` and the belief."""
@@ -52,6 +62,10 @@ class _Played(NamedTuple):
     history: History
     values: Tensor
     belief: Belief
+
+
+# From studies to the same with their belief brought up to date, and the decision.
+_Look = Callable[[_Played, Geometry], tuple[_Played, Decision]]
 
 
 @torch.no_grad()
@@ -68,6 +82,7 @@ def branch(
     discount: float,
     n_candidates: int,
     horizon_known: bool,
+    forget: bool = False,
 ) -> Branches:
     """Play every task greedily and branch from it again and again.
 
@@ -83,9 +98,24 @@ def branch(
         discount: Per trial, of later gains.
         n_candidates: Size of the first pool.
         horizon_known: Whether the policy is told ``n_trials``.
+        forget: Whether to empty the recurrent state before every decision (ablation).
     """
     geometry, batch = tasks.geometry, len(tasks)
-    horizon = n_trials if horizon_known else None
+
+    def see(played: _Played, geometry: Geometry) -> tuple[_Played, Decision]:
+        belief, decision = look(
+            geometry,
+            played.history,
+            played.belief,
+            network,
+            generator,
+            delay=tasks.delay,
+            horizon=n_trials if horizon_known else None,
+            n_candidates=n_candidates,
+            forget=forget,
+        )
+        return played._replace(belief=belief), decision
+
     played = _Played(
         empty_history(batch, geometry.present.shape[1]),
         torch.zeros(batch, 0, dtype=torch.float64),
@@ -94,35 +124,15 @@ def branch(
     steps: list[dict[str, Tensor]] = []
     n_read: list[int] = []
     for t in range(n_trials):
-        belief, decision = look(
-            geometry,
-            played.history,
-            played.belief,
-            network,
-            generator,
-            delay=tasks.delay if t > 0 else 0,
-            horizon=horizon,
-            n_candidates=n_candidates,
-        )
-        played = played._replace(belief=belief)
+        played, decision = see(played, geometry)
         if t >= first and (t - first) % every == 0 and t + every <= n_trials:
             chosen = _contenders(decision, n_branches, generator)
-            n_after = every
-            gains = _returns(
-                tasks,
-                played,
-                decision,
-                chosen,
-                network,
-                generator,
-                n_after,
-                n_repeats,
-                discount,
-                horizon,
-                n_candidates,
+            noise = torch.randn(
+                batch, 1, n_repeats, every, 2, generator=generator, dtype=torch.float64
             )
+            gains = _returns(tasks, played, decision, chosen, see, noise, discount)
             steps.append(_label(decision, chosen, gains))
-            n_read.append(belief.n_read)
+            n_read.append(0 if forget else played.belief.n_read)
         noise = torch.randn(batch, 2, generator=generator, dtype=torch.float64)
         action = policy.act(decision.logits)
         played = _observe(tasks, 1, played, decision, action, noise)
@@ -153,39 +163,29 @@ def _returns(
     played: _Played,
     decision: Decision,
     chosen: Tensor,
-    network: RecurrentScorer,
-    generator: torch.Generator,
-    n_after: int,
-    n_repeats: int,
+    see: _Look,
+    noise: Tensor,
     discount: float,
-    horizon: int | None,
-    n_candidates: int,
 ) -> Tensor:
-    """``(B, K)``: play on from every contender and average over the repeats."""
+    """``(B, K)``: play on from every contender and average over the repeats.
+
+    ``noise`` ``(B, 1, repeats, trials, 2)`` is common to the contenders.
+    """
     batch, k = chosen.shape
+    n_repeats, n_after = noise.shape[2:4]
     group = k * n_repeats
     geometry = repeat_geometry(tasks.geometry, group)
-    before = incumbent_regret(played.history, played.values) if played.values.shape[1] else None
-    noise = torch.randn(batch, 1, n_repeats, n_after, 2, generator=generator, dtype=torch.float64)
     noise = noise.expand(-1, k, -1, -1, -1).reshape(batch * group, n_after, 2)
-    start = torch.full((batch,), 1.5, dtype=torch.float64) if before is None else before
+    start = torch.full((batch,), 1.5, dtype=torch.float64)
+    if played.history.n_trials:
+        start = incumbent_regret(played.history, played.values)
     start = utility(start.repeat_interleave(group, 0))
     played, decision = _repeat(played, group), _repeat_decision(decision, group)
     action = chosen.repeat_interleave(n_repeats, 1).flatten()
     curve = []
     for h in range(n_after):
         if h > 0:
-            belief, decision = look(
-                geometry,
-                played.history,
-                played.belief,
-                network,
-                generator,
-                delay=tasks.delay,
-                horizon=horizon,
-                n_candidates=n_candidates,
-            )
-            played = played._replace(belief=belief)
+            played, decision = see(played, geometry)
             action = policy.act(decision.logits)
         played = _observe(tasks, group, played, decision, action, noise[:, h])
         curve.append(utility(incumbent_regret(played.history, played.values)))
@@ -200,25 +200,30 @@ def _observe(
     return played._replace(history=history, values=torch.cat([played.values, value[:, None]], 1))
 
 
+_Record = TypeVar("_Record", History, MemoryWeights, Pool, Reading)
+
+
+def _rows(record: _Record, times: int) -> _Record:
+    """A dataclass of tensors, every study ``times`` times in a row."""
+    parts = {x.name: getattr(record, x.name) for x in fields(record)}
+    return type(record)(**{k: x.repeat_interleave(times, 0) for k, x in parts.items()})
+
+
 def _repeat(played: _Played, times: int) -> _Played:
-    history, belief = played.history, played.belief
-    parts = {x.name: getattr(history, x.name).repeat_interleave(times, 0) for x in fields(history)}
-    weights = [getattr(belief.weights, x.name) for x in fields(belief.weights)]
     belief = replace(
-        belief,
-        weights=MemoryWeights(*(x.repeat_interleave(times, 0) for x in weights)),
-        recurrent_state=belief.recurrent_state.repeat_interleave(times, 0),
+        played.belief,
+        weights=_rows(played.belief.weights, times),
+        recurrent_state=played.belief.recurrent_state.repeat_interleave(times, 0),
     )
-    return _Played(History(**parts), played.values.repeat_interleave(times, 0), belief)
+    values = played.values.repeat_interleave(times, 0)
+    return _Played(_rows(played.history, times), values, belief)
 
 
 def _repeat_decision(decision: Decision, times: int) -> Decision:
-    pool, reading = decision.pool, decision.reading
-    pool = type(pool)(*(getattr(pool, x.name).repeat_interleave(times, 0) for x in fields(pool)))
-    reading = type(reading)(
-        *(getattr(reading, x.name).repeat_interleave(times, 0) for x in fields(reading))
+    """As far as an observation needs it."""
+    return decision._replace(
+        pool=_rows(decision.pool, times), reading=_rows(decision.reading, times)
     )
-    return decision._replace(pool=pool, reading=reading)
 
 
 def _label(decision: Decision, chosen: Tensor, gains: Tensor) -> dict[str, Tensor]:

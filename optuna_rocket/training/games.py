@@ -48,6 +48,7 @@ class Order:
         members: Members of each group that the policy plays.
         n_candidates: Size of the first pool.
         forget: Whether to empty the recurrent state (ablation).
+        discount: Per trial, of what later trials of a branch gain.
         with_league: Whether opponents play the same tasks.
     """
 
@@ -57,6 +58,7 @@ class Order:
     members: int
     n_candidates: int
     forget: bool
+    discount: float
     with_league: bool
 
 
@@ -123,9 +125,10 @@ def play_branches(order: Order, policy_state: State) -> Branches:
         every=every,
         n_branches=order.members,
         n_repeats=1,
-        discount=0.9,
+        discount=order.discount,
         n_candidates=order.n_candidates,
         horizon_known=rng.random() < 0.5,
+        forget=order.forget,
     )
 
 

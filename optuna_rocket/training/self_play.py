@@ -177,6 +177,7 @@ def _order(
         members=settings.members,
         n_candidates=settings.candidates,
         forget=bool(settings.forget),
+        discount=settings.discount,
         with_league=phase == "group",
     )
 
@@ -223,25 +224,23 @@ def _learn_branches(
     progress: Progress, settings: Settings, games: list[Branches]
 ) -> dict[str, float]:
     """Policy gradient over the branches of each decision, anchored to the reference policy."""
-    progress.branches.extend(_cloned(game) for game in games)
+    progress.branches.extend(game.copied() for game in games)
+    batches = []
+    for game in progress.branches:
+        decisions = update.Decisions(*(x.to(settings.device) for x in game.decisions))
+        with torch.no_grad():
+            log_reference = update.replay(progress.reference, decisions, PLAY_SHARPNESS)
+        labels = (game.chosen.to(settings.device), game.returns.to(settings.device))
+        batches.append((decisions, log_reference, labels))
     log: dict[str, float] = {}
     for _ in range(settings.update_epochs):
-        for game in progress.branches:
-            decisions = update.Decisions(*(x.to(settings.device) for x in game.decisions))
-            with torch.no_grad():
-                log_reference = update.replay(progress.reference, decisions, PLAY_SHARPNESS)
+        for decisions, log_reference, labels in batches:
             log_pi = update.replay(progress.network, decisions, PLAY_SHARPNESS)
             kl = update.divergence(log_pi, log_reference)
-            loss = update.branch_loss(log_pi, game.chosen, game.returns) + settings.kl * kl
+            loss = update.branch_loss(log_pi, *labels) + settings.kl * kl
             update.apply_gradient(loss, progress.network, progress.optimizer)
             log = update.metrics(loss, log_pi, kl)._asdict()
     return log
-
-
-def _cloned(game: Branches) -> Branches:
-    """In memory of its own: what comes from a process holds a file descriptor."""
-    decisions = update.Decisions(*(x.clone() for x in game.decisions))
-    return Branches(decisions, game.chosen.clone(), game.returns.clone())
 
 
 class GroupBatch(NamedTuple):
