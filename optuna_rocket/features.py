@@ -41,7 +41,31 @@ def transform_scores(scores: Tensor, scored: Tensor) -> Tensor:
     """
     if scores.shape[1] == 0:
         return torch.zeros_like(scores)
-    # Halving first keeps the differences of huge scores finite.
+    best, unit = _yardstick(scores, scored)
+    gap = torch.where(scored, (best - scores / 2) / unit, 0.0)
+    return _standardise(-torch.log(0.3 + gap.clamp(0, 3)), scored)
+
+
+def continue_transform(scores: Tensor, scored: Tensor, further: Tensor) -> Tensor:
+    """Further scores ``(B, k)`` on the scale that ``transform_scores`` gives to ``scores``.
+
+    They may be better than all of those. All are 0 where all of those are equal.
+    """
+    best, unit = _yardstick(scores, scored)
+    gap = torch.where(scored, (best - scores / 2) / unit, 0.0)
+    known = -torch.log(0.3 + gap.clamp(0, 3))
+    new = -torch.log(0.3 + ((best - further / 2) / unit).clamp(-0.25, 3))
+    std = _masked_std(known, scored)[..., None]
+    count = scored.sum(-1, keepdim=True).clamp_min(1)
+    mean = torch.where(scored, known, 0.0).sum(-1, keepdim=True) / count
+    return torch.where(std > 1e-9, (new - mean) / std.clamp_min(1e-9), 0.0)
+
+
+def _yardstick(scores: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:
+    """Half of the best score and half of its distance to the lower quartile, each ``(B, 1)``.
+
+    Halving first keeps the differences of huge scores finite.
+    """
     half = torch.where(scored, scores, 0.0) / 2
     best = half.masked_fill(~scored, -torch.inf).amax(-1, keepdim=True)
     worst = half.masked_fill(~scored, torch.inf).amin(-1, keepdim=True)
@@ -49,9 +73,7 @@ def transform_scores(scores: Tensor, scored: Tensor) -> Tensor:
     quarter = ((scored.sum(-1, keepdim=True) - 1).clamp_min(0) * 0.25).long()
     unit = best - ascending.gather(1, quarter)
     unit = torch.where(unit > 0, unit, best - worst)
-    unit = torch.where((unit > 0) & torch.isfinite(unit), unit, 1.0)
-    gap = torch.where(scored, (best - half) / unit, 0.0)
-    return _standardise(-torch.log(0.3 + gap.clamp(0, 3)), scored)
+    return best, torch.where((unit > 0) & torch.isfinite(unit), unit, 1.0)
 
 
 def tokens(history: History, geometry: Geometry, start: int = 0) -> Tensor:

@@ -39,13 +39,13 @@ ALLOWED: dict[str, set[str]] = {
     "training/tasks": CORE | {"training/functions"},
     "training/rollout": CORE | AGENT | {"training/tasks"},
     "training/league": CORE | AGENT | {"training/tasks", "training/rollout"},
-    "training/branching": CORE | AGENT | {"training/tasks", "training/rollout"},
+    "training/foresight": CORE | AGENT | {"training/tasks", "training/rollout"},
     "training/games": CORE
     | AGENT
-    | {"training/tasks", "training/rollout", "training/branching", "training/league"},
+    | {"training/tasks", "training/rollout", "training/foresight", "training/league"},
     "training/self_play": CORE
     | AGENT
-    | {"training/tasks", "training/rollout", "training/branching"}
+    | {"training/tasks", "training/rollout", "training/foresight"}
     | {"training/league", "training/games"},
     # adapter
     "trials": {"history"},

@@ -12,6 +12,7 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel
 from sklearn.gaussian_process.kernels import Matern
+from sklearn.gaussian_process.kernels import PairwiseKernel
 import torch
 from torch import Tensor
 
@@ -57,12 +58,14 @@ def oracle(
     x: np.ndarray,
     z: np.ndarray,
     at: np.ndarray,
-    lengths: np.ndarray,
     scale: float,
     noise: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scikit-learn's regression with the same kernel and given weights."""
-    kernel = ConstantKernel(scale) * Matern(lengths, nu=2.5)
+    """Scikit-learn's regression with the same kernel, on columns times the root of relevance."""
+    share = memory._ROUGH_SHARE
+    smooth = ConstantKernel((1 - share) * scale) * Matern(1.0, nu=2.5)
+    rough = PairwiseKernel(metric="laplacian", gamma=memory._ROUGH_RATE)
+    kernel = smooth + ConstantKernel(share * scale) * rough
     process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None).fit(x, z)
     mean, std = process.predict(at, return_std=True)
     return mean, std
@@ -76,23 +79,21 @@ def test_reading_agrees_with_scikit_learn() -> None:
     reading = read_at(history, geometry, weights, at)
 
     z = transform_scores(history.scores, history.scored)[0].numpy()
-    lengths = (-0.5 * weights.relevance[0]).exp().numpy()
+    root = (weights.relevance[0] / 2).exp().numpy()
     noise = np.full(30, weights.noise.exp().item() + memory._JITTER)
-    mean, std = oracle(
-        history.units[0].numpy(),
-        z,
-        at[0].numpy(),
-        lengths,
-        weights.outputscale.exp().item(),
-        noise,
-    )
+    scale = weights.outputscale.exp().item()
+    mean, std = oracle(history.units[0].numpy() * root, z, at[0].numpy() * root, scale, noise)
     np.testing.assert_allclose(reading.mean[0].numpy(), mean, atol=1e-6)
     np.testing.assert_allclose(reading.std[0].numpy(), std, atol=1e-6)
     assert np.ptp(mean) > 0.5 and np.ptp(std) > 0.01
 
 
-def test_categories_are_a_distance_of_one_apart() -> None:
-    """The oracle sees one-hot columns whose squared distance is 2 where choices differ."""
+@pytest.mark.parametrize(("share", "apart"), [(1e-9, 2), (1 - 1e-9, 4)])
+def test_categories_are_a_distance_of_one_apart(
+    monkeypatch: pytest.MonkeyPatch, share: float, apart: float
+) -> None:
+    """The oracle sees one-hot columns: their distance is √2 (smooth part) or 2 (rough part)."""
+    monkeypatch.setattr(memory, "_ROUGH_SHARE", share)
     geometry = flat_geometry()
     history = random_history(geometry, 30, plain=True)
     weights = weights_for(geometry)
@@ -104,13 +105,11 @@ def test_categories_are_a_distance_of_one_apart() -> None:
         return torch.cat([units[0][:, [0, 1, 3, 4, 5]], hot], -1).numpy()
 
     relevance = weights.relevance[0].exp()
-    pieces = [relevance[[0, 1, 3, 4, 5]], relevance[2].expand(3) / 2]
-    lengths = torch.cat(pieces).pow(-0.5).numpy()
+    root = torch.cat([relevance[[0, 1, 3, 4, 5]], relevance[2].expand(3) / apart]).sqrt().numpy()
     z = transform_scores(history.scores, history.scored)[0].numpy()
     noise = np.full(30, weights.noise.exp().item() + memory._JITTER)
-    mean, std = oracle(
-        one_hot(history.units), z, one_hot(at), lengths, weights.outputscale.exp().item(), noise
-    )
+    scale = weights.outputscale.exp().item()
+    mean, std = oracle(one_hot(history.units) * root, z, one_hot(at) * root, scale, noise)
     np.testing.assert_allclose(reading.mean[0].numpy(), mean, atol=1e-6)
     np.testing.assert_allclose(reading.std[0].numpy(), std, atol=1e-6)
 
@@ -121,17 +120,22 @@ def log_posterior(history: History, geometry: Geometry, weights: MemoryWeights) 
     z = transform_scores(history.scores, history.scored)[0, kept]
     units, active = history.units[0, kept], history.active[0, kept]
     fidelity = history.fidelity[0, kept]
-    r2 = torch.zeros(len(z), len(z), dtype=torch.float64)
+    r2, q = torch.zeros(2, len(z), len(z), dtype=torch.float64)
     for j in range(units.shape[1]):
         column = units[:, j]
+        relevance = weights.relevance[0, j].exp()
         if geometry.is_categorical[0, j]:
-            distance = (column[:, None] != column).double()
+            distances = [(column[:, None] != column).double()]
         else:
             switched = (active[:, j, None] != active[:, j]).double()
-            distance = (column[:, None] - column).square() + memory._INACTIVE_DISTANCE * switched
-        r2 = r2 + weights.relevance[0, j].exp() * distance
+            distances = [(column[:, None] - column).abs(), memory._INACTIVE_DISTANCE * switched]
+        for distance in distances:
+            r2 = r2 + relevance * distance.square()
+            q = q + relevance.sqrt() * distance
     root = (5 * r2 + 1e-30).sqrt()
-    kernel = (1 + root + root.square() / 3) * torch.exp(-root)
+    smooth = (1 + root + root.square() / 3) * torch.exp(-root)
+    share = memory._ROUGH_SHARE
+    kernel = (1 - share) * smooth + share * torch.exp(-memory._ROUGH_RATE * q)
     multiplier = 1 + memory._FIDELITY_NOISE * (1 / fidelity - 1).clamp(0, 4)
     noise = weights.noise.exp() * multiplier + memory._JITTER
     covariance = weights.outputscale.exp() * kernel + torch.diag(noise)

@@ -1,9 +1,11 @@
 """Memory read: an inexpensive kernel regression over the trials.
 
-Notation, besides that of ``space``: transformed scores ``z`` ``(B, n)``; squared distances per
-parameter ``D`` ``(B, n, n, d)``; relevances ``w`` ``(B, d)``; ``r² = Σ_j w_j D_j``; covariance
-``K = s k(r) + σ² diag(c)`` with the Matern-5/2 kernel ``k`` (Rasmussen & Williams 2006, eq. 4.17),
-where ``c`` is larger for less certain scores.
+Notation, besides that of ``space``: transformed scores ``z`` ``(B, n)``; distances per parameter
+``D`` ``(B, n, n, d)``; relevances ``w`` ``(B, d)``; ``r² = Σ_j w_j D_j²`` and ``q = Σ_j √w_j D_j``;
+covariance ``K = s k + σ² diag(c)``, where ``c`` is larger for less certain scores. The kernel ``k``
+is half Matern-5/2 in ``r`` (Rasmussen & Williams 2006, eq. 4.17), which is smooth, and half
+``exp(-0.6 q)``, a product of exponential kernels, which is rough and lets parameters differ one by
+one. Real landscapes are both (``benchmarks/README.md``).
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ _PRIOR_STD = (1.4, 0.5, 1.5)
 _NOISE_MEDIAN = 0.01
 _LINK_RATIO = 1.1
 _RESTART_EVERY = 16
-_INACTIVE_DISTANCE = 0.25
+_INACTIVE_DISTANCE = 0.5
+_ROUGH_SHARE = 0.5
+_ROUGH_RATE = 0.6
 
 
 @dataclass(frozen=True)
@@ -161,23 +165,26 @@ def fit(
     """
     scored = history.scored
     z = transform_scores(history.scores, scored)
-    squared = _squared_distances(history, geometry)
+    distance = _distances(history, geometry)
     certainty = _noise_multiplier(history)
     pair = (scored[:, :, None] & scored[:, None, :]).double()
     prior = prior_weights(geometry)
     eye = torch.eye(z.shape[1], dtype=z.dtype)
     for step in range(n_steps):
         rate = 0.5 * 0.8**step
-        relevance = weights.relevance.exp() * geometry.present
-        r2 = (squared * relevance[:, None, None]).sum(-1)
-        kernel, slope = _matern(r2), _matern_slope(r2)
+        root = (weights.relevance / 2).exp()[:, None, None]
+        weighted = distance * root.repeat(1, 1, 1, distance.shape[-1] // root.shape[-1])  # √w_j D_j
+        r2, q = weighted.square().sum(-1), weighted.sum(-1)
+        kernel = _kernel(r2, q)
         scale, noise = weights.outputscale.exp(), weights.noise.exp()
         covariance = _covariance(kernel * pair, scale, noise, certainty, scored)
         inverse = torch.cholesky_inverse(_cholesky(covariance))
         alpha = (inverse @ z[..., None])[..., 0]
         outer = (alpha[:, :, None] * alpha[:, None, :] - inverse) * pair  # αα' - K⁻¹
-        weighted = outer * slope * scale[:, None, None] / 2
-        gradient_relevance = (weighted[..., None] * squared).sum((1, 2)) * relevance
+        by_r2, by_q = _kernel_slopes(r2, q)  # and ∂r²/∂log w_j = w_j D_j², ∂q/∂log w_j = ½ √w_j D_j
+        slope = (outer * by_r2)[..., None] * weighted + (outer * by_q / 2)[..., None]
+        gradient_relevance = (slope * weighted).sum((1, 2)).view(len(z), -1, root.shape[-1]).sum(1)
+        gradient_relevance = gradient_relevance * scale[:, None] / 2
         gradient_scale = (outer * kernel).sum((1, 2)) * scale / 2
         gradient_noise = (outer * eye).sum(-1).mul(certainty).sum(-1) * noise / 2
         weights = MemoryWeights(
@@ -196,7 +203,7 @@ def condition(history: History, geometry: Geometry, weights: MemoryWeights) -> C
     scored, pending = history.scored, history.outcomes == Outcome.PENDING
     z = transform_scores(history.scores, scored)
     rows = _columns(history.units, history.active, geometry, weights)
-    kernel = _matern(_pairwise(rows, rows))
+    kernel = _kernel(*_pairwise(rows, rows))
     certainty = _noise_multiplier(history)
     factor = _cholesky(_masked_covariance(kernel, weights, certainty, scored))
     alpha = torch.cholesky_solve(z[..., None], factor)[..., 0]
@@ -232,8 +239,8 @@ def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
     if history.n_trials == 0:
         blank = torch.zeros(units.shape[:2], dtype=torch.float64)
         return Reading(blank, scale.sqrt().expand_as(blank), blank, torch.ones_like(blank))
-    r2 = _pairwise(_columns(units, active, memory.geometry, weights), memory.rows)
-    cross = _matern(r2)  # (B, m, n)
+    r2, q = _pairwise(_columns(units, active, memory.geometry, weights), memory.rows)
+    cross = _kernel(r2, q)  # (B, m, n)
     mean = (cross @ (scale * memory.alpha * memory.scored)[..., None])[..., 0]
     visible = cross * (memory.known * scale)[:, None]
     half = torch.linalg.solve_triangular(memory.factor, visible.mT, upper=False)
@@ -245,6 +252,18 @@ def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
         failure = torch.where(failed, expected.clamp(0, 0.99), 0.0)
     nearest = (1 - torch.exp(-r2.amin(-1).sqrt())).clamp(0, 1)
     return Reading(mean, variance.sqrt(), failure, nearest)
+
+
+def covariance(memory: Conditioned, units: Tensor, active: Tensor) -> Tensor:
+    """Joint covariance ``(B, m, m)`` of the function at candidates ``units`` ``(B, m, d)``."""
+    scale = memory.weights.outputscale.exp()[:, None]
+    at = _columns(units, active, memory.geometry, memory.weights)
+    prior = _kernel(*_pairwise(at, at)) * scale[..., None]
+    if memory.history.n_trials == 0:
+        return prior
+    visible = _kernel(*_pairwise(at, memory.rows)) * (memory.known * scale)[:, None]
+    half = torch.linalg.solve_triangular(memory.factor, visible.mT, upper=False)
+    return prior - half.mT @ half
 
 
 def _condition_failure(history: History, kernel: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -270,41 +289,52 @@ def _columns(units: Tensor, active: Tensor, geometry: Geometry, weights: MemoryW
     numeric = torch.where(is_categorical, 0.0, units * root)
     if geometry.has_conditions or geometry.has_gaps:
         # One more column per parameter keeps active and inactive a fixed distance apart.
-        indicator = active * root * math.sqrt(_INACTIVE_DISTANCE)
+        indicator = active * root * _INACTIVE_DISTANCE
         numeric = torch.cat([numeric, torch.where(is_categorical, 0.0, indicator)], -1)
     used = geometry.categorical_columns
     return Columns(numeric, units[..., used], (relevance * geometry.is_categorical)[:, used])
 
 
-def _pairwise(a: Columns, b: Columns) -> Tensor:
-    """Relevance-weighted squared distances ``(B, m, n)``: ``r²``."""
+def _pairwise(a: Columns, b: Columns) -> tuple[Tensor, Tensor]:
+    """Relevance-weighted distances ``r²`` and ``q``, each ``(B, m, n)``."""
     norms = a.numeric.square().sum(-1)[:, :, None] + b.numeric.square().sum(-1)[:, None]
     r2 = torch.baddbmm(norms, a.numeric, b.numeric.mT, alpha=-2).clamp_min_(0)
+    q = torch.cdist(a.numeric, b.numeric, p=1)
     for j in range(a.categorical.shape[-1]):
         differs = a.categorical[:, :, None, j] != b.categorical[:, None, :, j]
-        r2 = r2 + differs * a.relevance[:, j, None, None]
-    return r2
+        relevance = a.relevance[:, j, None, None]
+        r2 += differs * relevance
+        q += differs * relevance.sqrt()
+    return r2, q
 
 
-def _squared_distances(history: History, geometry: Geometry) -> Tensor:
-    """``D``: squared distances per parameter ``(B, n, n, d)``, unweighted."""
+def _distances(history: History, geometry: Geometry) -> Tensor:
+    """``D``: distances per parameter ``(B, n, n, d)``, unweighted; 0 in absent columns.
+
+    Where parameters can be inactive, ``d`` further columns hold what activity adds.
+    """
     a, b = history.units[:, :, None], history.units[:, None]
     is_categorical = geometry.is_categorical[:, None, None]
-    distance = torch.where(is_categorical, (a != b).double(), (a - b).square())
-    switched = history.active[:, :, None] != history.active[:, None]
-    return distance + switched * ~is_categorical * _INACTIVE_DISTANCE
+    distance = torch.where(is_categorical, (a != b).double(), (a - b).abs())
+    distance = distance * geometry.present[:, None, None]
+    if not (geometry.has_conditions or geometry.has_gaps):
+        return distance
+    switched = (history.active[:, :, None] != history.active[:, None]) & ~is_categorical
+    return torch.cat([distance, switched * _INACTIVE_DISTANCE], -1)
 
 
-def _matern(r2: Tensor) -> Tensor:
-    """Matern-5/2 kernel."""
+def _kernel(r2: Tensor, q: Tensor) -> Tensor:
     scaled = (5 * r2).sqrt()
-    return torch.exp(-scaled) * (1 + scaled + r2 * (5 / 3))
+    smooth = torch.exp(-scaled) * (1 + scaled + r2 * (5 / 3))
+    return (1 - _ROUGH_SHARE) * smooth + _ROUGH_SHARE * torch.exp(-_ROUGH_RATE * q)
 
 
-def _matern_slope(r2: Tensor) -> Tensor:
-    """Derivative of the kernel with respect to ``r²``."""
+def _kernel_slopes(r2: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    """Derivatives of the kernel with respect to ``r²`` and ``q``."""
     scaled = (5 * r2).sqrt()
-    return torch.exp(-scaled) * (1 + scaled) * (-5 / 6)
+    smooth = torch.exp(-scaled) * (1 + scaled) * (-5 / 6)
+    rough = -_ROUGH_RATE * torch.exp(-_ROUGH_RATE * q)
+    return (1 - _ROUGH_SHARE) * smooth, _ROUGH_SHARE * rough
 
 
 def _noise_multiplier(history: History) -> Tensor:

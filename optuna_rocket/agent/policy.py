@@ -201,9 +201,8 @@ def improvement_rule(remembered: Conditioned, pool: Pool, reading: Reading) -> T
     scores it is the start: random candidates far from the trials so far and near the centre of the
     space, because people choose ranges around what they expect to be good.
     """
-    std = reading.std * SPREAD
-    gain = (reading.mean - remembered.incumbent[:, None]) / std
-    score = std.log() + _log_improvement(gain) + torch.log1p(-reading.failure)
+    gain = reading.mean - remembered.incumbent[:, None]
+    score = log_improvement(gain, reading.std * SPREAD) + torch.log1p(-reading.failure)
     score = (score - score.amax(-1, keepdim=True)).clamp_min(_RULE_FLOOR)
     starting = remembered.scored.sum(-1, keepdim=True) < RULE_FROM
     if not bool(starting.any()):
@@ -223,12 +222,12 @@ def _start_rule(remembered: Conditioned, pool: Pool) -> Tensor:
     return (_START_SHARPNESS * (score - score.amax(-1, keepdim=True))).clamp_min(_RULE_FLOOR)
 
 
-def _log_improvement(gain: Tensor) -> Tensor:
-    """``log(φ(u) + u Φ(u))`` without underflow (Ament et al. 2023, eq. 9)."""
-    u = gain.clamp(-1e3, 30)  # erfcx overflows beyond
+def log_improvement(gain: Tensor, std: Tensor) -> Tensor:
+    """``log(σ (φ(u) + u Φ(u)))``, ``u = gain / σ``, without underflow (Ament et al. 2023, eq. 9)."""
+    u = (gain / std).clamp(-1e3, 30)  # erfcx overflows beyond
     log_density = -0.5 * u.square() - 0.5 * math.log(2 * math.pi)
     mills = math.sqrt(math.pi / 2) * torch.special.erfcx(u / -math.sqrt(2))
-    return log_density + torch.log1p((u * mills).clamp_min(-1 + 1e-12))
+    return std.log() + log_density + torch.log1p((u * mills).clamp_min(-1 + 1e-12))
 
 
 def _forbid(logits: Tensor, keys: Tensor, tried: Tensor) -> Tensor:

@@ -95,13 +95,13 @@ def exact_loss(log_pi: Tensor, gains: Tensor) -> Tensor:
     return -(log_pi.exp() * relative_gains(log_pi, gains)).sum(-1).mean()
 
 
-def branch_loss(log_pi: Tensor, chosen: Tensor, returns: Tensor) -> Tensor:
-    """Minus the expected advantage over the branches of each decision, without sampling noise.
+def contest_loss(log_pi: Tensor, chosen: Tensor, returns: Tensor) -> Tensor:
+    """Minus the expected advantage over the contenders of each decision, without sampling noise.
 
     Args:
         log_pi: ``(B, T, m)``.
-        chosen: ``(B, T, K)`` candidates that were played on.
-        returns: ``(B, T, K)`` what each earned; relative to their mean it is the advantage.
+        chosen: ``(B, T, K)`` the contenders.
+        returns: ``(B, T, K)`` what each led to; relative to their mean it is the advantage.
     """
     advantage = returns - returns.mean(-1, keepdim=True)
     scale = advantage.square().mean().sqrt().clamp_min(1e-3)

@@ -22,7 +22,7 @@ def fourier(importance: Tensor, generator: torch.Generator) -> Function:
     batch, d = importance.shape
     n_features = 96
     gamma = torch.randn(batch, 5, n_features, generator=generator).square().sum(1) / 5
-    smoothness = torch.exp(0.5 * torch.randn(batch, 1, generator=generator))
+    smoothness = 2.5 * torch.exp(0.5 * torch.randn(batch, 1, generator=generator))
     frequency = torch.randn(batch, d, n_features, generator=generator) / gamma[:, None].sqrt()
     scale = importance * smoothness
     frequency = frequency * scale[..., None]
@@ -35,7 +35,7 @@ def network(importance: Tensor, generator: torch.Generator) -> Function:
     """Random two-layer networks with sharp and flat units."""
     batch, d = importance.shape
     width = 32
-    gain = torch.exp(0.6 * torch.randn(batch, 1, width, generator=generator)) * 1.5
+    gain = torch.exp(0.6 * torch.randn(batch, 1, width, generator=generator)) * 3
     first = torch.randn(batch, d, width, generator=generator) * importance[..., None] * gain
     centre = torch.rand(batch, 1, d, generator=generator)
     offset = torch.randn(batch, 1, width, generator=generator)
@@ -55,11 +55,11 @@ def bowls(importance: Tensor, generator: torch.Generator) -> Function:
     centre = 0.15 + 0.7 * torch.rand(batch, 1, d, generator=generator)
     power = 0.7 + 1.8 * torch.rand(batch, 1, d, generator=generator)
     tilt = 1 + 2 * torch.rand(batch, 1, d, generator=generator)  # one flank is steeper
-    n_pairs = 3
+    n_pairs = 4
     left = torch.randint(0, d, (batch, n_pairs), generator=generator)
     right = torch.randint(0, d, (batch, n_pairs), generator=generator)
-    slope = torch.randn(batch, 1, n_pairs, generator=generator)
-    strength = torch.rand(batch, 1, n_pairs, generator=generator).square() * 2
+    slope = 1.5 * torch.randn(batch, 1, n_pairs, generator=generator)
+    strength = torch.rand(batch, 1, n_pairs, generator=generator).square() * 6
     strength = (
         strength * importance.gather(1, left)[:, None] * importance.gather(1, right)[:, None]
     )
@@ -78,7 +78,7 @@ def bowls(importance: Tensor, generator: torch.Generator) -> Function:
 def trees(importance: Tensor, generator: torch.Generator) -> Function:
     """Ensembles of oblivious trees: piecewise constant, as tables and forests are."""
     batch, d = importance.shape
-    n_trees, depth = 40, 3
+    n_trees, depth = 30, 4
     draw = importance[:, None].expand(-1, n_trees, -1).reshape(batch * n_trees, d)
     column = torch.multinomial(draw + 1e-6, depth, replacement=True, generator=generator)
     column = column.view(batch, n_trees * depth)
@@ -121,4 +121,40 @@ def dynamics(importance: Tensor, generator: torch.Generator) -> Function:
     return evaluate
 
 
-FAMILIES = (fourier, network, bowls, trees, dynamics)
+def mechanisms(importance: Tensor, generator: torch.Generator) -> Function:
+    """A chain of mechanisms, as in training a network: one that fails spoils all others.
+
+    Each has a working range on a mixture of a few parameters: too little, too much, or either is
+    bad. Qualities multiply, so that the range of one parameter moves with others, and much of the
+    space is at chance where many must work. A Box-Cox exponent leads from losses (the logarithm
+    of the product) to accuracies (the product itself).
+    """
+    batch, d = importance.shape
+    n_mechanisms = 5
+    shape = (batch, n_mechanisms)
+    owner = torch.multinomial(importance + 1e-6, n_mechanisms, True, generator=generator)
+    joins = torch.rand(*shape, d, generator=generator) < 0.35
+    mixture = joins * 0.6 * torch.randn(*shape, d, generator=generator)
+    sign = torch.where(torch.rand(*shape, 1, generator=generator) < 0.5, -1.0, 1.0)
+    mixture = mixture.scatter(-1, owner[..., None], sign) * (importance > 0)[:, None]
+    middle = 0.5 + 0.22 * torch.randn(batch, 1, d, generator=generator)
+    width = torch.exp(math.log(0.12) + 1.4 * torch.rand(batch, 1, n_mechanisms, generator=generator))
+    power = 1 + 2 * torch.rand(batch, 1, n_mechanisms, generator=generator)
+    # Below and above its middle a mechanism fails (1) or goes on working (0).
+    kind = torch.rand(batch, 1, n_mechanisms, generator=generator)
+    fails_below, fails_above = (kind < 0.7).float(), (kind > 0.3).float()
+    strength = importance.gather(1, owner)[:, None]
+    boxcox = 1.5 * torch.rand(batch, 1, generator=generator)
+    boxcox = torch.where(torch.rand(batch, 1, generator=generator) < 0.3, 0.01, boxcox)
+
+    def evaluate(x: Tensor) -> Tensor:
+        latent = (x - middle) @ mixture.mT / width
+        below = fails_below * (-latent).clamp_min(0) ** power
+        above = fails_above * latent.clamp_min(0) ** power
+        log_quality = -(strength * (below + above)).sum(-1).clamp_max(60)
+        return torch.expm1(boxcox * log_quality) / boxcox
+
+    return evaluate
+
+
+FAMILIES = (fourier, network, bowls, trees, dynamics, mechanisms)

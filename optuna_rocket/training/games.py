@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent.network import RecurrentScorer
-from optuna_rocket.training.branching import Branches
-from optuna_rocket.training.branching import branch
+from optuna_rocket.training.foresight import Labels
+from optuna_rocket.training.foresight import foresee
 from optuna_rocket.training.league import FIXED_OPPONENTS
 from optuna_rocket.training.league import new_network
 from optuna_rocket.training.rollout import Player
@@ -48,7 +48,8 @@ class Order:
         members: Members of each group that the policy plays.
         n_candidates: Size of the first pool.
         forget: Whether to empty the recurrent state (ablation).
-        discount: Per trial, of what later trials of a branch gain.
+        n_ahead: Trials that a label looks ahead.
+        n_contenders: Candidates of a decision that are labelled.
         with_league: Whether opponents play the same tasks.
     """
 
@@ -58,7 +59,8 @@ class Order:
     members: int
     n_candidates: int
     forget: bool
-    discount: float
+    n_ahead: int
+    n_contenders: int
     with_league: bool
 
 
@@ -112,20 +114,17 @@ def play_order(order: Order, policy_state: State, older_state: State | None) -> 
     return Game(order.task_seed, played, torch.cat(utilities, 1))
 
 
-def play_branches(order: Order, policy_state: State) -> Branches:
-    """Play one batch of tasks, branching on the way."""
+def play_labelled(order: Order, policy_state: State) -> Labels:
+    """Play one batch of tasks, labelling decisions on the way."""
     rng = random.Random(order.seed)
-    every = rng.choice((6, 8, 10))
-    return branch(
+    return foresee(
         sample_tasks(order.n_tasks, torch.Generator().manual_seed(order.task_seed)),
         _network(policy_state),
         torch.Generator().manual_seed(rng.randrange(2**62)),
-        n_trials=rng.choice((20, 30, 45)),
-        first=rng.randrange(every),
-        every=every,
-        n_branches=order.members,
-        n_repeats=1,
-        discount=order.discount,
+        n_trials=rng.choice((15, 30, 60)),
+        n_ahead=order.n_ahead,
+        n_contenders=order.n_contenders,
+        every=rng.choice((2, 3)),
         n_candidates=order.n_candidates,
         horizon_known=rng.random() < 0.5,
         forget=order.forget,

@@ -1,8 +1,8 @@
 """Meta-train the agent by self-play on synthetic tasks.
 
 ``python -m optuna_rocket.training.self_play --help``. Four phases share one loop: *clone* (the
-choice of a clairvoyant), *exact* (all-action gradient of the gain of the next trial), *branch*
-(several candidates played on from one history), *group* (recurrent group policy optimisation: what
+choice of a clairvoyant), *exact* (all-action gradient of the gain of the next trial), *foresight*
+(all-action gradient of what candidates lead to over several trials), *group* (recurrent group policy optimisation: what
 pays over the rest of the study, relative to a group that holds the policy, a league and the
 improvement rule). The newest state is written after every evaluation, and a run started again with
 the same ``--out`` goes on where it stopped.
@@ -36,11 +36,11 @@ from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.returns import discounted_improvements
 from optuna_rocket.agent.returns import group_advantages
 from optuna_rocket.training import games as games_module
-from optuna_rocket.training.branching import Branches
+from optuna_rocket.training.foresight import Labels
 from optuna_rocket.training.games import VALIDATION_BATCH
 from optuna_rocket.training.games import Game
 from optuna_rocket.training.games import State
-from optuna_rocket.training.games import play_branches
+from optuna_rocket.training.games import play_labelled
 from optuna_rocket.training.games import play_order
 from optuna_rocket.training.games import play_validation
 from optuna_rocket.training.league import ExperiencePool
@@ -59,8 +59,8 @@ from optuna_rocket.training.rollout import utility
 VALIDATION_SEED = 10**7
 TEST_SEED = 2 * 10**7
 # Labelled decisions are dear and age slowly: the policy changes little in as many iterations.
-_RECENT_BRANCHES = 4
-PHASES = ("clone", "exact", "branch", "group")
+_RECENT_LABELS = 4
+PHASES = ("clone", "exact", "foresight", "group")
 
 
 def _option(default: Any, text: str) -> Any:
@@ -75,12 +75,14 @@ class Settings:
     seed: int = _option(0, "seed of tasks, rollouts and initial weights")
     clone: int = _option(0, "iterations of cloning")
     exact: int = _option(0, "iterations of the exact all-action gradient")
-    branch: int = _option(160, "iterations of branching from one history")
+    foresight: int = _option(400, "iterations of what candidates lead to within the pool")
     group: int = _option(0, "iterations of recurrent group policy optimisation")
     tasks: int = _option(10, "tasks per iteration and worker")
     members: int = _option(6, "members of a group that the policy plays")
     candidates: int = _option(112, "size of the first pool in training")
-    discount: float = _option(0.9, "discount per trial of future improvements")
+    n_ahead: int = _option(6, "foresight: trials that a label looks ahead")
+    n_contenders: int = _option(48, "foresight: candidates of a decision that are labelled")
+    discount: float = _option(0.9, "group: discount per trial of future improvements")
     learning_rate: float = _option(2e-3, "Adam's rate for clone and exact")
     group_rate: float = _option(1e-3, "Adam's rate for group")
     clip: float = _option(0.2, "clip range of the importance ratio")
@@ -110,7 +112,7 @@ class Progress:
     pool: ExperiencePool
     reference_utility: Tensor
     recent: deque[Trajectory]
-    branches: deque[Branches]
+    labels: deque[Labels]
     iteration: int = 0
     best_score: float = -float("inf")
     seconds: float = 0.0
@@ -152,9 +154,9 @@ def _iterate(
     rng = random.Random(f"{settings.seed} {progress.iteration}")
     orders = [_order(progress, settings, phase, rng) for _ in range(settings.workers)]
     states = [_state(progress.network)] * len(orders)
-    if phase == "branch":
-        branches: list[Branches] = games_module.run(executor, play_branches, orders, states)
-        return _learn_branches(progress, settings, branches)
+    if phase == "foresight":
+        labels: list[Labels] = games_module.run(executor, play_labelled, orders, states)
+        return _learn_labels(progress, settings, labels)
     older = [progress.league.draw(rng) for _ in orders]
     games: list[Game] = games_module.run(executor, play_order, orders, states, older)
     games = [game.copied() for game in games]
@@ -177,7 +179,8 @@ def _order(
         members=settings.members,
         n_candidates=settings.candidates,
         forget=bool(settings.forget),
-        discount=settings.discount,
+        n_ahead=settings.n_ahead,
+        n_contenders=settings.n_contenders,
         with_league=phase == "group",
     )
 
@@ -220,24 +223,24 @@ def _learn_group(progress: Progress, settings: Settings, games: list[Game]) -> d
     return log
 
 
-def _learn_branches(
-    progress: Progress, settings: Settings, games: list[Branches]
+def _learn_labels(
+    progress: Progress, settings: Settings, games: list[Labels]
 ) -> dict[str, float]:
-    """Policy gradient over the branches of each decision, anchored to the reference policy."""
-    progress.branches.extend(game.copied() for game in games)
+    """Policy gradient over the contenders of each decision, anchored to the reference policy."""
+    progress.labels.extend(game.copied() for game in games)
     batches = []
-    for game in progress.branches:
+    for game in progress.labels:
         decisions = update.Decisions(*(x.to(settings.device) for x in game.decisions))
         with torch.no_grad():
             log_reference = update.replay(progress.reference, decisions, PLAY_SHARPNESS)
-        labels = (game.chosen.to(settings.device), game.returns.to(settings.device))
-        batches.append((decisions, log_reference, labels))
+        contest = (game.chosen.to(settings.device), game.returns.to(settings.device))
+        batches.append((decisions, log_reference, contest))
     log: dict[str, float] = {}
     for _ in range(settings.update_epochs):
-        for decisions, log_reference, labels in batches:
+        for decisions, log_reference, contest in batches:
             log_pi = update.replay(progress.network, decisions, PLAY_SHARPNESS)
             kl = update.divergence(log_pi, log_reference)
-            loss = update.branch_loss(log_pi, *labels) + settings.kl * kl
+            loss = update.contest_loss(log_pi, *contest) + settings.kl * kl
             update.apply_gradient(loss, progress.network, progress.optimizer)
             log = update.metrics(loss, log_pi, kl)._asdict()
     return log
@@ -359,7 +362,7 @@ def _set_rate(progress: Progress, settings: Settings, phase: str) -> None:
     rate = settings.learning_rate
     before = settings.clone + settings.exact
     if progress.iteration >= before:
-        done = (progress.iteration - before) / (settings.branch + settings.group)
+        done = (progress.iteration - before) / (settings.foresight + settings.group)
         rate = settings.group_rate * (1 - 0.9 * done)
     for group in progress.optimizer.param_groups:
         group["lr"] = rate
@@ -375,9 +378,9 @@ def _resume(settings: Settings, out: Path) -> Progress:
     best = copy.deepcopy(network)
     worst = torch.full((VALIDATION_BATCH * settings.validation,), -1.0, dtype=torch.float64)
     recent: deque[Trajectory] = deque(maxlen=settings.recent * settings.workers)
-    branches: deque[Branches] = deque(maxlen=settings.workers * _RECENT_BRANCHES)
+    labels: deque[Labels] = deque(maxlen=settings.workers * _RECENT_LABELS)
     progress = Progress(
-        network, reference, best, optimizer, League(), ExperiencePool(), worst, recent, branches
+        network, reference, best, optimizer, League(), ExperiencePool(), worst, recent, labels
     )
     path = out / "progress.pt"
     if path.exists():

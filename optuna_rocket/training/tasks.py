@@ -101,7 +101,7 @@ def sample_tasks(n_tasks: int, generator: torch.Generator, max_params: int = 12)
     """Draw ``n_tasks`` tasks (rounded up to a multiple of the number of families)."""
     per_family = -(-n_tasks // len(FAMILIES))
     batch = per_family * len(FAMILIES)
-    d = round(math.exp(_uniform(generator, math.log(2.51), math.log(max_params + 0.49))))
+    d = round(math.exp(_uniform(generator, math.log(3.51), math.log(max_params + 0.49))))
     geometry = _sample_geometry(batch, d, generator)
     importance = _sample_importance(geometry, generator)
     functions = tuple(
@@ -110,7 +110,7 @@ def sample_tasks(n_tasks: int, generator: torch.Generator, max_params: int = 12)
     )
     rand = torch.rand(batch, 8, generator=generator, dtype=torch.float64)
     quiet = 0.03 * rand[:, 0]
-    loud = torch.exp(math.log(0.01) + rand[:, 0] * math.log(30))
+    loud = torch.exp(math.log(0.03) + rand[:, 0] * math.log(10))
     tail = torch.where(rand[:, 2:4] < 0.5, 0.0, rand[:, 2:4] * 2)
     plateau = torch.where(rand[:, 4] < 0.7, -torch.inf, (rand[:, 4] - 0.85) * 8)
     blank = torch.zeros(batch, dtype=torch.float64)
@@ -127,8 +127,8 @@ def sample_tasks(n_tasks: int, generator: torch.Generator, max_params: int = 12)
         bend=torch.stack([tail[:, 0], tail[:, 1], plateau], -1),
         best=blank,
         median=blank,
-        noise=torch.where(rand[:, 1] < 0.4, quiet, loud),
-        nugget=torch.where(rand[:, 6] < 0.5, 0.0, 0.2 * rand[:, 7]),
+        noise=torch.where(rand[:, 1] < 0.3, quiet, loud),
+        nugget=torch.where(rand[:, 6] < 0.3, 0.0, 0.3 * rand[:, 7]),
         failure=torch.cat([torch.zeros(batch, d), torch.ones(batch, 1)], -1),
         early_noise=torch.where(rand[:, 5] < 0.85, torch.nan, (rand[:, 5] - 0.85) * 4),
         delay=0 if _uniform(generator, 0, 1) < 0.7 else int(_uniform(generator, 1, 6)),
@@ -182,8 +182,8 @@ def _sample_conditions(
 def _sample_importance(geometry: Geometry, generator: torch.Generator) -> Tensor:
     """``(B, d)``: log-normal, a third of the columns inert, at least one of importance one."""
     shape = geometry.present.shape
-    importance = torch.exp(0.8 * torch.randn(shape, generator=generator))
-    inert = torch.rand(shape, generator=generator) < 0.3
+    importance = torch.exp(0.5 * torch.randn(shape, generator=generator))
+    inert = torch.rand(shape, generator=generator) < 0.4 * torch.rand(shape[0], 1, generator=generator)
     importance = torch.where(inert | ~geometry.present, 0.0, importance)
     return torch.where(
         (importance.sum(-1, keepdim=True) == 0) & (torch.arange(shape[1]) == 0), 1.0, importance
