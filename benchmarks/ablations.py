@@ -36,7 +36,7 @@ from optuna_rocket.training.tasks import sample_tasks
 
 
 _CHECKPOINTS = (10, 25, 50)
-_TASKS_PER_BATCH = 20
+_TASKS_PER_BATCH = 24
 
 
 def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Variant]:
@@ -107,7 +107,7 @@ def _finite_and_noisy(tasks: Tasks) -> Tensor:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure all variants and write the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablations", description=__doc__)
-    parser.add_argument("--batches", type=int, default=12, help="batches of 20 tasks")
+    parser.add_argument("--batches", type=int, default=12, help="batches of 24 tasks")
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--checkpoint", default=str(weights_file.SHIPPED))
     parser.add_argument("--others", nargs="*", default=[], help="further checkpoints")

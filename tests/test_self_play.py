@@ -162,7 +162,15 @@ def test_admitted_selves_are_frozen_copies(tmp_path: Path) -> None:
 
 def test_worker_processes_play_the_same_games() -> None:
     order = games.Order(
-        3, 4, n_tasks=5, members=2, n_candidates=40, forget=False, discount=0.9, with_league=True
+        3,
+        4,
+        n_tasks=5,
+        members=2,
+        n_candidates=40,
+        forget=False,
+        n_ahead=2,
+        n_contenders=4,
+        with_league=True,
     )
     state = new_network().state_dict()
     here = games.play_order(order, state, state)
@@ -209,9 +217,9 @@ def test_the_reference_follows_only_a_better_policy(
 
 
 def test_phases_come_in_order() -> None:
-    settings = Settings(clone=2, exact=1, branch=2, group=3)
+    settings = Settings(clone=2, exact=1, foresight=2, group=3)
     phases = [self_play._phase(settings, iteration) for iteration in range(8)]
-    assert phases == ["clone"] * 2 + ["exact"] + ["branch"] * 2 + ["group"] * 3
+    assert phases == ["clone"] * 2 + ["exact"] + ["foresight"] * 2 + ["group"] * 3
 
 
 def test_unknown_progress_starts_from_the_rule(tmp_path: Path) -> None:

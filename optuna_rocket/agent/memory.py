@@ -1,9 +1,9 @@
 """Memory read: an inexpensive kernel regression over the trials.
 
 Notation, besides that of ``space``: transformed scores ``z`` ``(B, n)``; distances per parameter
-``D`` ``(B, n, n, d)``; relevances ``w`` ``(B, d)``; ``r² = Σ_j w_j D_j²`` and ``q = Σ_j √w_j D_j``;
-covariance ``K = s k + σ² diag(c)``, where ``c`` is larger for less certain scores. The kernel ``k``
-is half Matern-5/2 in ``r`` (Rasmussen & Williams 2006, eq. 4.17), which is smooth, and half
+``D`` ``(B, n, n, d)``; relevances ``w`` ``(B, d)``; ``r² = Σ_j w_j D_j²``; ``q = Σ_j √w_j D_j``;
+covariance ``K = s k + σ² diag(c)``, where ``c`` is larger for less certain scores. The kernel
+``k`` is half Matern-5/2 in ``r`` (Rasmussen & Williams 2006, eq. 4.17), which is smooth, and half
 ``exp(-0.6 q)``, a product of exponential kernels, which is rough and lets parameters differ one by
 one. Real landscapes are both (``benchmarks/README.md``).
 """
@@ -173,7 +173,7 @@ def fit(
     for step in range(n_steps):
         rate = 0.5 * 0.8**step
         root = (weights.relevance / 2).exp()[:, None, None]
-        weighted = distance * root.repeat(1, 1, 1, distance.shape[-1] // root.shape[-1])  # √w_j D_j
+        weighted = distance * root.repeat(1, 1, 1, distance.shape[-1] // root.shape[-1])
         r2, q = weighted.square().sum(-1), weighted.sum(-1)
         kernel = _kernel(r2, q)
         scale, noise = weights.outputscale.exp(), weights.noise.exp()
@@ -181,7 +181,8 @@ def fit(
         inverse = torch.cholesky_inverse(_cholesky(covariance))
         alpha = (inverse @ z[..., None])[..., 0]
         outer = (alpha[:, :, None] * alpha[:, None, :] - inverse) * pair  # αα' - K⁻¹
-        by_r2, by_q = _kernel_slopes(r2, q)  # and ∂r²/∂log w_j = w_j D_j², ∂q/∂log w_j = ½ √w_j D_j
+        by_r2, by_q = _kernel_slopes(r2, q)
+        # ∂r²/∂log w_j = w_j D_j² and ∂q/∂log w_j = ½ √w_j D_j, of which √w_j D_j stands aside.
         slope = (outer * by_r2)[..., None] * weighted + (outer * by_q / 2)[..., None]
         gradient_relevance = (slope * weighted).sum((1, 2)).view(len(z), -1, root.shape[-1]).sum(1)
         gradient_relevance = gradient_relevance * scale[:, None] / 2
@@ -263,7 +264,7 @@ def covariance(memory: Conditioned, units: Tensor, active: Tensor) -> Tensor:
         return prior
     visible = _kernel(*_pairwise(at, memory.rows)) * (memory.known * scale)[:, None]
     half = torch.linalg.solve_triangular(memory.factor, visible.mT, upper=False)
-    return prior - half.mT @ half
+    return torch.as_tensor(prior - half.mT @ half)
 
 
 def _condition_failure(history: History, kernel: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -64,7 +64,9 @@ STUDY_FEATURES = (
 SPREAD = 1.5
 # Before this many scores the memory has little to say: the rule spreads the trials instead.
 RULE_FROM = 5
-N_CANDIDATES = 128
+N_CANDIDATES = 256
+# The start asks the memory nothing, so that its candidates cost little.
+_START_CANDIDATES = 1024
 _RULE_FLOOR = -20.0
 _START_SHARPNESS = 20.0
 _FAR = 3.0
@@ -163,10 +165,12 @@ def decide(
     remembered = memory.condition(context, geometry, belief.weights)
     study = _study_features(history, geometry, belief.weights, horizon)
     if pool is None:
-        pool = proposals.propose(context, geometry, n_candidates, generator, fixed)
+        count = _START_CANDIDATES if history.n_trials < RULE_FROM else n_candidates
+        pool = proposals.propose(context, geometry, count, generator, fixed)
     reading = memory.read(remembered, pool.units, pool.active)
     inputs = Inputs(*observe(remembered, pool, reading), study)
     logits = network(*inputs, belief.recurrent_state)
+    logits = torch.where(_is_start(remembered), inputs.rule, logits)
     if not repeats:
         logits = _forbid(logits, geometry.keys(pool.units), geometry.keys(history.units))
     return Decision(pool, logits, inputs, reading)
@@ -204,10 +208,15 @@ def improvement_rule(remembered: Conditioned, pool: Pool, reading: Reading) -> T
     gain = reading.mean - remembered.incumbent[:, None]
     score = log_improvement(gain, reading.std * SPREAD) + torch.log1p(-reading.failure)
     score = (score - score.amax(-1, keepdim=True)).clamp_min(_RULE_FLOOR)
-    starting = remembered.scored.sum(-1, keepdim=True) < RULE_FROM
+    starting = _is_start(remembered)
     if not bool(starting.any()):
         return score
     return torch.where(starting, _start_rule(remembered, pool), score)
+
+
+def _is_start(remembered: Conditioned) -> Tensor:
+    """``(B, 1)`` bool: too few scores for the memory, the rule decides alone."""
+    return remembered.scored.sum(-1, keepdim=True) < RULE_FROM
 
 
 def _start_rule(remembered: Conditioned, pool: Pool) -> Tensor:
@@ -223,7 +232,10 @@ def _start_rule(remembered: Conditioned, pool: Pool) -> Tensor:
 
 
 def log_improvement(gain: Tensor, std: Tensor) -> Tensor:
-    """``log(σ (φ(u) + u Φ(u)))``, ``u = gain / σ``, without underflow (Ament et al. 2023, eq. 9)."""
+    """Log expected improvement without underflow (Ament et al. 2023, eq. 9).
+
+    ``log(σ (φ(u) + u Φ(u)))`` with ``u = gain / σ``.
+    """
     u = (gain / std).clamp(-1e3, 30)  # erfcx overflows beyond
     log_density = -0.5 * u.square() - 0.5 * math.log(2 * math.pi)
     mills = math.sqrt(math.pi / 2) * torch.special.erfcx(u / -math.sqrt(2))

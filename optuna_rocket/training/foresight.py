@@ -116,7 +116,7 @@ def foresee(
         n_trials: Length of a study.
         n_ahead: h, trials that a label looks ahead.
         n_contenders: K, candidates that are labelled.
-        every: Trials from one labelled decision to the next, from the second trial on.
+        every: Trials from one labelled decision to the next, once the start is over.
         n_candidates: Size of the first pool.
         horizon_known: Whether the policy is told ``n_trials``.
         forget: Whether to empty the recurrent state before every decision (ablation).
@@ -137,7 +137,7 @@ def foresee(
             n_candidates=n_candidates,
             forget=forget,
         )
-        if t % every == 1 % every and bool(history.scored.any(-1).all()):
+        if t >= policy.RULE_FROM and t % every == 0:
             chosen = _contenders(decision, n_contenders, generator)
             outlook = _look_out(tasks, history, values, belief, decision, n_ahead, generator)
             steps.append(_label(decision, chosen, _continue(outlook, chosen)))
@@ -165,10 +165,10 @@ def _contenders(decision: Decision, count: int, generator: torch.Generator) -> T
     n_random = round(_RANDOM_SHARE * count)
     n_rule = (count - n_random) // 2
     order = uniform.masked_fill(~allowed, -1)
-    for scores, k in ((decision.inputs.rule, n_rule), (decision.logits, count - n_random - n_rule)):
-        scores = scores.masked_fill(~allowed, -torch.inf)
-        taken = torch.where(order > 1, -torch.inf, scores.double())
-        order = order.scatter(1, taken.topk(k, -1).indices, 2.0)
+    favourites = ((decision.inputs.rule, n_rule), (decision.logits, count - n_random - n_rule))
+    for scores, k in favourites:
+        untaken = scores.double().masked_fill(~allowed | (order > 1), -torch.inf)
+        order = order.scatter(1, untaken.topk(k, -1).indices, 2.0)
     return order.masked_fill(~allowed, -1).topk(count, -1).indices
 
 
@@ -227,7 +227,8 @@ def _continue(outlook: _Outlook, chosen: Tensor) -> Tensor:
     variance = outlook.covariance.diagonal(dim1=-2, dim2=-1)[:, None].expand(batch, k, m)
     tried = ~outlook.allowed[:, None].expand(batch, k, m)
     incumbent = outlook.incumbent.expand(batch, k)
-    best_score, best_value = outlook.best_score.expand(batch, k), outlook.best_value.expand(batch, k)
+    best_score = outlook.best_score.expand(batch, k)
+    best_value = outlook.best_value.expand(batch, k)
     directions: list[Tensor] = []  # (B, K, m) of the observations made so far
     action, total = chosen, torch.zeros(batch, k, dtype=torch.float64)
     for h in range(n_ahead):
@@ -235,17 +236,16 @@ def _continue(outlook: _Outlook, chosen: Tensor) -> Tensor:
             action = _next(outlook, mean, variance, tried, incumbent)
         column = _rows(outlook.covariance, action)
         for g in directions:
-            column = column - g * g.gather(-1, action[..., None])
+            column = column - g * _at(g, action)[..., None]
         works = ~outlook.fails.gather(1, action)
-        spread = (column.gather(-1, action[..., None])[..., 0].clamp_min(1e-9) + outlook.noise).sqrt()
+        spread = (_at(column, action).clamp_min(1e-9) + outlook.noise).sqrt()
         g = torch.where(works[..., None], column / spread[..., None], 0.0)
-        surprise = outlook.scores[:, h].gather(1, action) - mean.gather(-1, action[..., None])[..., 0]
+        surprise = outlook.scores[:, h].gather(1, action) - _at(mean, action)
         mean = mean + g * (surprise / spread)[..., None]
         variance = variance - g.square()
         directions.append(g)
         tried = tried.scatter(-1, action[..., None], True)
-        now = mean.gather(-1, action[..., None])[..., 0]
-        incumbent = torch.where(works, incumbent.maximum(now), incumbent)
+        incumbent = torch.where(works, incumbent.maximum(_at(mean, action)), incumbent)
         score = outlook.observed[:, h].gather(1, action)
         better = works & (score > best_score)
         best_score = torch.where(better, score, best_score)
@@ -262,6 +262,11 @@ def _next(
     score = policy.log_improvement(mean - incumbent[..., None], std)
     score = score + outlook.log_success[:, None]
     return score.masked_fill(tried & ~tried.all(-1, keepdim=True), -torch.inf).argmax(-1)
+
+
+def _at(values: Tensor, action: Tensor) -> Tensor:
+    """``(B, K)`` of ``values`` ``(B, K, m)`` at the action ``(B, K)`` of each row."""
+    return values.gather(-1, action[..., None])[..., 0]
 
 
 def _rows(covariance: Tensor, index: Tensor) -> Tensor:

@@ -138,7 +138,8 @@ def mechanisms(importance: Tensor, generator: torch.Generator) -> Function:
     sign = torch.where(torch.rand(*shape, 1, generator=generator) < 0.5, -1.0, 1.0)
     mixture = mixture.scatter(-1, owner[..., None], sign) * (importance > 0)[:, None]
     middle = 0.5 + 0.22 * torch.randn(batch, 1, d, generator=generator)
-    width = torch.exp(math.log(0.12) + 1.4 * torch.rand(batch, 1, n_mechanisms, generator=generator))
+    width = torch.rand(batch, 1, n_mechanisms, generator=generator)
+    width = torch.exp(math.log(0.12) + 1.4 * width)
     power = 1 + 2 * torch.rand(batch, 1, n_mechanisms, generator=generator)
     # Below and above its middle a mechanism fails (1) or goes on working (0).
     kind = torch.rand(batch, 1, n_mechanisms, generator=generator)

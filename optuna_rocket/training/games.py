@@ -34,7 +34,7 @@ from optuna_rocket.training.tasks import sample_tasks
 
 
 State = dict[str, Tensor]
-VALIDATION_BATCH = 20
+VALIDATION_BATCH = 24
 
 
 @dataclass(frozen=True)

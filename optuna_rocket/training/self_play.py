@@ -2,10 +2,10 @@
 
 ``python -m optuna_rocket.training.self_play --help``. Four phases share one loop: *clone* (the
 choice of a clairvoyant), *exact* (all-action gradient of the gain of the next trial), *foresight*
-(all-action gradient of what candidates lead to over several trials), *group* (recurrent group policy optimisation: what
-pays over the rest of the study, relative to a group that holds the policy, a league and the
-improvement rule). The newest state is written after every evaluation, and a run started again with
-the same ``--out`` goes on where it stopped.
+(all-action gradient of what candidates lead to over several trials), *group* (recurrent group
+policy optimisation: what pays over the rest of the study, relative to a group that holds the
+policy, a league and the improvement rule). The newest state is written after every evaluation,
+and a run started again with the same ``--out`` goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Settings:
     exact: int = _option(0, "iterations of the exact all-action gradient")
     foresight: int = _option(400, "iterations of what candidates lead to within the pool")
     group: int = _option(0, "iterations of recurrent group policy optimisation")
-    tasks: int = _option(10, "tasks per iteration and worker")
+    tasks: int = _option(12, "tasks per iteration and worker")
     members: int = _option(6, "members of a group that the policy plays")
     candidates: int = _option(112, "size of the first pool in training")
     n_ahead: int = _option(6, "foresight: trials that a label looks ahead")
@@ -93,7 +93,7 @@ class Settings:
     exact_weight: float = _option(0.0, "weight of the (short-sighted) exact gradient in group")
     replay: float = _option(0.25, "share of iterations on tasks where the policy lost")
     evaluate_every: int = _option(20, "iterations between evaluations")
-    validation: int = _option(10, "batches of 20 validation tasks")
+    validation: int = _option(10, "batches of 24 validation tasks")
     workers: int = _option(2, "processes that play, of one thread each")
     threads: int = _option(1, "torch threads of the updates")
     device: str = _option("cpu", "cpu, or cuda for the updates (rollouts run on the CPU)")
@@ -223,22 +223,20 @@ def _learn_group(progress: Progress, settings: Settings, games: list[Game]) -> d
     return log
 
 
-def _learn_labels(
-    progress: Progress, settings: Settings, games: list[Labels]
-) -> dict[str, float]:
+def _learn_labels(progress: Progress, settings: Settings, games: list[Labels]) -> dict[str, float]:
     """Policy gradient over the contenders of each decision, anchored to the reference policy."""
     progress.labels.extend(game.copied() for game in games)
     batches = []
     for game in progress.labels:
         decisions = update.Decisions(*(x.to(settings.device) for x in game.decisions))
         with torch.no_grad():
-            log_reference = update.replay(progress.reference, decisions, PLAY_SHARPNESS)
+            log_reference = update.replay(progress.reference, decisions)
         contest = (game.chosen.to(settings.device), game.returns.to(settings.device))
         batches.append((decisions, log_reference, contest))
     log: dict[str, float] = {}
     for _ in range(settings.update_epochs):
         for decisions, log_reference, contest in batches:
-            log_pi = update.replay(progress.network, decisions, PLAY_SHARPNESS)
+            log_pi = update.replay(progress.network, decisions)
             kl = update.divergence(log_pi, log_reference)
             loss = update.contest_loss(log_pi, *contest) + settings.kl * kl
             update.apply_gradient(loss, progress.network, progress.optimizer)

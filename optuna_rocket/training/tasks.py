@@ -180,10 +180,11 @@ def _sample_conditions(
 
 
 def _sample_importance(geometry: Geometry, generator: torch.Generator) -> Tensor:
-    """``(B, d)``: log-normal, a third of the columns inert, at least one of importance one."""
+    """``(B, d)``: log-normal, a fifth of the columns inert, at least one of importance one."""
     shape = geometry.present.shape
     importance = torch.exp(0.5 * torch.randn(shape, generator=generator))
-    inert = torch.rand(shape, generator=generator) < 0.4 * torch.rand(shape[0], 1, generator=generator)
+    inert_share = 0.4 * torch.rand(shape[0], 1, generator=generator)
+    inert = torch.rand(shape, generator=generator) < inert_share
     importance = torch.where(inert | ~geometry.present, 0.0, importance)
     return torch.where(
         (importance.sum(-1, keepdim=True) == 0) & (torch.arange(shape[1]) == 0), 1.0, importance
