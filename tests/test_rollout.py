@@ -57,7 +57,7 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> Witness:
 
 
 def some_tasks(seed: int = 1, **changes: Any) -> Tasks:
-    tasks = sample_tasks(5, generator(seed))
+    tasks = sample_tasks(6, generator(seed))
     return Tasks(**{**tasks.__dict__, "delay": 0, **changes})
 
 
@@ -76,7 +76,7 @@ def play(tasks: Tasks, players: list[Player], **options: Any) -> Trajectory:
 def test_shapes_and_ranges() -> None:
     tasks = some_tasks()
     played = play(tasks, [agent_player, greedy_player, agent_player])
-    rows, n, m = 15, 10, played.rule.shape[-1]
+    rows, n, m = 18, 10, played.rule.shape[-1]
     assert played.group_size == 3
     assert played.candidates.shape == (rows, n, m, len(policy.CANDIDATE_FEATURES))
     assert played.study.shape == (rows, n, len(policy.STUDY_FEATURES))
@@ -119,7 +119,7 @@ def test_recording_changes_nothing() -> None:
 
 def test_regret_is_that_of_the_trial_that_looks_best(witness: Witness) -> None:
     tasks = some_tasks(
-        noise=torch.zeros(5).double(), early_noise=torch.full((5,), torch.nan).double()
+        noise=torch.zeros(6).double(), early_noise=torch.full((6,), torch.nan).double()
     )
     played = play(tasks, [agent_player], n_trials=8)
     history = witness.observed[-1]
@@ -131,10 +131,10 @@ def test_regret_is_that_of_the_trial_that_looks_best(witness: Witness) -> None:
 
 def test_gain_of_the_chosen_candidate_is_the_improvement_it_brought() -> None:
     tasks = some_tasks(
-        noise=torch.zeros(5).double(), early_noise=torch.full((5,), torch.nan).double()
+        noise=torch.zeros(6).double(), early_noise=torch.full((6,), torch.nan).double()
     )
     played = play(tasks, [agent_player] * 2, n_first=0)
-    start = torch.full((10, 1), 1.5, dtype=torch.float64)
+    start = torch.full((12, 1), 1.5, dtype=torch.float64)
     brought = utility(torch.cat([start, played.regret], 1)).diff(dim=-1)
     promised = played.gains.gather(-1, played.actions[..., None])[..., 0].double()
     torch.testing.assert_close(promised, brought, atol=1e-4, rtol=0)
@@ -157,7 +157,7 @@ def test_delayed_trials_are_pending_and_unread(witness: Witness) -> None:
 
 def test_nobody_knows_the_result_of_a_pending_trial(witness: Witness) -> None:
     """The last results differ with the noise; decisions made before they are in do not."""
-    loud = torch.ones(5).double()
+    loud = torch.ones(6).double()
     tasks = some_tasks(delay=3, noise=loud)
     play(tasks, [greedy_player], n_first=4, n_trials=7)
     history = witness.decided_on[-1]
@@ -167,7 +167,7 @@ def test_nobody_knows_the_result_of_a_pending_trial(witness: Witness) -> None:
 
 
 def test_pruned_trials_are_below_the_median_and_of_less_fidelity(witness: Witness) -> None:
-    play(some_tasks(early_noise=torch.full((5,), 0.1).double()), [agent_player], n_trials=15)
+    play(some_tasks(early_noise=torch.full((6,), 0.1).double()), [agent_player], n_trials=15)
     history = witness.observed[-1]
     pruned = history.outcomes == Outcome.PRUNED
     assert bool(pruned.any()) and not bool(pruned[:, :5].any())
@@ -215,7 +215,7 @@ def choose_by_memory(forget: bool) -> float:
         tokens[:, 0, 0] = 4.0 * right - 2.0
         state = network.encode(tokens, torch.zeros(n, HIDDEN))
         state = torch.zeros_like(state) if forget else state
-        study = torch.zeros(n, n_study)
+        study = torch.ones(n, n_study)
         return network(torch.zeros(n, 2), candidates.expand(n, -1, -1), study, state), right
 
     for _ in range(300):

@@ -78,7 +78,7 @@ def test_best_is_hard_to_beat(batches: list[Tasks]) -> None:
 
 
 def test_same_generator_same_tasks() -> None:
-    one, two, other = (sample_tasks(5, generator(seed)) for seed in (3, 3, 4))
+    one, two, other = (sample_tasks(6, generator(seed)) for seed in (3, 3, 4))
     units = random_units(one.geometry, 20, generator())
     assert torch.equal(one.evaluate(units), two.evaluate(units))
     assert torch.equal(one.noise, two.noise) and one.delay == two.delay
@@ -118,8 +118,8 @@ def smooth(tasks: Tasks) -> Tasks:
 
 def test_some_tasks_are_a_little_rough(batches: list[Tasks]) -> None:
     nugget = torch.cat([tasks.nugget for tasks in batches])
-    assert 0.35 < float((nugget == 0).double().mean()) < 0.65
-    assert 0.15 < float(nugget.max()) <= 0.2 and bool((nugget >= 0).all())
+    assert 0.2 < float((nugget == 0).double().mean()) < 0.45
+    assert 0.2 < float(nugget.max()) <= 0.3 and bool((nugget >= 0).all())
 
 
 def test_roughness_is_a_number_of_each_configuration(batches: list[Tasks]) -> None:
@@ -166,7 +166,8 @@ def test_roughness_changes_values_only_slightly(batches: list[Tasks]) -> None:
                 changed.append(not torch.equal(rough, even))
                 alike.append(stats.spearmanr(rough.numpy(), even.numpy()).statistic)
     assert all(changed) and len(alike) > 30
-    assert min(alike) > 0.7 and np.median(alike) > 0.97
+    # Where most of a space is at chance level, roughness alone orders that part.
+    assert np.quantile(alike, 0.1) > 0.7 and np.median(alike) > 0.95
 
 
 def test_most_ranges_are_chosen_around_good_values() -> None:
@@ -334,14 +335,14 @@ def test_random_units_are_values_that_exist(batches: list[Tasks]) -> None:
 
 
 def test_repeated_geometry_is_task_major() -> None:
-    geometry = sample_tasks(5, generator(2)).geometry
+    geometry = sample_tasks(6, generator(2)).geometry
     thrice = repeat_geometry(geometry, 3)
     for name in ("is_categorical", "n_cells", "present", "parent", "allowed"):
         assert torch.equal(getattr(thrice, name)[3:6], getattr(geometry, name)[[1, 1, 1]])
 
 
 def test_distribution_has_noise_pruning_and_delay() -> None:
-    batches = [sample_tasks(5, generator(seed)) for seed in range(40)]
+    batches = [sample_tasks(6, generator(seed)) for seed in range(40)]
     noise = torch.cat([tasks.noise for tasks in batches])
     assert float(noise.min()) < 0.01 and float(noise.max()) > 0.1 and bool((noise >= 0).all())
     pruned = torch.isfinite(torch.cat([tasks.early_noise for tasks in batches]))

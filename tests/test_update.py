@@ -21,7 +21,7 @@ from tests.builders import restless_network
 
 @pytest.fixture(scope="module", params=[0, 3], ids=["sequential", "delayed"])
 def played(request: pytest.FixtureRequest) -> Trajectory:
-    tasks = sample_tasks(5, generator(1))
+    tasks = sample_tasks(6, generator(1))
     tasks = Tasks(**{**tasks.__dict__, "delay": request.param})
     return play(
         tasks,
@@ -104,7 +104,7 @@ def bandit(n: int = 16, m: int = 6, seed: int = 0) -> tuple[RecurrentScorer, Dec
     decisions = Decisions(
         rule=torch.zeros(n, 2, m),
         candidates=candidates,
-        study=torch.zeros(n, 2, network.context.in_features - 32),
+        study=torch.ones(n, 2, network.context.in_features - 32),
         allowed=torch.ones(n, 2, m, dtype=torch.bool),
         tokens=torch.zeros(n, 2, N_TOKEN_FEATURES),
         n_read=torch.tensor([0, 1]),

@@ -26,7 +26,8 @@ class RecurrentScorer(nn.Module):
 
     The logit of a candidate is its score under the improvement rule, times a learned sharpness,
     plus a learned residual. The residual starts at zero, where the greedy policy is the rule
-    itself: what training adds is measured against exactly that.
+    itself: what training adds is measured against exactly that. During the start of a study (its
+    last study-wide feature is 0) the rule, which has a design of its own there, decides alone.
 
     Args:
         n_candidate_features: Width of the candidate features.
@@ -64,11 +65,12 @@ class RecurrentScorer(nn.Module):
         Args:
             rule: ``(B, m)`` score under the improvement rule.
             candidates: ``(B, m, n_candidate_features)``.
-            study: ``(B, n_study_features)``.
+            study: ``(B, n_study_features)``, the last of which is 1 once the start is over.
             recurrent_state: ``(B, h)``.
         """
         context = torch.tanh(self.context(torch.cat([recurrent_state, study], -1)))
         hidden = self.from_candidate(candidates) + self.from_context(context)[:, None]
         hidden = torch.relu(self.middle(torch.relu(hidden)))
-        residual = self.residual(hidden)[..., 0]
+        started = study[:, -1:]
+        residual = started * self.residual(hidden)[..., 0]
         return torch.as_tensor(self.sharpness(context).exp() * rule + residual)

@@ -57,7 +57,7 @@ STUDY_FEATURES = (
     "stagnation",
     "failed_share",
     "relevance_spread",
-    "any_score",
+    "started",
 )
 # The rule: expected improvement under a widened spread. Chosen on synthetic tasks
 # (``benchmarks/README.md``); the learned parts are measured against it.
@@ -65,7 +65,7 @@ SPREAD = 1.5
 # Before this many scores the memory has little to say: the rule spreads the trials instead.
 RULE_FROM = 5
 N_CANDIDATES = 256
-# The start asks the memory nothing, so that its candidates cost little.
+# The start asks the memory nothing, so that more candidates cost little.
 _START_CANDIDATES = 1024
 _RULE_FLOOR = -20.0
 _START_SHARPNESS = 20.0
@@ -165,12 +165,14 @@ def decide(
     remembered = memory.condition(context, geometry, belief.weights)
     study = _study_features(history, geometry, belief.weights, horizon)
     if pool is None:
-        count = _START_CANDIDATES if history.n_trials < RULE_FROM else n_candidates
+        starts = history.n_trials < RULE_FROM
+        count = max(n_candidates, _START_CANDIDATES) if starts else n_candidates
         pool = proposals.propose(context, geometry, count, generator, fixed)
+        if starts:
+            pool = pool.take(_start_rule(remembered, pool).topk(n_candidates, -1).indices)
     reading = memory.read(remembered, pool.units, pool.active)
     inputs = Inputs(*observe(remembered, pool, reading), study)
     logits = network(*inputs, belief.recurrent_state)
-    logits = torch.where(_is_start(remembered), inputs.rule, logits)
     if not repeats:
         logits = _forbid(logits, geometry.keys(pool.units), geometry.keys(history.units))
     return Decision(pool, logits, inputs, reading)
@@ -282,7 +284,7 @@ def _study_features(
         torch.log1p(stagnation) / 3,
         (history.outcomes == Outcome.FAILED).sum(-1) / finished,
         (relevance.amax(-1) - mean_relevance) / 4,
-        scored.any(-1),
+        scored.sum(-1) >= RULE_FROM,
     ]
     return torch.stack([column.float() for column in columns], -1)
 
