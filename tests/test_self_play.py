@@ -120,7 +120,7 @@ def test_best_is_the_network_with_the_best_validation(run: Run) -> None:
     assert stored["best_score"] == pytest.approx(max(scores), abs=1e-5)
     best = flat(checkpoint.load(run.out / "best.rocket").network)
     latest = flat(checkpoint.load(run.out / "latest.rocket").network)
-    expected = run.first_weights if scores[0] > scores[1] else latest
+    expected = run.first_weights if scores[0] >= scores[1] else latest
     assert torch.equal(best, expected)
 
 
@@ -129,7 +129,9 @@ def test_a_finished_run_started_again_changes_nothing(
 ) -> None:
     out = tmp_path / "copy"
     shutil.copytree(run.out, out)
-    monkeypatch.setattr(self_play, "validate", lambda *_: torch.ones(20, 50).double())
+    monkeypatch.setattr(
+        self_play, "validate", lambda *_: torch.ones(games.VALIDATION_BATCH, 50).double()
+    )
     for _ in range(2):
         assert train(out, 1, 1) == run.second
     again = torch.load(out / "progress.pt", weights_only=True)
@@ -183,9 +185,9 @@ def test_worker_processes_play_the_same_games() -> None:
 
 
 def utility_of(regret: float) -> Tensor:
-    """Validation regrets of 20 tasks around a level."""
-    ripple = 0.01 * torch.sin(torch.arange(20.0).double())[:, None]
-    return (regret + ripple).expand(20, 50)
+    """Validation regrets of one batch of tasks around a level."""
+    ripple = 0.01 * torch.sin(torch.arange(games.VALIDATION_BATCH).double())[:, None]
+    return (regret + ripple).expand(-1, 50)
 
 
 def test_the_reference_follows_only_a_better_policy(
@@ -197,13 +199,13 @@ def test_the_reference_follows_only_a_better_policy(
     def evaluate(regret: float) -> dict[str, float]:
         monkeypatch.setattr(self_play, "validate", lambda *_: utility_of(regret))
         with torch.no_grad():
-            progress.network.residual.bias.add_(1.0)
+            progress.average.residual.bias.add_(1.0)
         return self_play._evaluate(progress, settings, "group", utility_of(0.5), None)
 
     first = evaluate(0.4)
     assert first["reference_replaced"] == 1 and first["t_against_rule"] > 1.65
     held = flat(progress.reference)
-    assert torch.equal(held, flat(progress.network)) and torch.equal(held, flat(progress.best))
+    assert torch.equal(held, flat(progress.average)) and torch.equal(held, flat(progress.best))
     assert len(progress.league.selves) == 1
 
     worse = evaluate(0.6)
@@ -213,7 +215,7 @@ def test_the_reference_follows_only_a_better_policy(
 
     better = evaluate(0.3)
     assert better["reference_replaced"] == 1 and len(progress.league.selves) == 2
-    assert torch.equal(flat(progress.best), flat(progress.network))
+    assert torch.equal(flat(progress.best), flat(progress.average))
 
 
 def test_phases_come_in_order() -> None:

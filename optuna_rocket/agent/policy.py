@@ -71,6 +71,7 @@ _RULE_FLOOR = -20.0
 _START_SHARPNESS = 20.0
 _FAR = 3.0
 _START_CENTRE = 1.0  # what being far from the centre weighs against being far from the trials
+_BRANCH_DOUBT = 4.0
 _FIT_STEPS = 6
 _RESTART_STEPS = 14
 
@@ -208,12 +209,27 @@ def improvement_rule(remembered: Conditioned, pool: Pool, reading: Reading) -> T
     space, because people choose ranges around what they expect to be good.
     """
     gain = reading.mean - remembered.incumbent[:, None]
-    score = log_improvement(gain, reading.std * SPREAD) + torch.log1p(-reading.failure)
+    spread = reading.std * SPREAD * _branch_doubt(remembered, pool)
+    score = log_improvement(gain, spread) + torch.log1p(-reading.failure)
     score = (score - score.amax(-1, keepdim=True)).clamp_min(_RULE_FLOOR)
     starting = _is_start(remembered)
     if not bool(starting.any()):
         return score
     return torch.where(starting, _start_rule(remembered, pool), score)
+
+
+def _branch_doubt(remembered: Conditioned, pool: Pool) -> Tensor:
+    """Factor ``(B, m)`` of the spread where few trials had the same parameters.
+
+    A kernel fitted to a few bad trials of a branch of a conditional space takes all of it for bad.
+    """
+    context = remembered.history
+    if not remembered.geometry.has_conditions or context.n_trials == 0:
+        return torch.ones_like(pool.kind, dtype=torch.float64)
+    mine, theirs = pool.active.double(), context.active.double()
+    d = mine.shape[-1]
+    same = mine @ theirs.mT + (1 - mine) @ (1 - theirs).mT > d - 0.5  # (B, m, n)
+    return 1 + _BRANCH_DOUBT / (1 + same.sum(-1)).sqrt()
 
 
 def _is_start(remembered: Conditioned) -> Tensor:

@@ -103,9 +103,12 @@ def contest_loss(log_pi: Tensor, chosen: Tensor, returns: Tensor) -> Tensor:
         chosen: ``(B, T, K)`` the contenders.
         returns: ``(B, T, K)`` what each led to; relative to their mean it is the advantage.
     """
-    advantage = returns - returns.mean(-1, keepdim=True)
+    among = log_pi.gather(-1, chosen)
+    allowed = torch.isfinite(among)
+    mean = (returns * allowed).sum(-1, keepdim=True) / allowed.sum(-1, keepdim=True).clamp_min(1)
+    advantage = (returns - mean) * allowed
     scale = advantage.square().mean().sqrt().clamp_min(1e-3)
-    among = log_pi.gather(-1, chosen).log_softmax(-1)
+    among = among.log_softmax(-1)
     return -(among.exp() * advantage / scale).sum(-1).mean()
 
 

@@ -159,7 +159,11 @@ def foresee(
 
 
 def _contenders(decision: Decision, count: int, generator: torch.Generator) -> Tensor:
-    """``(B, count)``: the policy's and the rule's favourites, and some at random."""
+    """``(B, count)``: the policy's and the rule's favourites, and some at random.
+
+    All of a smaller pool. Where too few are allowed, the others follow them.
+    """
+    count = min(count, decision.logits.shape[-1])
     allowed = torch.isfinite(decision.logits)
     uniform = torch.rand(allowed.shape, generator=generator, dtype=torch.float64)
     n_random = round(_RANDOM_SHARE * count)

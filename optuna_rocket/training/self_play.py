@@ -75,16 +75,17 @@ class Settings:
     seed: int = _option(0, "seed of tasks, rollouts and initial weights")
     clone: int = _option(0, "iterations of cloning")
     exact: int = _option(0, "iterations of the exact all-action gradient")
-    foresight: int = _option(400, "iterations of what candidates lead to within the pool")
+    foresight: int = _option(120, "iterations of what candidates lead to within the pool")
     group: int = _option(0, "iterations of recurrent group policy optimisation")
-    tasks: int = _option(12, "tasks per iteration and worker")
+    tasks: int = _option(24, "tasks per iteration and worker")
     members: int = _option(6, "members of a group that the policy plays")
-    candidates: int = _option(112, "size of the first pool in training")
+    candidates: int = _option(160, "size of the first pool in training")
     n_ahead: int = _option(6, "foresight: trials that a label looks ahead")
     n_contenders: int = _option(48, "foresight: candidates of a decision that are labelled")
     discount: float = _option(0.9, "group: discount per trial of future improvements")
     learning_rate: float = _option(2e-3, "Adam's rate for clone and exact")
-    group_rate: float = _option(1e-3, "Adam's rate for group")
+    group_rate: float = _option(1e-3, "Adam's rate for foresight and group")
+    averaging: float = _option(0.995, "per update, of the weights that are validated and kept")
     clip: float = _option(0.2, "clip range of the importance ratio")
     update_epochs: int = _option(3, "group: passes over the rollouts of an iteration")
     updates: int = _option(8, "clone and exact: updates per iteration, on recent rollouts")
@@ -93,7 +94,7 @@ class Settings:
     exact_weight: float = _option(0.0, "weight of the (short-sighted) exact gradient in group")
     replay: float = _option(0.25, "share of iterations on tasks where the policy lost")
     evaluate_every: int = _option(20, "iterations between evaluations")
-    validation: int = _option(10, "batches of 24 validation tasks")
+    validation: int = _option(20, "batches of 24 validation tasks")
     workers: int = _option(2, "processes that play, of one thread each")
     threads: int = _option(1, "torch threads of the updates")
     device: str = _option("cpu", "cpu, or cuda for the updates (rollouts run on the CPU)")
@@ -102,9 +103,14 @@ class Settings:
 
 @dataclass
 class Progress:
-    """Everything that a resumed run needs."""
+    """Everything that a resumed run needs.
+
+    ``average`` is the moving average of the network's weights: updates are noisy, and it is their
+    mean that is validated, kept as reference and shipped.
+    """
 
     network: RecurrentScorer
+    average: RecurrentScorer
     reference: RecurrentScorer
     best: RecurrentScorer
     optimizer: torch.optim.Optimizer
@@ -131,6 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     with games_module.workers(settings.workers) as executor:
         baseline = validate(new_network(), settings, executor, rule_player)
+        if progress.iteration == 0:  # the first reference plays the rule
+            progress.reference_utility = utility(baseline).mean(-1)
         bar = tqdm(range(progress.iteration, total), initial=progress.iteration, total=total)
         for iteration in bar:
             started = time.monotonic()
@@ -199,10 +207,20 @@ def _learn_next_trial(
             loss = update.cloning_loss(log_pi, gains.to(log_pi.device), temperature=0.1)
         else:
             loss = update.exact_loss(log_pi, gains.to(log_pi.device))
-        update.apply_gradient(loss, progress.network, progress.optimizer)
+        _learn(progress, settings, loss)
         if update_step == 0:
             log = update.metrics(loss, log_pi)._asdict()
     return log
+
+
+def _learn(progress: Progress, settings: Settings, loss: Tensor) -> None:
+    """One update of the network and of the average of its weights."""
+    update.apply_gradient(loss, progress.network, progress.optimizer)
+    share = 1 - settings.averaging
+    pairs = zip(progress.average.parameters(), progress.network.parameters(), strict=True)
+    with torch.no_grad():
+        for mean, weight in pairs:
+            mean.lerp_(weight, share)
 
 
 def _learn_group(progress: Progress, settings: Settings, games: list[Game]) -> dict[str, float]:
@@ -217,7 +235,7 @@ def _learn_group(progress: Progress, settings: Settings, games: list[Game]) -> d
             loss = update.clipped_loss(log_prob, batch.behaviour, batch.advantage, settings.clip)
             loss = loss + settings.kl * kl
             loss = loss + settings.exact_weight * update.exact_loss(log_pi, batch.gains)
-            update.apply_gradient(loss, progress.network, progress.optimizer)
+            _learn(progress, settings, loss)
             clipped = ((log_prob - batch.behaviour).exp() - 1).abs() > settings.clip
             log = update.metrics(loss, log_pi, kl, clipped)._asdict()
     return log
@@ -239,7 +257,7 @@ def _learn_labels(progress: Progress, settings: Settings, games: list[Labels]) -
             log_pi = update.replay(progress.network, decisions)
             kl = update.divergence(log_pi, log_reference)
             loss = update.contest_loss(log_pi, *contest) + settings.kl * kl
-            update.apply_gradient(loss, progress.network, progress.optimizer)
+            _learn(progress, settings, loss)
             log = update.metrics(loss, log_pi, kl)._asdict()
     return log
 
@@ -320,7 +338,7 @@ def _evaluate(
     executor: Executor | None,
 ) -> dict[str, float]:
     """Validate; replace the reference, the best and the league when the policy got better."""
-    regret = validate(progress.network, settings, executor)
+    regret = validate(progress.average, settings, executor)
     mine = utility(regret).mean(-1)
     score = float(mine.mean())
     log = {
@@ -332,14 +350,14 @@ def _evaluate(
     }
     if score > progress.best_score:
         progress.best_score = score
-        progress.best = copy.deepcopy(progress.network)
+        progress.best = copy.deepcopy(progress.average)
     # The reference follows only a policy that beats it in a paired test on the same tasks.
     t = paired_t(mine - progress.reference_utility)
     replaced = t > 1.65 or phase in ("clone", "exact")
     if replaced:
         progress.reference_utility = mine
-        progress.reference = copy.deepcopy(progress.network).requires_grad_(False)
-        progress.league.admit(_state(progress.network))
+        progress.reference = copy.deepcopy(progress.average).requires_grad_(False)
+        progress.league.admit(_state(progress.average))
     return log | {"t_against_reference": t, "reference_replaced": float(replaced)}
 
 
@@ -373,21 +391,31 @@ def _resume(settings: Settings, out: Path) -> Progress:
     network = network.to(settings.device)
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     reference = copy.deepcopy(network).requires_grad_(False)
-    best = copy.deepcopy(network)
-    worst = torch.full((VALIDATION_BATCH * settings.validation,), -1.0, dtype=torch.float64)
+    average = copy.deepcopy(network).requires_grad_(False)
+    best = copy.deepcopy(average)
+    unknown = torch.full((VALIDATION_BATCH * settings.validation,), -1.0, dtype=torch.float64)
     recent: deque[Trajectory] = deque(maxlen=settings.recent * settings.workers)
     labels: deque[Labels] = deque(maxlen=settings.workers * _RECENT_LABELS)
     progress = Progress(
-        network, reference, best, optimizer, League(), ExperiencePool(), worst, recent, labels
+        network,
+        average,
+        reference,
+        best,
+        optimizer,
+        League(),
+        ExperiencePool(),
+        unknown,
+        recent,
+        labels,
     )
     path = out / "progress.pt"
     if path.exists():
         stored = torch.load(path, weights_only=True)
-        for name in ("network", "reference", "best", "optimizer"):
+        for name in ("network", "average", "reference", "best", "optimizer"):
             getattr(progress, name).load_state_dict(stored[name])
         progress.league.selves = stored["selves"]
         progress.pool.losses = stored["losses"]
-        if len(stored["reference_utility"]) == len(worst):
+        if len(stored["reference_utility"]) == len(unknown):
             progress.reference_utility = stored["reference_utility"]
         _truncate(out / "log.jsonl", progress_iteration=stored["iteration"])
         progress.iteration = stored["iteration"]
@@ -398,7 +426,7 @@ def _resume(settings: Settings, out: Path) -> Progress:
 def _store(progress: Progress, settings: Settings, out: Path) -> None:
     state = {
         name: getattr(progress, name).state_dict()
-        for name in ("network", "reference", "best", "optimizer")
+        for name in ("network", "average", "reference", "best", "optimizer")
     }
     state |= {"selves": progress.league.selves, "losses": progress.pool.losses}
     state |= {"iteration": progress.iteration, "best_score": progress.best_score}
@@ -412,7 +440,7 @@ def _store(progress: Progress, settings: Settings, out: Path) -> None:
         "torch": torch.__version__,
     }
     checkpoint.save(progress.best, out / "best.rocket", made_by)
-    checkpoint.save(progress.network, out / "latest.rocket", made_by)
+    checkpoint.save(progress.average, out / "latest.rocket", made_by)
 
 
 def _truncate(path: Path, progress_iteration: int) -> None:
