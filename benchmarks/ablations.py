@@ -37,6 +37,8 @@ from optuna_rocket.training.tasks import sample_tasks
 
 _CHECKPOINTS = (10, 25, 50)
 _TASKS_PER_BATCH = 24
+_SMALL_START = ((policy, "_START_CANDIDATES", 0),)
+_NO_DOUBT = ((policy, "_BRANCH_DOUBT", 0.0),)
 
 
 def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Variant]:
@@ -50,18 +52,26 @@ def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Varia
     table = {
         "agent": Variant(network, greedy_player),
         "agent, no recurrent state": Variant(network, greedy_player, {"forget": True}),
-        "agent, 256 candidates": Variant(network, greedy_player, {"n_candidates": 256}),
+        "agent, 128 candidates": Variant(network, greedy_player, {"n_candidates": 128}),
         "agent, repeats allowed": Variant(network, greedy_player, {"repeats": True}),
         "agent, horizon known": Variant(network, greedy_player, {"horizon_known": True}),
         "rule (nothing learned)": Variant(rule, rule_player),
         "rule, spread 1": Variant(rule, rule_player, patches=((policy, "SPREAD", 1.0),)),
         "rule, spread 2": Variant(rule, rule_player, patches=((policy, "SPREAD", 2.0),)),
+        "rule, smooth kernel": Variant(rule, rule_player, patches=_rough(0.0)),
+        "rule, rough kernel": Variant(rule, rule_player, patches=_rough(1.0)),
+        "rule, small start": Variant(rule, rule_player, patches=_SMALL_START),
+        "rule, no branch doubt": Variant(rule, rule_player, patches=_NO_DOUBT),
         "rule, ranks as scores": _rule_on(_rank_normal),
         "rule, z-scores": _rule_on(_standardised),
         "density of good trials": Variant(rule, kind_player("density")),
         "random": Variant(rule, kind_player("random")),
     }
     return table | checkpoints(others)
+
+
+def _rough(share: float) -> tuple[tuple[Any, str, float], ...]:
+    return ((memory, "_ROUGH_SHARE", share),)
 
 
 def _rule_on(transform: Callable[[Tensor, Tensor], Tensor]) -> Variant:

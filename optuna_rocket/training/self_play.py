@@ -69,13 +69,13 @@ def _option(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of a training run; the defaults made the weights that ship."""
+    """Options of a training run; the defaults, stopped after 80 iterations, made what ships."""
 
     out: str = _option("runs/default", "folder of checkpoints and log; a run in it is resumed")
     seed: int = _option(0, "seed of tasks, rollouts and initial weights")
     clone: int = _option(0, "iterations of cloning")
     exact: int = _option(0, "iterations of the exact all-action gradient")
-    foresight: int = _option(120, "iterations of what candidates lead to within the pool")
+    foresight: int = _option(280, "iterations of what candidates lead to within the pool")
     group: int = _option(0, "iterations of recurrent group policy optimisation")
     tasks: int = _option(24, "tasks per iteration and worker")
     members: int = _option(6, "members of a group that the policy plays")
@@ -85,7 +85,7 @@ class Settings:
     discount: float = _option(0.9, "group: discount per trial of future improvements")
     learning_rate: float = _option(2e-3, "Adam's rate for clone and exact")
     group_rate: float = _option(1e-3, "Adam's rate for foresight and group")
-    averaging: float = _option(0.995, "per update, of the weights that are validated and kept")
+    averaging: float = _option(0.0, "per update, of the weights that are validated and kept")
     clip: float = _option(0.2, "clip range of the importance ratio")
     update_epochs: int = _option(3, "group: passes over the rollouts of an iteration")
     updates: int = _option(8, "clone and exact: updates per iteration, on recent rollouts")
@@ -94,7 +94,7 @@ class Settings:
     exact_weight: float = _option(0.0, "weight of the (short-sighted) exact gradient in group")
     replay: float = _option(0.25, "share of iterations on tasks where the policy lost")
     evaluate_every: int = _option(20, "iterations between evaluations")
-    validation: int = _option(20, "batches of 24 validation tasks")
+    validation: int = _option(10, "batches of 24 validation tasks")
     workers: int = _option(2, "processes that play, of one thread each")
     threads: int = _option(1, "torch threads of the updates")
     device: str = _option("cpu", "cpu, or cuda for the updates (rollouts run on the CPU)")
