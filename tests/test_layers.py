@@ -33,6 +33,9 @@ ALLOWED: dict[str, set[str]] = {
     "agent/checkpoint": CORE | {"agent/weights_file", "agent/network", "agent/policy"},
     "agent/returns": set(),
     "agent/update": CORE | {"agent/network", "agent/policy", "agent/returns"},
+    # fidelity
+    "fidelity/__init__": set(),
+    "fidelity/subset": set(),
     # training
     "training/__init__": set(),
     "training/functions": set(),
