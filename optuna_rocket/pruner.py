@@ -38,6 +38,7 @@ class RocketPruner(BasePruner):
     where a gain is what exceeds the best trial so far. It works with every sampler, with
     ``SubsetEvaluator`` and with plain ``trial.report`` by epoch; report steps should be amounts of
     effort (epochs, examples) and need not be the same in all trials. NaN counts as the worst.
+    Scores of single folds or instances are no estimates that converge: use ``WilcoxonPruner``.
 
     A trial is judged at report steps that are a factor of 1.5 apart, and never at or after the
     longest report step of any complete trial. A late bloomer has a forecast as wide as earlier
