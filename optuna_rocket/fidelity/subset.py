@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 import math
 from typing import Any
 from typing import Literal
@@ -43,7 +44,11 @@ class NestedSubsets:
 
     def indices(self, rung: int) -> Indices:
         """Examples of a subset ``(k,)`` in the order of the data, so the last is ``arange(n)``."""
-        return np.sort(self.order[: self.sizes[rung]])
+        return self._pieces[rung].copy()
+
+    @cached_property
+    def _pieces(self) -> list[Indices]:
+        return [np.sort(self.order[:size]) for size in self.sizes]
 
 
 def nested_subsets(
