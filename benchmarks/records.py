@@ -60,6 +60,30 @@ class BlindReplication(Replication):
 
 
 @dataclass(frozen=True)
+class PruningReplication(Replication):
+    """One study of a sampler with a pruner on partial results, on a simulated clock.
+
+    `n_trials` is the budget in full evaluations, `regret` that after every *complete* trial, and
+    `sampler_seconds` the time of the study, pruner and evaluator included.
+
+    Args:
+        spent: Clock, in full evaluations, at the end of every complete trial.
+        n_run: Number of trials, pruned ones included.
+        n_pruned: Number of pruned trials.
+        n_pruned_top: Those whose true final value is in the best 5 % of random configurations.
+        n_pruned_own_top: Those whose true final value is in the best 5 % of this study's trials.
+        n_own_top: Number of trials in the best 5 % of this study.
+    """
+
+    spent: list[float]
+    n_run: int
+    n_pruned: int
+    n_pruned_top: int
+    n_pruned_own_top: int
+    n_own_top: int
+
+
+@dataclass(frozen=True)
 class ParallelReplication(Replication):
     """One study of one method with several workers on a simulated clock.
 
@@ -93,6 +117,11 @@ def read_replications(path: Path) -> list[Replication]:
 def read_blind_replications(path: Path) -> list[BlindReplication]:
     """Return the replications of a file of the blind-spot suite."""
     return [BlindReplication(**line) for line in read_lines(path)]
+
+
+def read_pruning_replications(path: Path) -> list[PruningReplication]:
+    """Return the replications of a file of the pruning benchmark."""
+    return [PruningReplication(**line) for line in read_lines(path)]
 
 
 def read_parallel_replications(path: Path) -> list[ParallelReplication]:

@@ -19,7 +19,9 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.study import StudyDirection
+from optuna.trial import BaseTrial
 from optuna.trial import FrozenTrial
+from optuna.trial import Trial
 from optuna.trial import TrialState
 
 from optuna_rocket.history import Outcome
@@ -69,6 +71,65 @@ class Record:
     suggestion: Suggestion
 
 
+@dataclass(frozen=True)
+class Curve:
+    """What a finished trial reported; scores are greater when better.
+
+    Attributes:
+        trial: The stored trial.
+        steps: Its report steps, rising; none where it reported nothing.
+        scores: The scores there.
+        final: The score it ended with, NaN for a pruned trial.
+    """
+
+    trial: FrozenTrial
+    steps: tuple[int, ...]
+    scores: tuple[float, ...]
+    final: float
+
+
+class CurveReader:
+    """Reads what finished trials reported; keeps it, as they never change.
+
+    What is kept only saves time: a new reader gives the same.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, Curve] = {}
+
+    def read(self, study: Study) -> list[Curve]:
+        """Complete and pruned trials, by number."""
+        sign = score_sign(study)
+        states = (TrialState.COMPLETE, TrialState.PRUNED)
+        stored = study._get_trials(deepcopy=False, states=states, use_cache=False)
+        kept = self._kept
+        # One assignment at the end: threads that share the reader see the old or the new.
+        self._kept = {
+            trial.number: known
+            if (known := kept.get(trial.number)) is not None and known.trial is trial
+            else _curve(trial, sign)
+            for trial in stored
+        }
+        return list(self._kept.values())
+
+
+def score_sign(study: Study) -> float:
+    """Factor that turns the study's objective values into scores."""
+    return 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+
+
+def reported_values(trial: BaseTrial) -> dict[int, float] | None:
+    """What a trial has reported so far, by report step.
+
+    Returns:
+        None where reports mean nothing: studies with several objectives, and trials that are no
+        longer (``FrozenTrial``) or never were (``FixedTrial``) part of a running study.
+    """
+    if not isinstance(trial, Trial) or len(trial.study.directions) > 1:
+        return None
+    return dict(trial._cached_frozen_trial.intermediate_values)
+
+
 class TrialReader:
     """Reads studies; keeps the records of finished trials, which never change.
 
@@ -99,7 +160,7 @@ class TrialReader:
         # Optuna hands out one cached list during one trial of one thread.
         if stored is self._latest[0] and trial.number == self._latest[1]:
             return self._latest[2]
-        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+        sign = score_sign(study)
         self._settle(stored, sign, trial.number)
         records, rungs = list(self._settled), self._settled_rungs.copy()
         for other in stored[self._n_settled :]:
@@ -242,6 +303,17 @@ class _Rungs:
         rungs = np.array([rung for rung, _ in pairs])
         worse = float((rungs < value).mean() + 0.5 * (rungs == value).mean())
         return float(np.quantile([final for _, final in pairs], worse)), fidelity
+
+
+def _curve(trial: FrozenTrial, sign: float) -> Curve:
+    reports = sorted(trial.intermediate_values.items())
+    is_complete = trial.state == TrialState.COMPLETE and trial.values is not None
+    return Curve(
+        trial,
+        steps=tuple(step for step, _ in reports),
+        scores=tuple(sign * value for _, value in reports),
+        final=sign * trial.values[0] if is_complete else math.nan,
+    )
 
 
 def _record(trial: FrozenTrial, sign: float, rungs: _Rungs) -> Record:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from contextlib import contextmanager
 import logging
 import os
@@ -174,17 +175,22 @@ def run_here_named(function: Callable[..., None], *arguments: str, **environment
 
 
 @contextmanager
-def sampler_log() -> Iterator[list[str]]:
-    """The messages that the sampler logs meanwhile."""
+def package_log(module: str) -> Iterator[list[str]]:
+    """The messages that a module of the package logs meanwhile."""
     messages: list[str] = []
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             messages.append(record.getMessage())
 
-    logger, handler = logging.getLogger("optuna.optuna_rocket.sampler"), Collector()
+    logger, handler = logging.getLogger(f"optuna.optuna_rocket.{module}"), Collector()
     logger.addHandler(handler)
     try:
         yield messages
     finally:
         logger.removeHandler(handler)
+
+
+def sampler_log() -> AbstractContextManager[list[str]]:
+    """The messages that the sampler logs meanwhile."""
+    return package_log("sampler")

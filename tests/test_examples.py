@@ -27,6 +27,10 @@ def test_minimal_example(tmp_path: Path) -> None:
     assert "'kind': 'round'" in run_example("01_minimal.py", cwd=tmp_path)
 
 
+def test_subsets_example(tmp_path: Path) -> None:
+    assert "20 trials" in run_example("02_subsets.py", cwd=tmp_path)
+
+
 def test_quickstart_resumes_its_study(tmp_path: Path) -> None:
     tiny = ("--trials", "2", "--replications", "1")
     first = run_example("quickstart.py", *tiny, cwd=tmp_path)

@@ -1,0 +1,1 @@
+"""Early approximated rewards: nested subsets of the data, and forecasts from partial results."""

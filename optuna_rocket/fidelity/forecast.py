@@ -1,0 +1,294 @@
+"""Expected final score of an unfinished trial, with a standard error, from the trials before it.
+
+Scores are greater when better. A rung is a report step; the final score is what a trial returned.
+
+The forecast at a rung ``s`` is a regression over the trials that went beyond ``s``:
+
+1. *Monotone map*: the score ``x`` at the rung is carried to the final score ``m(x)`` of the same
+   rank, so that no scale has to be shared: ``x`` may be a loss at epoch 2 and the final score an
+   accuracy.
+2. *Shrinkage*: ``y = a + b (m(x) - mean) + e``; how much a rank at the rung is worth. The prior
+   (``b`` around .8, residuals of 70 % of the spread) counts like a few trials, so that the
+   forecast is wide until the study has shown otherwise.
+3. *Near ranks*: the errors of trials with similar ranks correct the mean and set the spread, so
+   that a plateau from which some trials rise late has a wide forecast of its own.
+
+Trials pruned after ``s`` are pairs too: their final score is filled in by the forecast from their
+own last rung, latest rungs first. Without them the pairs would be the survivors alone, whose
+scores are too good for their rank. Pruners look at reported scores only, so what is missing is
+missing at random given ``x`` (Little & Rubin, Statistical Analysis with Missing Data, ch. 6).
+
+Notation: ``n`` trials; ``x`` ``(n,)`` scores at a rung; ``y`` ``(n,)`` final scores and ``v``
+``(n,)`` their variances (0 where observed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from functools import cached_property
+import math
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+Array = NDArray[np.float64]
+
+# The prior of the shrinkage: centre and width of the slope, residual variance as a share of the
+# variance of the final scores, and how many trials it counts for.
+_SLOPE, _SLOPE_STD = 0.8, 0.3
+_RESIDUAL_SHARE = 0.5
+_PRIOR_TRIALS = 4.0
+# Trials whose ranks are this close tell how far off the regression is there.
+_BANDWIDTH = 0.15
+# Final scores further below the median than this many spreads are equally bad; the ceiling only
+# keeps numbers finite.
+_FLOOR, _CEILING = 3.0, 1e3
+# Rungs closer than this ratio tell the same; it also bounds how often a trial is judged.
+RUNG_RATIO = 1.5
+MIN_PAIRS = 3
+# A new trial is expected to be like this many before it.
+_N_RECENT = 50
+
+
+class Forecast(NamedTuple):
+    """Expected final score and its standard error."""
+
+    mean: float
+    std: float
+
+    def interval(self, share: float) -> tuple[float, float]:
+        """Bounds that hold the final score with probability ``share``, in (0, 1)."""
+        half = self.std * NormalDist().inv_cdf(0.5 + share / 2)
+        return self.mean - half, self.mean + half
+
+    def expected_gain(self, level: float) -> float:
+        """Expected excess of the final score over ``level`` (0 where it falls short)."""
+        z = (self.mean - level) / self.std
+        density = math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+        return self.std * (z * 0.5 * math.erfc(-z / math.sqrt(2)) + density)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fitted regression of final scores on the scores at one rung.
+
+    Attributes:
+        knots: ``(k,)`` distinct scores at the rung, rising.
+        ranks: ``(k,)`` their ranks in [0, 1].
+        mapped: ``(k,)`` their ``m(x)``.
+        centre: Mean final score of the trials.
+        coefficients: ``(a, b)``.
+        covariance: ``(2, 2)`` of ``(a, b)``.
+        residual: Variance of ``e`` over all trials.
+        trial_ranks: ``(n,)`` ranks in [0, 1] of the trials behind it.
+        errors: ``(n,)`` their ``e``.
+        variances: ``(n,)`` their ``v``.
+    """
+
+    knots: Array
+    ranks: Array
+    mapped: Array
+    centre: float
+    coefficients: Array
+    covariance: Array
+    residual: float
+    trial_ranks: Array
+    errors: Array
+    variances: Array
+
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """Mean and variance ``(m,)`` of the final scores for scores ``(m,)`` at the rung."""
+        offset = np.interp(x, self.knots, self.mapped) - self.centre
+        design = np.stack([np.ones_like(offset), offset], -1)
+        mean = design @ self.coefficients
+        uncertain = np.einsum("mi,ij,mj->m", design, self.covariance, design)
+        shift, spread = self._nearby(np.interp(x, self.knots, self.ranks))
+        # Student's t has this much more variance than the normal distribution used instead.
+        freedom = _PRIOR_TRIALS + len(self.errors)
+        return mean + shift, (spread + uncertain) * freedom / (freedom - 2)
+
+    def _nearby(self, rank: Array) -> tuple[Array, Array]:
+        """What the trials of similar rank add to the mean, and their variance ``(m,)``."""
+        distance = (rank[:, None] - self.trial_ranks) / _BANDWIDTH
+        weight = np.exp(-0.5 * distance**2)
+        total = weight.sum(-1) + _PRIOR_TRIALS
+        shift = (weight @ self.errors) / total
+        squares = weight @ (self.errors**2 + self.variances) + _PRIOR_TRIALS * self.residual
+        return shift, np.maximum(squares / total - shift**2, 0.1 * self.residual)
+
+
+def calibrate(x: Array, y: Array, v: Array) -> Calibration:
+    """Fit the regression on trials that have both scores, at least one; ``x`` may be infinite."""
+    n = len(x)
+    limit = np.finfo(np.float64).max / 4
+    knots, inverse, counts = np.unique(
+        np.clip(x, -limit, limit), return_inverse=True, return_counts=True
+    )
+    rank = np.cumsum(counts) - (counts + 1) / 2  # from 0; equal scores share theirs
+    mapped = np.interp(rank, np.arange(n), np.sort(y))
+    centre = float(y.mean())
+    total = max(float(y.var() + v.mean()), 1e-12)
+    design = np.stack([np.ones(n), mapped[inverse] - centre], -1)
+    prior_mean = np.array([centre, _SLOPE])
+    prior_precision = np.diag([1 / total, 1 / _SLOPE_STD**2])
+    residual = _RESIDUAL_SHARE * total
+    for _ in range(3):  # the residual and the coefficients depend on each other
+        precision = prior_precision + design.T @ design / residual
+        covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
+        coefficients = covariance @ (prior_precision @ prior_mean + design.T @ y / residual)
+        errors = y - design @ coefficients
+        squares = float((errors**2 + v).sum()) + _PRIOR_TRIALS * _RESIDUAL_SHARE * total
+        residual = squares / (_PRIOR_TRIALS + n)
+    share = np.asarray((rank + 0.5) / n, dtype=np.float64)
+    return Calibration(
+        knots, share, mapped, centre, coefficients, covariance, residual, share[inverse], errors, v
+    )
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the finished trials of a study reported.
+
+    Attributes:
+        steps: Report steps of all trials in a row, rising within each trial.
+        scores: The scores reported there; NaN counts as the worst.
+        counts: ``(n,)`` number of reports of each trial, at least 1.
+        finals: ``(n,)`` final scores, NaN for a pruned trial.
+    """
+
+    steps: NDArray[np.int64]
+    scores: Array
+    counts: NDArray[np.int64]
+    finals: Array
+
+    @cached_property
+    def last_steps(self) -> NDArray[np.int64]:
+        """``(n,)`` latest report step of every trial."""
+        return np.asarray(self.steps[np.cumsum(self.counts) - 1])
+
+    @cached_property
+    def _keys(self) -> NDArray[np.int64]:
+        trial = np.repeat(np.arange(len(self.counts)), self.counts)
+        return np.asarray(trial * self._stride + self.steps)
+
+    @cached_property
+    def _stride(self) -> int:
+        return int(self.steps.max()) + 1
+
+    def at(self, step: int) -> Array:
+        """``(n,)`` latest scores up to a report step, NaN for trials that did not reach it."""
+        query = np.arange(len(self.counts)) * self._stride + min(step, self._stride - 1)
+        position = np.searchsorted(self._keys, query, side="right") - 1
+        first = np.cumsum(self.counts) - self.counts
+        reached = (self.last_steps >= step) & (position >= first)
+        found = np.nan_to_num(self.scores[position], nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+        return np.where(reached, found, np.nan)
+
+    @cached_property
+    def scaled(self) -> tuple[Array, float, float]:
+        """Final scores ``(n,)`` on the scale of the regressions, its centre and its unit."""
+        return scale(self.finals)
+
+    def rescale(self, final: float) -> float:
+        """A final score on that scale."""
+        _, centre, unit = self.scaled
+        return float(_scaled(np.array(final), centre, unit))
+
+    @cached_property
+    def completed(self) -> tuple[Array, Array]:
+        """Final scores ``(n,)`` on that scale and variances; those of pruned trials filled in."""
+        y = self.scaled[0].copy()
+        v = np.zeros_like(y)
+        missing = np.isnan(y)
+        rungs = np.array([rung_of(step) for step in self.last_steps.tolist()])
+        for rung in np.unique(rungs[missing])[::-1]:
+            group = missing & (rungs == rung)
+            step = int(self.last_steps[group].min())
+            x = self.at(step)
+            pairs = ~np.isnan(x) & ~np.isnan(y)
+            if pairs.sum() >= MIN_PAIRS:
+                y[group], v[group] = calibrate(x[pairs], y[pairs], v[pairs]).predict(x[group])
+        return y, v
+
+    @cached_property
+    def new_trial(self) -> Forecast:
+        """Scaled final score of a trial before its first report."""
+        y, v = (values[-_N_RECENT:] for values in self.completed)
+        known = ~np.isnan(y)
+        y, v = y[known], v[known]
+        return Forecast(float(y.mean()), math.sqrt(float(y.var() + v.mean())) or 1e-9)
+
+    def calibration(self, step: int) -> Calibration | None:
+        """The regression at a report step; None with fewer than ``MIN_PAIRS`` pairs."""
+        y, v = self.completed
+        x = self.at(step)
+        pairs = ~np.isnan(x) & ~np.isnan(y) & (self.last_steps > step)
+        if pairs.sum() < MIN_PAIRS or self.scaled[2] <= 0:
+            return None
+        return calibrate(x[pairs], y[pairs], v[pairs])
+
+    def forecast(self, step: int, score: float) -> Forecast | None:
+        """Final score, in scaled units, of a trial with this score at a report step.
+
+        Args:
+            step: The report step.
+            score: The latest score; NaN counts as the worst.
+
+        Returns:
+            None as long as too few trials went on from there, or no two final scores differ.
+        """
+        calibration = self._calibration_at(step)
+        if calibration is None:
+            return None
+        x = np.array([-np.inf if math.isnan(score) else score])
+        mean, variance = calibration.predict(x)
+        return Forecast(float(mean[0]), math.sqrt(float(variance[0])))
+
+    @cached_property
+    def _calibration_at(self) -> Callable[[int], Calibration | None]:
+        return cache(self.calibration)
+
+
+def scale(finals: Array) -> tuple[Array, float, float]:
+    """Final scores in robust units: median 0, quartiles about ±.67, cut at ``-_FLOOR``.
+
+    Returns:
+        The scaled scores ``(n,)``, NaN where there is none; the centre; the unit, 0 where no two
+        finite scores differ.
+    """
+    finite = finals[np.isfinite(finals)]
+    if len(finite) == 0:
+        return np.full(len(finals), np.nan), 0.0, 0.0
+    # Halving first keeps the differences of huge scores finite.
+    low, centre, high = np.quantile(finite / 2, [0.25, 0.5, 0.75])
+    unit = float((high - low) / 1.349 or (finite.max() / 2 - finite.min() / 2) / 4)
+    if not unit > 0:
+        return np.where(np.isnan(finals), np.nan, 0.0), float(2 * centre), 0.0
+    scaled = _scaled(np.clip(finals, finite.min(), finite.max()), 2 * centre, 2 * unit)
+    return scaled, float(2 * centre), 2 * unit
+
+
+def _scaled(finals: Array, centre: float, unit: float) -> Array:
+    with np.errstate(over="ignore"):  # infinity is cut like any other
+        return np.clip((finals / 2 - centre / 2) / (unit / 2), -_FLOOR, _CEILING)
+
+
+def rung_of(step: int) -> int:
+    """Index of the rung that a report step belongs to: rungs are ``RUNG_RATIO`` apart."""
+    return math.floor(math.log(step + 1) / math.log(RUNG_RATIO) + 1e-9)
+
+
+def gather(curves: Sequence[tuple[Sequence[int], Sequence[float], float]]) -> Evidence:
+    """Evidence from ``(report steps, scores, final score)`` of each trial."""
+    return Evidence(
+        np.concatenate([np.asarray(steps, dtype=np.int64) for steps, _, _ in curves]),
+        np.concatenate([np.asarray(scores, dtype=np.float64) for _, scores, _ in curves]),
+        np.array([len(steps) for steps, _, _ in curves], dtype=np.int64),
+        np.array([final for _, _, final in curves], dtype=np.float64),
+    )

@@ -1,0 +1,159 @@
+"""RocketPruner: stop a trial when its forecast says that it will not matter."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+from typing import Any
+import zlib
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+
+if TYPE_CHECKING:
+    from optuna_rocket.fidelity.forecast import Evidence
+    from optuna_rocket.trials import Curve
+    from optuna_rocket.trials import CurveReader
+
+
+# Share of the judgements that let a trial pass whatever its forecast is: they keep on showing what
+# becomes of trials that look bad.
+_EXPLORATION = 0.05
+# The evidence is arranged anew whenever it has grown by this share; the incumbent is always known.
+_GROWTH = 1 / 50
+_logger = optuna.logging.get_logger(f"optuna.{__name__}")
+
+
+class RocketPruner(BasePruner):
+    """Pruner that stops a trial when its chance to matter is not worth the rest of its cost.
+
+    From the reports of earlier trials, pruned ones too, it forecasts the final value of the
+    running trial with a standard error (``fidelity.forecast``). The trial is stopped when
+
+        expected gain of going on  <  risk × share of the cost ahead × expected gain of a new trial
+
+    where a gain is what exceeds the best trial so far. It works with every sampler, with
+    ``SubsetEvaluator`` and with plain ``trial.report`` by epoch; report steps should be amounts of
+    effort (epochs, examples) and need not be the same in all trials. NaN counts as the worst.
+    Scores of single folds or instances are no estimates that converge: use ``WilcoxonPruner``.
+
+    A trial is judged at report steps that are a factor of 1.5 apart, and never at or after the
+    longest report step of any complete trial. A late bloomer has a forecast as wide as earlier
+    surprises at its rank were; and one judgement in twenty lets the trial pass, so that surprises
+    go on being seen. A judgement depends on the stored trials, the trial and the seed alone.
+
+    Example:
+        .. code-block:: python
+
+            study = optuna.create_study(pruner=RocketPruner())
+
+    Args:
+        risk: Above 0. Greater values stop more trials, and more of those that would have become
+            the best. The default was chosen on the development problems of
+            ``benchmarks/pruning.py``.
+        n_startup_trials: Complete trials, at least 3, before any trial is stopped.
+        seed: Seed of the judgements that let a trial pass, an integer of at least 0.
+
+    Raises:
+        ValueError: If an argument makes no sense.
+    """
+
+    def __init__(self, *, risk: float = 0.1, n_startup_trials: int = 4, seed: int = 0) -> None:
+        if not 0 < risk < math.inf:
+            raise ValueError(f"risk={risk!r} is not a number above 0, for example 0.1.")
+        if n_startup_trials < 3:
+            raise ValueError(
+                f"n_startup_trials={n_startup_trials!r} is too few for a forecast: use 3 or more."
+            )
+        if seed < 0:
+            raise ValueError(f"seed={seed!r} is negative. Use an integer of at least 0.")
+        self._risk = risk
+        self._n_startup_trials = n_startup_trials
+        self._seed = seed
+        self._failures: set[type[Exception]] = set()
+        self._forget()
+
+    def _forget(self) -> None:
+        # Both can be rebuilt, and each is replaced as a whole: threads see the old or the new.
+        self._reader: CurveReader | None = None
+        self._evidence: tuple[list[Curve], Evidence] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what can be rebuilt."""
+        return {**self.__dict__, "_reader": None, "_evidence": None}
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Whether to stop the trial; a failure of the forecast costs a warning, not the trial."""
+        try:
+            return self._judge(study, trial)
+        except Exception as error:
+            if type(error) not in self._failures:
+                self._failures.add(type(error))
+                _logger.warning(
+                    f"The forecast failed on trial {trial.number} ({type(error).__name__}: "
+                    f"{error}); the trial goes on. Please report this.",
+                    exc_info=True,
+                )
+            return False
+
+    def _judge(self, study: Study, trial: FrozenTrial) -> bool:
+        from optuna_rocket.trials import CurveReader
+        from optuna_rocket.trials import score_sign
+
+        rung = _rung_just_reached(trial)
+        if rung is None or self._lets_pass(trial.number, rung):
+            return False
+        if self._reader is None:
+            self._reader = CurveReader()
+        curves = self._reader.read(study)
+        complete = [curve for curve in curves if not math.isnan(curve.final)]
+        best = max((curve.final for curve in complete if math.isfinite(curve.final)), default=None)
+        horizon = max((curve.steps[-1] for curve in complete if curve.steps), default=0)
+        step = max(trial.intermediate_values)
+        if len(complete) < self._n_startup_trials or best is None or step >= horizon:
+            return False
+
+        evidence = self._arrange([curve for curve in curves if curve.steps])
+        score = score_sign(study) * trial.intermediate_values[step]
+        forecast = evidence.forecast(step, score)
+        if forecast is None:
+            return False
+        level = evidence.rescale(best)
+        worth = forecast.expected_gain(level)
+        ahead = (horizon - step) / horizon
+        return worth < self._risk * ahead * evidence.new_trial.expected_gain(level)
+
+    def _arrange(self, curves: list[Curve]) -> Evidence:
+        """Evidence from all but the latest few trials, kept as long as these trials are the same.
+
+        How many are left out depends on their number alone, not on what is kept.
+        """
+        from optuna_rocket.fidelity.forecast import gather
+
+        n = len(curves)
+        used = curves[: n - n % max(1, int(n * _GROWTH))]
+        kept = self._evidence
+        if kept is not None and len(kept[0]) == len(used):
+            if all(old is new for old, new in zip(kept[0], used, strict=True)):
+                return kept[1]
+        evidence = gather([(curve.steps, curve.scores, curve.final) for curve in used])
+        self._evidence = (used, evidence)
+        return evidence
+
+    def _lets_pass(self, number: int, rung: int) -> bool:
+        code = zlib.crc32(f"{self._seed}:{number}:{rung}".encode())
+        return code < _EXPLORATION * 2**32
+
+
+def _rung_just_reached(trial: FrozenTrial) -> int | None:
+    """The rung of the latest report step, None where an earlier report was on it already."""
+    from optuna_rocket.fidelity.forecast import rung_of
+
+    steps = sorted(trial.intermediate_values)[-2:]
+    if not steps:
+        return None
+    rungs = [rung_of(step) for step in steps]
+    return None if len(rungs) == 2 and rungs[0] == rungs[1] else rungs[-1]

@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+import copy
+import math
+from pathlib import Path
+import pickle
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner
+from optuna.trial import TrialState
+import pytest
+
+from optuna_rocket import RocketPruner
+from optuna_rocket import SubsetEvaluator
+from tests.support import open_storage
+from tests.support import package_log
+
+
+# Optuna marks some of its pruners and its retries so.
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+SIZES = (100, 300, 900, 2700)
+PRUNERS: dict[str, Callable[[], BasePruner]] = {
+    "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=3),
+    "percentile": lambda: optuna.pruners.PercentilePruner(50.0, n_startup_trials=3),
+    "halving": lambda: optuna.pruners.SuccessiveHalvingPruner(100, reduction_factor=3),
+    "hyperband": lambda: optuna.pruners.HyperbandPruner(100, 2700, reduction_factor=3),
+    "patient": lambda: optuna.pruners.PatientPruner(optuna.pruners.MedianPruner(3), patience=0),
+    "threshold": lambda: optuna.pruners.ThresholdPruner(upper=1.5),
+    "nop": optuna.pruners.NopPruner,
+    "rocket": RocketPruner,
+}
+
+
+class Recorder(BasePruner):
+    """Notes at which report steps it is asked; stops where it is told to."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.asked: list[int | None] = []
+        self._stop_at = stop_at
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        self.asked.append(trial.last_step)
+        return trial.last_step == self._stop_at
+
+
+@pytest.fixture
+def evaluator() -> SubsetEvaluator:
+    return SubsetEvaluator(2700, min_fraction=1 / 27)
+
+
+def loss(x: float, n: int) -> float:
+    return x**2 + 10 / math.sqrt(n)
+
+
+def objective_of(evaluator: SubsetEvaluator) -> Callable[[optuna.Trial], float]:
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", -1, 1)
+        for subset in evaluator.subsets(trial):
+            subset.report(loss(x, len(subset.indices)))
+        return float(subset.value)
+
+    return objective
+
+
+def seeded_study(pruner: BasePruner | None = None, **arguments: Any) -> optuna.Study:
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    return optuna.create_study(sampler=sampler, pruner=pruner, study_name="subsets", **arguments)
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_every_pruner_takes_the_reports(evaluator: SubsetEvaluator, name: str) -> None:
+    study = seeded_study(PRUNERS[name]())
+    study.optimize(objective_of(evaluator), n_trials=40)
+    states = [trial.state for trial in study.trials]
+    for trial in study.trials:
+        steps = list(trial.intermediate_values)
+        assert steps == list(SIZES[: len(steps)])
+        if trial.state == TrialState.COMPLETE:
+            assert trial.value == trial.intermediate_values[2700]
+        else:
+            assert trial.state == TrialState.PRUNED
+            assert 2700 not in steps, "no trial is pruned after its full evaluation"
+    assert study.best_trial.state == TrialState.COMPLETE
+    if name not in ("nop", "patient"):
+        assert states.count(TrialState.PRUNED) >= 5
+
+
+def test_wilcoxon_by_instance() -> None:
+    evaluator = SubsetEvaluator(12, min_fraction=0.25, by="instance")
+    hardness = np.linspace(0, 1, 12)
+
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", -1, 1)
+        for subset in evaluator.subsets(trial):
+            (instance,) = subset.indices
+            assert subset.step == instance
+            subset.report(x**2 + hardness[instance])
+        return float(subset.value)
+
+    study = seeded_study(optuna.pruners.WilcoxonPruner())
+    study.optimize(objective, n_trials=25)
+    orders = set()
+    for trial in study.trials:
+        orders.add(tuple(trial.intermediate_values))
+        assert len(trial.intermediate_values) >= 3, "nobody is asked before min_fraction"
+        if trial.state == TrialState.COMPLETE:
+            assert trial.value == pytest.approx(np.mean(list(trial.intermediate_values.values())))
+            assert len(trial.intermediate_values) == 12
+    assert len(orders) > 20, "each trial has an order of its own"
+    assert any(trial.state == TrialState.PRUNED for trial in study.trials)
+
+
+def test_the_pruner_is_never_asked_after_the_full_data(evaluator: SubsetEvaluator) -> None:
+    pruner = Recorder()
+    study = seeded_study(pruner)
+    study.optimize(objective_of(evaluator), n_trials=1)
+    assert pruner.asked == [100, 300, 900]
+
+
+def test_what_a_subset_tells(evaluator: SubsetEvaluator) -> None:
+    study = seeded_study(Recorder())
+    seen = []
+    for subset in evaluator.subsets(study.ask()):
+        seen.append(subset)
+        assert len(subset.indices) == subset.step
+        assert subset.fraction == subset.step / 2700
+        subset.report(1.0)
+    assert [subset.is_full for subset in seen] == [False, False, False, True]
+    assert evaluator.sizes == SIZES
+    assert repr(seen[0]) == "Subset(step=100, fraction=0.03704, is_full=False)"
+
+
+def test_ask_and_tell(evaluator: SubsetEvaluator) -> None:
+    study = seeded_study(Recorder(stop_at=300))
+    trial = study.ask()
+    with pytest.raises(optuna.TrialPruned, match="report step 300"):
+        for subset in evaluator.subsets(trial):
+            subset.report(0.5)
+    study.tell(trial, state=TrialState.PRUNED)
+    assert study.trials[0].value == 0.5
+    assert list(study.trials[0].intermediate_values) == [100, 300]
+
+
+def test_threads_share_an_evaluator(evaluator: SubsetEvaluator) -> None:
+    study = seeded_study(optuna.pruners.MedianPruner(n_startup_trials=3))
+    study.optimize(objective_of(evaluator), n_trials=40, n_jobs=4)
+    for trial in study.trials:
+        x = trial.params["x"]
+        for step, value in trial.intermediate_values.items():
+            assert value == loss(x, step)
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_a_retried_trial_goes_on(evaluator: SubsetEvaluator, kind: str, tmp_path: Path) -> None:
+    place = str(tmp_path / ("study.db" if kind == "sqlite" else "study.log"))
+    study = seeded_study(Recorder(), storage=open_storage(place))
+    trial = study.ask()
+    trial.suggest_float("x", -1, 1)
+    with pytest.raises(KeyboardInterrupt):
+        for subset in evaluator.subsets(trial):
+            if subset.step == 900:
+                raise KeyboardInterrupt
+            subset.report(1.0)
+    study.tell(trial, state=TrialState.FAIL)
+    retry = optuna.storages.RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
+    retry(study, study.trials[0])
+
+    again = study.ask()
+    again.suggest_float("x", -1, 1)
+    steps = []
+    for subset in evaluator.subsets(again):
+        assert subset.carry is None
+        steps.append(subset.step)
+        subset.report(2.0)
+    study.tell(again, subset.value)
+    assert steps == [900, 2700]
+    assert again.user_attrs["rocket:costs"]["steps"] == list(SIZES)
+    assert study.trials[1].intermediate_values == {100: 1.0, 300: 1.0, 900: 2.0, 2700: 2.0}
+
+
+def test_a_trial_that_reported_all_repeats_the_last(evaluator: SubsetEvaluator) -> None:
+    study = seeded_study(Recorder())
+    for by, steps in (("resource", SIZES), ("instance", range(4))):
+        chosen = evaluator
+        if by == "instance":
+            chosen = SubsetEvaluator(4, min_fraction=1, by="instance")
+        study.add_trial(
+            optuna.create_trial(
+                state=TrialState.WAITING, intermediate_values={step: 1.0 for step in steps}
+            )
+        )
+        rounds = list(_reporting(chosen, study.ask(), 1.0))
+        assert len(rounds) == 1
+        assert rounds[0].is_full
+        assert rounds[0].value == 1.0
+
+
+def _reporting(evaluator: SubsetEvaluator, trial: Any, value: float) -> Any:
+    for subset in evaluator.subsets(trial):
+        subset.report(value)
+        yield subset
+
+
+def test_trials_outside_of_a_study(evaluator: SubsetEvaluator) -> None:
+    objective: Any = objective_of(evaluator)
+    assert objective(optuna.trial.FixedTrial({"x": 0.5})) == loss(0.5, 2700)
+    study = seeded_study(Recorder())
+    study.optimize(objective, n_trials=2)
+    assert objective(study.best_trial) == study.best_value
+    rounds = [s.step for s in _reporting(evaluator, optuna.trial.FixedTrial({}), 1.0)]
+    assert rounds == [2700]
+
+
+@pytest.mark.parametrize("by", ["resource", "instance"])
+def test_several_objectives(by: Any) -> None:
+    evaluator = SubsetEvaluator(90, min_fraction=1 / 9, by=by)
+    steps = []
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        x = trial.suggest_float("x", -1, 1)
+        for subset in evaluator.subsets(trial):
+            steps.append(subset.step)
+            subset.report((x, -x))  # type: ignore[arg-type]
+        value: tuple[float, float] = subset.value
+        return value
+
+    study = seeded_study(directions=["minimize", "maximize"])
+    study.optimize(objective, n_trials=1)
+    x = study.trials[0].params["x"]
+    assert study.trials[0].values == pytest.approx([x, -x])
+    assert len(steps) == (1 if by == "resource" else 90)
+
+
+def test_carry_is_handed_on(evaluator: SubsetEvaluator) -> None:
+    study = seeded_study(Recorder())
+    found = []
+    for subset in evaluator.subsets(study.ask()):
+        found.append(subset.carry)
+        subset.carry = f"weights of {subset.step}"
+        subset.report(1.0)
+    assert found == [None, *(f"weights of {size}" for size in SIZES[:-1])]
+
+
+def test_costs_are_small_and_stored_for_pruned_trials_too(evaluator: SubsetEvaluator) -> None:
+    study = seeded_study(Recorder(stop_at=300))
+    study.optimize(objective_of(evaluator), n_trials=1)
+    costs = study.trials[0].user_attrs["rocket:costs"]
+    assert costs["steps"] == [100, 300]
+    assert all(0 <= seconds < 10 for seconds in costs["seconds"])
+
+
+def test_misuse_of_the_loop(evaluator: SubsetEvaluator) -> None:
+    study = seeded_study(Recorder())
+    rounds = evaluator.subsets(study.ask())
+    first = next(rounds)
+    with pytest.raises(RuntimeError, match="no result of the trial"):
+        _ = first.value
+    first.report(1.0)
+    with pytest.raises(RuntimeError, match="reported already"):
+        first.report(1.0)
+    second = next(rounds)
+    with pytest.raises(TypeError, match="value='many' is not a number"):
+        second.report("many")  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="was not reported"):
+        next(rounds)
+
+    (full,) = _reporting(evaluator, optuna.trial.FixedTrial({}), 3.0)
+    assert full.value == 3.0
+    unreported = next(evaluator.subsets(optuna.trial.FixedTrial({})))
+    with pytest.raises(RuntimeError, match=r"call subset.report\(value\) first"):
+        _ = unreported.value
+
+
+def test_forgetting_the_last_report_fails_the_trial(evaluator: SubsetEvaluator) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        for subset in evaluator.subsets(trial):
+            if not subset.is_full:
+                subset.report(1.0)
+        return float(subset.value)
+
+    study = seeded_study(Recorder())
+    study.optimize(objective, n_trials=1, catch=(RuntimeError,))
+    assert study.trials[0].state == TrialState.FAIL
+
+
+@pytest.mark.parametrize(
+    ("pruner", "state", "n_reports"),
+    [
+        (optuna.pruners.ThresholdPruner(upper=9.0), TrialState.PRUNED, 1),
+        (optuna.pruners.NopPruner(), TrialState.FAIL, 4),
+    ],
+)
+def test_nan_is_reported(
+    evaluator: SubsetEvaluator, pruner: BasePruner, state: TrialState, n_reports: int
+) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        for subset in evaluator.subsets(trial):
+            subset.report(math.nan)
+        return float(subset.value)
+
+    study = seeded_study(pruner)
+    study.optimize(objective, n_trials=1)
+    assert study.trials[0].state == state
+    assert len(study.trials[0].intermediate_values) == n_reports
+
+
+def useless_smallest(evaluator: SubsetEvaluator) -> Callable[[optuna.Trial], float]:
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        for subset in evaluator.subsets(trial):
+            subset.report(-x if subset.step == 100 else x)
+        return float(subset.value)
+
+    return objective
+
+
+def test_a_subset_that_misleads_is_not_pruned_on(evaluator: SubsetEvaluator) -> None:
+    pruner = Recorder()
+    study = seeded_study(pruner)
+    study.optimize(useless_smallest(evaluator), n_trials=8)
+    pruner.asked.clear()
+    with package_log("evaluator") as messages:
+        study.optimize(useless_smallest(evaluator), n_trials=5)
+    assert pruner.asked == [300, 900] * 5
+    assert sum("do not predict" in message for message in messages) == 1
+    found = evaluator.rank_correlations(study)
+    for size, expected in ((100, -1), (300, 1)):
+        correlation, n_pairs = found[size]
+        assert correlation == pytest.approx(expected)
+        assert n_pairs == 13
+
+
+def test_another_grid_in_the_same_study_is_told(evaluator: SubsetEvaluator) -> None:
+    study = seeded_study(optuna.pruners.MedianPruner())
+    study.optimize(objective_of(SubsetEvaluator(2700, min_fraction=0.1)), n_trials=2)
+    with package_log("evaluator") as messages:
+        study.optimize(objective_of(evaluator), n_trials=3)
+    assert sum("report at" in message for message in messages) == 1
+    assert [trial.state for trial in study.trials].count(TrialState.COMPLETE) >= 2
+
+
+def test_copies_and_pickles(evaluator: SubsetEvaluator) -> None:
+    for twin in (copy.deepcopy(evaluator), pickle.loads(pickle.dumps(evaluator))):
+        study = seeded_study(Recorder())
+        study.optimize(objective_of(twin), n_trials=2)
+        assert twin.sizes == SIZES
+
+
+def test_nonsense_is_refused() -> None:
+    with pytest.raises(ValueError, match="by='fold'"):
+        SubsetEvaluator(90, min_fraction=0.5, by="fold")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="leave it out"):
+        SubsetEvaluator(90, min_fraction=0.5, by="instance", groups=[0] * 90)
+    with pytest.raises(ValueError, match="min_fraction=2"):
+        SubsetEvaluator(90, min_fraction=2)

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+import math
+
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+import numpy as np
+from numpy.typing import NDArray
+import pytest
+
+from optuna_rocket.fidelity.correlation import misleads
+from optuna_rocket.fidelity.correlation import rank_correlation
+from optuna_rocket.fidelity.forecast import Evidence
+from optuna_rocket.fidelity.forecast import Forecast
+from optuna_rocket.fidelity.forecast import calibrate
+from optuna_rocket.fidelity.forecast import gather
+from optuna_rocket.fidelity.forecast import rung_of
+from optuna_rocket.fidelity.forecast import scale
+
+
+Array = NDArray[np.float64]
+STEPS = (1, 3, 9, 27)
+Law = Callable[[np.random.Generator, int], Array]
+
+
+def _noisy(rng: np.random.Generator, n: int) -> Array:
+    """Estimates that converge to the final score."""
+    final = rng.normal(size=n)
+    return np.asarray(final[:, None] + rng.normal(size=(n, 4)) * np.array([1.0, 0.6, 0.3, 0.0]))
+
+
+def _other_scale(rng: np.random.Generator, n: int) -> Array:
+    """Early scores on a scale of their own, bent and heavy-tailed."""
+    curves = _noisy(rng, n)
+    curves[:, :3] = -np.exp(-3 * curves[:, :3])
+    return curves
+
+
+def _bloom(rng: np.random.Generator, n: int) -> Array:
+    """A third sleeps on a plateau until the end."""
+    curves = _noisy(rng, n)
+    sleeps = rng.random(n) < 1 / 3
+    curves[sleeps, :3] = -2 + 0.05 * rng.normal(size=(int(sleeps.sum()), 3))
+    return curves
+
+
+def _useless(rng: np.random.Generator, n: int) -> Array:
+    return np.asarray(rng.normal(size=(n, 4)))
+
+
+LAWS = {"noisy": _noisy, "other scale": _other_scale, "bloom": _bloom, "useless": _useless}
+
+
+def evidence_of(curves: Array, last: NDArray[np.int64] | None = None) -> Evidence:
+    """Evidence of trials that ended at rung ``last``, complete ones at the third."""
+    last = np.full(len(curves), 3) if last is None else last
+    return gather(
+        [
+            (STEPS[: k + 1], list(curve[: k + 1]), curve[3] if k == 3 else math.nan)
+            for curve, k in zip(curves, last, strict=True)
+        ]
+    )
+
+
+def pruned_by_halving(curves: Array) -> NDArray[np.int64]:
+    """Rung at which a rule stops each trial that is in the worse half of those before it."""
+    last = np.full(len(curves), 3)
+    for i in range(8, len(curves)):
+        for rung in (0, 1, 2):
+            earlier = curves[:i][last[:i] >= rung, rung]
+            if curves[i, rung] < np.median(earlier):
+                last[i] = rung
+                break
+    return last
+
+
+@pytest.mark.parametrize("n", [8, 40])
+@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("prunes", [False, True])
+def test_80_percent_intervals_cover_80_percent(name: str, n: int, prunes: bool) -> None:
+    inside = []
+    for seed in range(60):
+        curves = LAWS[name](np.random.default_rng(seed), n + 10)
+        seen = curves[:n]
+        evidence = evidence_of(seen, pruned_by_halving(seen) if prunes else None)
+        for rung in (0, 1, 2):
+            for curve in curves[n:]:
+                forecast = evidence.forecast(STEPS[rung], curve[rung])
+                assert forecast is not None
+                low, high = forecast.interval(0.8)
+                inside.append(low <= max(evidence.rescale(curve[3]), -3) <= high)
+    assert 0.7 <= np.mean(inside) <= 0.92
+
+
+def test_forecasts_narrow_with_trials_and_with_rungs() -> None:
+    stds = {}
+    for n in (5, 50):
+        curves = _noisy(np.random.default_rng(0), n)
+        for rung in (0, 2):
+            forecast = evidence_of(curves).forecast(STEPS[rung], 0.0)
+            assert forecast is not None
+            stds[n, rung] = forecast.std
+    assert stds[50, 2] < stds[50, 0] < 1.1
+    assert stds[50, 2] < stds[5, 2]
+
+
+def test_a_useless_rung_says_nothing() -> None:
+    evidence = evidence_of(_useless(np.random.default_rng(0), 200))
+    low, high = evidence.forecast(1, -2.0), evidence.forecast(1, 2.0)
+    assert low is not None
+    assert high is not None
+    assert abs(low.mean - high.mean) < 0.7
+    assert low.std > 0.7
+
+
+def test_late_bloomers_widen_the_forecast_of_the_plateau_alone() -> None:
+    evidence = evidence_of(_bloom(np.random.default_rng(0), 150))
+    asleep, awake = evidence.forecast(9, -2.0), evidence.forecast(9, 0.5)
+    assert asleep is not None
+    assert awake is not None
+    assert asleep.std > 1.5 * awake.std
+
+
+def test_pruned_trials_correct_for_the_survivors() -> None:
+    """Those that survive had luck after the rung; on their own they are too good for it."""
+    errors: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(20):
+        curves = _noisy(np.random.default_rng(seed), 200)
+        last = pruned_by_halving(curves)
+        for with_pruned in errors:
+            kept = np.full(200, True) if with_pruned else last == 3
+            evidence = evidence_of(curves[kept], last[kept])
+            forecast = evidence.forecast(1, 0.5)
+            assert forecast is not None
+            _, centre, unit = evidence.scaled
+            expected = 0.25  # of a unit normal final score seen under unit noise
+            errors[with_pruned].append(centre + unit * forecast.mean - expected)
+    assert abs(np.mean(errors[True])) < 0.1
+    assert np.mean(errors[False]) > 0.4
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.floats(width=32), min_size=1, max_size=4), st.floats(allow_nan=False)
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    st.floats(),
+    st.sampled_from([0, 1, 2, 5, 27, 10**9]),
+)
+@settings(max_examples=100, deadline=None)
+def test_any_numbers_are_endured(
+    trials: list[tuple[list[float], float]], score: float, step: int
+) -> None:
+    evidence = gather(
+        [
+            (STEPS[: len(scores)], scores, final if len(scores) == 4 else math.nan)
+            for scores, final in trials
+        ]
+    )
+    forecast = evidence.forecast(step, score)
+    if forecast is not None:
+        assert math.isfinite(forecast.mean)
+        assert 0 < forecast.std < math.inf
+
+
+def test_order_is_all_that_counts_at_a_rung() -> None:
+    curves = _noisy(np.random.default_rng(1), 30)
+    bent = curves.copy()
+    bent[:, :3] = np.expm1(2 * curves[:, :3])
+    a = evidence_of(curves).forecast(3, float(curves[4, 1]))
+    b = evidence_of(bent).forecast(3, float(bent[4, 1]))
+    assert a is not None
+    assert b is not None
+    assert a == pytest.approx(b)
+
+
+def test_scores_at_a_step_of_trials_with_other_grids() -> None:
+    nan = math.nan
+    evidence = gather([([0, 5, 10], [1, 2, 3], 3), ([4], [7], nan), ([2, 8], [4, nan], 5)])
+    assert np.array_equal(evidence.at(5), [2, nan, 4], equal_nan=True)
+    assert np.array_equal(evidence.at(8), [2, nan, -np.inf], equal_nan=True)
+    assert np.array_equal(evidence.at(1), [1, nan, nan], equal_nan=True)
+    assert np.array_equal(evidence.at(99), [nan] * 3, equal_nan=True)
+
+
+def test_expected_gain() -> None:
+    draws = np.random.default_rng(0).normal(0.3, 2.0, 400_000)
+    gain = np.maximum(draws - 1.5, 0).mean()
+    assert Forecast(0.3, 2.0).expected_gain(1.5) == pytest.approx(gain, rel=0.02)
+    assert 0 <= Forecast(0.0, 1.0).expected_gain(50.0) < 1e-9
+
+
+def test_intervals() -> None:
+    assert Forecast(1.0, 2.0).interval(0.95) == pytest.approx((-2.92, 4.92), abs=0.01)
+
+
+def test_scale_is_robust() -> None:
+    values = np.concatenate([np.linspace(-1, 1, 101), [-1e300, -np.inf, np.nan]])
+    scaled, centre, _ = scale(values)
+    assert abs(centre) < 0.05
+    assert scaled[101] == scaled[102] == -3
+    assert np.isnan(scaled[103])
+    assert scale(np.array([2.0, 2.0]))[2] == 0
+    assert scale(np.array([np.nan]))[2] == 0
+
+
+def test_few_pairs_give_no_forecast() -> None:
+    curves = _noisy(np.random.default_rng(0), 5)
+    assert evidence_of(curves[:2]).forecast(1, 0.0) is None
+    assert evidence_of(curves).forecast(27, 0.0) is None, "nobody went beyond"
+    assert evidence_of(np.ones((9, 4))).forecast(1, 1.0) is None, "all are equal"
+
+
+def test_a_worked_calibration() -> None:
+    """One pair of equal evidence: prior and data by hand."""
+    x, y = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 1.0, 2.0, 3.0])
+    fit = calibrate(x, y, np.zeros(4))
+    assert np.array_equal(fit.mapped, y)
+    assert fit.centre == 1.5
+    assert fit.coefficients[0] == pytest.approx(1.5)
+    assert 0.8 < fit.coefficients[1] < 1
+    # total variance 1.25, prior residual .625 for four trials, four errors near nothing
+    assert fit.residual == pytest.approx(0.625 / 2, rel=0.1)
+
+
+def test_rungs_are_a_ratio_apart() -> None:
+    rungs = [rung_of(step) for step in range(100)]
+    assert rungs == sorted(rungs)
+    assert len(set(rungs)) == 12
+    assert len({rung_of(step) for step in (1000, 3000, 9000, 27000)}) == 4
+
+
+def test_rank_correlation_of_survivors_is_that_of_all() -> None:
+    rng = np.random.default_rng(0)
+    plain, corrected = [], []
+    for _ in range(40):
+        x = rng.normal(size=300)
+        y = 0.8 * x + 0.6 * rng.normal(size=300)
+        y[x < np.quantile(x, 0.7)] = np.nan
+        corrected.append(rank_correlation(x, y)[0])
+        kept = ~np.isnan(y)
+        plain.append(rank_correlation(x[kept], y[kept])[0])
+    assert np.mean(plain) < 0.6
+    assert 0.72 < np.mean(corrected) < 0.86
+
+
+def test_rank_correlation_at_the_edges() -> None:
+    nan = math.nan
+    assert rank_correlation(np.array([1.0, 2.0]), np.array([1.0, 2.0]))[1] == 2
+    assert math.isnan(rank_correlation(np.ones(5), np.arange(5.0))[0])
+    assert rank_correlation(np.array([nan, 1, 2]), np.array([0, 1, 2.0])) == (1.0, 3)
+    assert misleads(0.49, 8)
+    assert not misleads(0.51, 8)
+    assert not misleads(-1, 7)
+    assert not misleads(nan, 8)

@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+import copy
+import math
+from pathlib import Path
+import pickle
+import time
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+import pytest
+
+from optuna_rocket import RocketPruner
+from optuna_rocket import RocketSampler
+from tests.support import open_storage
+from tests.support import package_log
+
+
+Curve = Callable[[float, int], float]
+
+
+def falling(x: float, step: int) -> float:
+    """A loss that every epoch brings nearer to x."""
+    return x + 1 / (step + 1)
+
+
+def add_curve(study: optuna.Study, x: float, last: int, n: int, curve: Curve = falling) -> None:
+    """Add a trial that was pruned at report step ``last``, or complete with ``last`` of ``n``."""
+    is_complete = last == n - 1
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.COMPLETE if is_complete else TrialState.PRUNED,
+            value=curve(x, last),
+            intermediate_values={step: curve(x, step) for step in range(last + 1)},
+        )
+    )
+
+
+def stored_study(n_trials: int, n: int = 27, curve: Curve = falling) -> optuna.Study:
+    study = optuna.create_study()
+    for x in np.random.default_rng(0).random(n_trials):
+        add_curve(study, float(x), n - 1, n, curve)
+    return study
+
+
+def running(number: int, x: float, step: int, curve: Curve = falling) -> FrozenTrial:
+    """An unfinished trial that has reported up to ``step``."""
+    trial = optuna.create_trial(
+        state=TrialState.RUNNING,
+        intermediate_values={s: curve(x, s) for s in range(step + 1)},
+    )
+    trial.number = number
+    return trial
+
+
+def verdicts(study: optuna.Study, x: float, step: int, n: int = 100, **options: Any) -> float:
+    """Share of trial numbers that are stopped there."""
+    pruner = RocketPruner(**options)
+    return float(
+        np.mean([pruner.prune(study, running(k, x, step)) for k in range(1000, 1000 + n)])
+    )
+
+
+def test_hopeless_trials_are_stopped_and_good_ones_go_on() -> None:
+    study = stored_study(30)
+    assert verdicts(study, 0.9, 7) > 0.85
+    assert verdicts(study, 0.001, 7) == 0
+
+
+def test_some_hopeless_trials_pass() -> None:
+    study = stored_study(30)
+    assert 0.85 < verdicts(study, 0.95, 7, n=400) < 0.99
+    number = next(k for k in range(1000) if not RocketPruner().prune(study, running(k, 0.95, 7)))
+    others = [RocketPruner(seed=s).prune(study, running(number, 0.95, 7)) for s in range(20)]
+    assert any(others), "who passes depends on the seed"
+
+
+def test_nobody_is_stopped_before_enough_complete_trials() -> None:
+    study = stored_study(3)
+    for _ in range(20):
+        add_curve(study, 0.5, 3, 27)
+    assert verdicts(study, 5.0, 7) == 0
+    assert verdicts(study, 5.0, 7, n_startup_trials=3) > 0.5
+
+
+def test_nobody_is_stopped_at_the_end() -> None:
+    study = stored_study(30)
+    for step in (26, 30):
+        assert verdicts(study, 0.99, step) == 0
+
+
+def test_a_trial_is_judged_at_few_steps() -> None:
+    study = stored_study(30)
+    shares = [verdicts(study, 0.99, step, n=10) for step in range(26)]
+    judged = [step for step, share in enumerate(shares) if share > 0]
+    assert 4 <= len(judged) <= 9
+    assert 8 not in judged, "step 7 is on the same rung"
+
+
+def test_more_risk_stops_more() -> None:
+    rng = np.random.default_rng(0)
+    noise: dict[tuple[float, int], float] = {}
+
+    def noisy(x: float, step: int) -> float:
+        return x + noise.setdefault((x, step), float(rng.normal()) / (step + 1))
+
+    study = stored_study(40, curve=noisy)
+    shares = []
+    for risk in (0.01, 0.1, 1.0):
+        pruner = RocketPruner(risk=risk)
+        stops = [pruner.prune(study, running(k, k / 200, 3, noisy)) for k in range(200)]
+        shares.append(np.mean(stops))
+    assert shares[0] < shares[1] < shares[2]
+
+
+def test_late_bloomers_are_spared() -> None:
+    def bloom(x: float, step: int) -> float:
+        """Two fifths of the trials do nothing before they become the best."""
+        late = x > 0.6
+        return (2.0 if step < 20 else x - 0.7) if late else falling(x, step)
+
+    study = stored_study(40, curve=bloom)
+    pruner = RocketPruner()
+    stops = [pruner.prune(study, running(k, 0.8, 7, bloom)) for k in range(100)]
+    assert not any(stops)
+    # without them the same trial is hopeless
+    assert verdicts(stored_study(40), 0.8, 7) > 0.8
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_directions_mirror(direction: Any) -> None:
+    sign = 1 if direction == "minimize" else -1
+    study = optuna.create_study(direction=direction)
+    for x in np.random.default_rng(0).random(20):
+        add_curve(study, float(x), 26, 27, lambda x, step: sign * falling(x, step))
+    pruner = RocketPruner()
+    bad = [
+        pruner.prune(study, running(k, 0.9, 7, lambda x, s: sign * falling(x, s)))
+        for k in range(40)
+    ]
+    good = [
+        pruner.prune(study, running(k, 0.01, 7, lambda x, s: sign * falling(x, s)))
+        for k in range(40)
+    ]
+    assert np.mean(bad) > 0.8
+    assert not any(good)
+
+
+def test_nan_counts_as_the_worst() -> None:
+    study = stored_study(30)
+    pruner = RocketPruner()
+    stops = [pruner.prune(study, running(k, math.nan, 7)) for k in range(100)]
+    assert np.mean(stops) > 0.8
+
+
+def test_odd_trials_are_endured() -> None:
+    study = stored_study(20)
+    for value in (math.inf, -1e308, 1e308):
+        add_curve(study, value, 26, 27)
+    for values in ({}, {0: math.nan}, {0: math.inf}, {5: -math.inf, 2: 0.0}):
+        study.add_trial(optuna.create_trial(state=TrialState.PRUNED, intermediate_values=values))
+        study.add_trial(optuna.create_trial(state=TrialState.FAIL, intermediate_values=values))
+    study.add_trial(optuna.create_trial(value=0.5))
+    study.add_trial(optuna.create_trial(state=TrialState.WAITING))
+    pruner = RocketPruner()
+    with package_log("pruner") as messages:
+        for score in (math.nan, math.inf, -math.inf, 0.5):
+            for step in (0, 3, 25):
+                assert pruner.prune(study, running(900, score, step)) in (True, False)
+        assert pruner.prune(study, optuna.create_trial(state=TrialState.RUNNING)) is False
+    assert not messages
+
+
+def test_constant_values_stop_nobody() -> None:
+    study = stored_study(20, curve=lambda x, step: 1.0)
+    assert verdicts(study, 1.0, 7) == 0
+
+
+def test_no_trial_depends_on_the_pruner_working() -> None:
+    class Broken(RocketPruner):
+        def _judge(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+            raise ZeroDivisionError("by zero")
+
+    pruner = Broken()
+    study = stored_study(20)
+    with package_log("pruner") as messages:
+        assert not any(pruner.prune(study, running(k, 0.9, 7)) for k in range(5))
+    assert len(messages) == 1
+    assert "ZeroDivisionError: by zero" in messages[0]
+
+
+def objective(trial: optuna.Trial) -> float:
+    x = trial.suggest_float("x", 0, 1)
+    for step in range(27):
+        trial.report(falling(x, step), step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return falling(x, 26)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        lambda: optuna.samplers.TPESampler(seed=0),
+        lambda: optuna.samplers.RandomSampler(seed=0),
+        lambda: RocketSampler(seed=0),
+    ],
+)
+def test_studies_with_any_sampler(sampler: Callable[[], optuna.samplers.BaseSampler]) -> None:
+    study = optuna.create_study(sampler=sampler(), pruner=RocketPruner())
+    with package_log("pruner") as messages:
+        study.optimize(objective, n_trials=25)
+    assert not messages
+    assert study.best_trial.state == TrialState.COMPLETE
+    assert sum(t.state == TrialState.PRUNED for t in study.trials) >= 3
+    for trial in study.trials:
+        if trial.state == TrialState.PRUNED:
+            assert trial.last_step is not None
+            assert trial.last_step < 26
+
+
+def test_a_judgement_needs_the_stored_trials_alone(tmp_path: Path) -> None:
+    """One pruner throughout, a new one for each trial, another storage: the same study."""
+    outcomes = []
+    for place in (None, str(tmp_path / "study.log")):
+        for is_new in (False, True):
+            study = optuna.create_study(
+                storage=None if place is None else open_storage(place),
+                study_name=f"study {is_new}",
+                sampler=optuna.samplers.RandomSampler(seed=0),
+                pruner=RocketPruner(),
+            )
+            for _ in range(60):
+                if is_new:
+                    study.pruner = RocketPruner()
+                study.optimize(objective, n_trials=1)
+            outcomes.append([(t.state, t.last_step) for t in study.trials])
+    assert all(outcome == outcomes[0] for outcome in outcomes)
+
+
+def test_threads_share_a_pruner() -> None:
+    study = optuna.create_study(
+        sampler=optuna.samplers.RandomSampler(seed=0), pruner=RocketPruner()
+    )
+    with package_log("pruner") as messages:
+        study.optimize(objective, n_trials=60, n_jobs=4)
+    assert not messages
+    assert {t.state for t in study.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+def test_copies_and_pickles_judge_alike() -> None:
+    study = stored_study(20)
+    pruner = RocketPruner(risk=0.2, seed=3)
+    before = [pruner.prune(study, running(k, 0.4, 7)) for k in range(20)]
+    for twin in (copy.deepcopy(pruner), pickle.loads(pickle.dumps(pruner))):
+        assert [twin.prune(study, running(k, 0.4, 7)) for k in range(20)] == before
+
+
+def test_one_pruner_serves_two_studies() -> None:
+    easy, hard = stored_study(20), stored_study(20, curve=lambda x, s: 10 + falling(x, s))
+    shared = RocketPruner()
+    for k in range(20):
+        for study in (easy, hard):
+            trial = running(k, 0.5, 7)
+            assert shared.prune(study, trial) == RocketPruner().prune(study, trial)
+
+
+def test_a_judgement_takes_little_time() -> None:
+    study = stored_study(300)
+    for i, x in enumerate(np.random.default_rng(1).random(700)):
+        add_curve(study, float(x), (1, 2, 4, 7, 11)[i % 5], 27)
+    pruner = RocketPruner()
+    trials = [running(k, 0.5, (3, 7)[k % 2]) for k in range(40)]
+    start = time.perf_counter()
+    for trial in trials:
+        pruner.prune(study, trial)
+    # 2 ms where the machine is idle; other processes may take turns with this one
+    assert (time.perf_counter() - start) / len(trials) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"risk": 0}, "risk=0"),
+        ({"risk": math.nan}, "risk=nan"),
+        ({"n_startup_trials": 2}, "n_startup_trials=2"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)
+def test_nonsense_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RocketPruner(**options)

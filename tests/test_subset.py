@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from optuna_rocket.fidelity.subset import grid
+from optuna_rocket.fidelity.subset import nested_subsets
+from optuna_rocket.fidelity.subset import stratified_order
+
+
+@st.composite
+def labels(draw: st.DrawFn) -> np.ndarray[Any, Any]:
+    counts = draw(st.lists(st.integers(1, 40), min_size=2, max_size=8))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    return rng.permutation(np.repeat(np.arange(len(counts)), counts))
+
+
+@given(labels(), st.integers(0, 2**32), st.floats(0.05, 1), st.floats(1.2, 8))
+@settings(max_examples=60, deadline=None)
+def test_subsets_are_nested_and_the_last_is_the_data(
+    y: np.ndarray[Any, Any], seed: int, min_fraction: float, factor: float
+) -> None:
+    if round(len(y) * min_fraction) < len(np.unique(y)):
+        min_fraction = 1
+    subsets = nested_subsets(
+        y,
+        min_fraction=min_fraction,
+        reduction_factor=factor,
+        stratify="classes",
+        min_examples=1,
+        seed=seed,
+    )
+    assert list(subsets.sizes) == sorted(set(subsets.sizes))
+    pieces = [subsets.indices(rung) for rung in range(len(subsets.sizes))]
+    for smaller, larger in pairwise(pieces):
+        assert set(smaller) < set(larger)
+    assert np.array_equal(pieces[-1], np.arange(len(y)))
+
+
+@given(labels(), st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_every_prefix_is_stratified(y: np.ndarray[Any, Any], seed: int) -> None:
+    order = stratified_order(y, np.random.default_rng(seed))
+    assert sorted(order) == list(range(len(y)))
+    counts = np.bincount(y)
+    n, n_strata = len(y), len(counts)
+    seen = np.cumsum(np.eye(n_strata)[y[order]], axis=0)
+    expected = np.arange(1, n + 1)[:, None] * counts / n
+    bound = np.maximum(1, n_strata * counts / n)
+    assert (np.abs(seen - expected) <= bound + 1e-9).all()
+    assert (seen[n_strata - 1] == 1).all(), "every class comes as early as possible"
+
+
+@given(st.integers(1, 10**6), st.floats(1e-3, 1), st.floats(1.1, 100))
+@settings(max_examples=100, deadline=None)
+def test_grid_rises_from_the_smallest_to_all(n: int, min_fraction: float, factor: float) -> None:
+    sizes = grid(n, min_fraction, factor)
+    assert sizes[0] == max(1, round(n * min_fraction))
+    assert sizes[-1] == n
+    assert all(a < b for a, b in pairwise(sizes))
+
+
+def test_grid_of_powers() -> None:
+    assert grid(2700, 1 / 27, 3) == (100, 300, 900, 2700)
+    assert grid(1000, 0.8, 3) == (800, 1000)
+    assert grid(1000, 1, 3) == (1000,)
+
+
+def test_the_seed_decides_the_order() -> None:
+    y = np.arange(90) % 3
+    orders = [nested_subsets(y, min_fraction=0.5, seed=seed).order for seed in (0, 0, 1)]
+    assert np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], orders[2])
+
+
+def test_classes_of_any_kind() -> None:
+    names = np.array([None, "b", 3] * 40, dtype=object)
+    for data in (
+        names,
+        [str(x) for x in names],
+        (np.arange(120) % 2).astype(bool),
+        np.arange(120) % 3.0,
+    ):
+        subsets = nested_subsets(data, min_fraction=0.25)
+        part = np.array([str(x) for x in data])[subsets.indices(0)]
+        counts = np.unique(part, return_counts=True)[1]
+        assert counts.max() - counts.min() <= 1
+
+
+def test_continuous_targets_are_stratified_by_tenths() -> None:
+    rng = np.random.default_rng(0)
+    for target in (rng.lognormal(size=2000), rng.permutation(2000)):
+        subsets = nested_subsets(target, min_fraction=0.05)
+        part = np.sort(target[subsets.indices(0)])
+        edges = np.quantile(target, np.linspace(0, 1, 11)[1:-1])
+        counts = np.bincount(np.searchsorted(edges, part, side="right"), minlength=10)
+        assert counts.min() >= 9
+        assert counts.max() <= 11
+
+
+def test_groups_stay_together() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat([f"speaker {i}" for i in range(60)], rng.integers(1, 20, 60))
+    y = np.repeat(np.arange(60) % 3, np.unique(groups, return_counts=True)[1].clip(1)[:60])
+    y = np.resize(y, len(groups))
+    for target in (y, y + rng.normal(size=len(y)), len(y)):
+        subsets = nested_subsets(target, min_fraction=0.2, groups=groups)
+        assert subsets.sizes[-1] == len(groups)
+        for rung in range(len(subsets.sizes)):
+            inside = np.zeros(len(groups), dtype=bool)
+            inside[subsets.indices(rung)] = True
+            for group in np.unique(groups):
+                assert len(set(inside[groups == group])) == 1
+
+
+def test_groups_are_stratified_by_their_main_class() -> None:
+    groups = np.arange(1000) // 10
+    y = (groups % 4 == 0).astype(int)
+    subsets = nested_subsets(y, min_fraction=0.1, groups=groups)
+    assert abs(y[subsets.indices(0)].mean() - 0.25) <= 0.1
+
+
+def test_blocks_are_contiguous_and_spread() -> None:
+    subsets = nested_subsets(10_000, min_fraction=0.1, stratify="blocks")
+    smallest = subsets.indices(0)
+    gaps = np.flatnonzero(np.diff(smallest) > 1)
+    assert len(smallest) == 1000
+    assert len(gaps) <= 3
+    assert smallest[0] < 5000 < smallest[-1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"min_fraction": 1.5}, "min_fraction=1.5"),
+        ({"min_fraction": 0}, "min_fraction=0"),
+        ({"min_fraction": float("nan")}, "min_fraction=nan"),
+        ({"reduction_factor": 1}, "reduction_factor=1"),
+        ({"stratify": "class"}, "stratify='class'"),
+        ({"stratify": np.zeros(90)}, "Labels go into data"),
+        ({"seed": -1}, "seed=-1"),
+        ({"min_examples": 0}, "min_examples=0"),
+        ({"data": np.zeros((3, 2))}, r"shape \(3, 2\)"),
+        ({"data": []}, r"shape \(0,\)"),
+        ({"data": 0}, "data=0"),
+        ({"data": np.zeros(90, dtype=int)}, "one class only"),
+        ({"data": np.array([1.0, np.nan] * 45)}, "NaN"),
+        ({"data": np.array([1.0, np.nan] * 45), "stratify": "classes"}, "NaN"),
+        ({"data": ["a", "b"] * 45, "stratify": "quantiles"}, "needs numbers"),
+        ({"data": 90, "stratify": "classes"}, "needs labels"),
+        ({"groups": np.zeros(89)}, "do not match 90 examples"),
+        ({"groups": np.zeros(90), "stratify": "blocks"}, "exclude each other"),
+        ({"min_fraction": 0.1}, "Use min_fraction of at least 0.3334"),
+    ],
+)
+def test_nonsense_is_refused(changed: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"data": np.arange(90) % 3, "min_fraction": 0.5, **changed}
+    with pytest.raises(ValueError, match=message):
+        nested_subsets(arguments.pop("data"), **arguments)
+
+
+def test_the_fix_that_a_refusal_names_works() -> None:
+    assert nested_subsets(np.arange(90) % 3, min_fraction=0.3334).sizes == (30, 90)
