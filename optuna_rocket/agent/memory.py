@@ -5,7 +5,8 @@ Notation, besides that of ``space``: transformed scores ``z`` ``(B, n)``; distan
 covariance ``K = s k + σ² diag(c)``, where ``c`` is larger for less certain scores. The kernel
 ``k`` is half Matern-5/2 in ``r`` (Rasmussen & Williams 2006, eq. 4.17), which is smooth, and half
 ``exp(-0.6 q)``, a product of exponential kernels, which is rough and lets parameters differ one by
-one. Real landscapes are both (``benchmarks/README.md``).
+one. Real landscapes are both (``benchmarks/README.md``). Where many parameters are active, the
+distances of inert ones add up in ``q``, and the rough share falls.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _RESTART_EVERY = 16
 _INACTIVE_DISTANCE = 0.5
 _ROUGH_SHARE = 0.5
 _ROUGH_RATE = 0.6
+_ROUGH_UP_TO = 9  # active parameters
 
 
 @dataclass(frozen=True)
@@ -175,13 +177,13 @@ def fit(
         root = (weights.relevance / 2).exp()[:, None, None]
         weighted = distance * root.repeat(1, 1, 1, distance.shape[-1] // root.shape[-1])
         r2, q = weighted.square().sum(-1), weighted.sum(-1)
-        kernel = _kernel(r2, q)
+        kernel = _kernel(r2, q, geometry)
         scale, noise = weights.outputscale.exp(), weights.noise.exp()
         covariance = _covariance(kernel * pair, scale, noise, certainty, scored)
         inverse = torch.cholesky_inverse(_cholesky(covariance))
         alpha = (inverse @ z[..., None])[..., 0]
         outer = (alpha[:, :, None] * alpha[:, None, :] - inverse) * pair  # αα' - K⁻¹
-        by_r2, by_q = _kernel_slopes(r2, q)
+        by_r2, by_q = _kernel_slopes(r2, q, geometry)
         # ∂r²/∂log w_j = w_j D_j² and ∂q/∂log w_j = ½ √w_j D_j, of which √w_j D_j stands aside.
         slope = (outer * by_r2)[..., None] * weighted + (outer * by_q / 2)[..., None]
         gradient_relevance = (slope * weighted).sum((1, 2)).view(len(z), -1, root.shape[-1]).sum(1)
@@ -204,7 +206,7 @@ def condition(history: History, geometry: Geometry, weights: MemoryWeights) -> C
     scored, pending = history.scored, history.outcomes == Outcome.PENDING
     z = transform_scores(history.scores, scored)
     rows = _columns(history.units, history.active, geometry, weights)
-    kernel = _kernel(*_pairwise(rows, rows))
+    kernel = _kernel(*_pairwise(rows, rows), geometry)
     certainty = _noise_multiplier(history)
     factor = _cholesky(_masked_covariance(kernel, weights, certainty, scored))
     alpha = torch.cholesky_solve(z[..., None], factor)[..., 0]
@@ -241,7 +243,7 @@ def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
         blank = torch.zeros(units.shape[:2], dtype=torch.float64)
         return Reading(blank, scale.sqrt().expand_as(blank), blank, torch.ones_like(blank))
     r2, q = _pairwise(_columns(units, active, memory.geometry, weights), memory.rows)
-    cross = _kernel(r2, q)  # (B, m, n)
+    cross = _kernel(r2, q, memory.geometry)  # (B, m, n)
     mean = (cross @ (scale * memory.alpha * memory.scored)[..., None])[..., 0]
     visible = cross * (memory.known * scale)[:, None]
     half = torch.linalg.solve_triangular(memory.factor, visible.mT, upper=False)
@@ -259,10 +261,12 @@ def covariance(memory: Conditioned, units: Tensor, active: Tensor) -> Tensor:
     """Joint covariance ``(B, m, m)`` of the function at candidates ``units`` ``(B, m, d)``."""
     scale = memory.weights.outputscale.exp()[:, None]
     at = _columns(units, active, memory.geometry, memory.weights)
-    prior = _kernel(*_pairwise(at, at)) * scale[..., None]
+    prior = _kernel(*_pairwise(at, at), memory.geometry) * scale[..., None]
     if memory.history.n_trials == 0:
         return prior
-    visible = _kernel(*_pairwise(at, memory.rows)) * (memory.known * scale)[:, None]
+    visible = (
+        _kernel(*_pairwise(at, memory.rows), memory.geometry) * (memory.known * scale)[:, None]
+    )
     half = torch.linalg.solve_triangular(memory.factor, visible.mT, upper=False)
     return torch.as_tensor(prior - half.mT @ half)
 
@@ -324,18 +328,25 @@ def _distances(history: History, geometry: Geometry) -> Tensor:
     return torch.cat([distance, switched * _INACTIVE_DISTANCE], -1)
 
 
-def _kernel(r2: Tensor, q: Tensor) -> Tensor:
+def _kernel(r2: Tensor, q: Tensor, geometry: Geometry) -> Tensor:
+    share = _rough_share(geometry)
     scaled = (5 * r2).sqrt()
     smooth = torch.exp(-scaled) * (1 + scaled + r2 * (5 / 3))
-    return (1 - _ROUGH_SHARE) * smooth + _ROUGH_SHARE * torch.exp(-_ROUGH_RATE * q)
+    return (1 - share) * smooth + share * torch.exp(-_ROUGH_RATE * q)
 
 
-def _kernel_slopes(r2: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+def _kernel_slopes(r2: Tensor, q: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
     """Derivatives of the kernel with respect to ``r²`` and ``q``."""
+    share = _rough_share(geometry)
     scaled = (5 * r2).sqrt()
     smooth = torch.exp(-scaled) * (1 + scaled) * (-5 / 6)
     rough = -_ROUGH_RATE * torch.exp(-_ROUGH_RATE * q)
-    return (1 - _ROUGH_SHARE) * smooth, _ROUGH_SHARE * rough
+    return (1 - share) * smooth, share * rough
+
+
+def _rough_share(geometry: Geometry) -> Tensor:
+    few = (_ROUGH_UP_TO / geometry.n_active.clamp_min(1)).clamp_max(1)
+    return (_ROUGH_SHARE * few**4)[:, None, None]
 
 
 def _noise_multiplier(history: History) -> Tensor:
