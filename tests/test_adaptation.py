@@ -35,6 +35,7 @@ def test_a_choice_that_ranked_high_becomes_likelier() -> None:
     generator = torch.Generator().manual_seed(0)
     shapes = ((1, 6), (1, 6, 17), (1, 11), (1, 32))
     inputs = tuple(torch.rand(*shape, generator=generator) for shape in shapes)
+    inputs[2][:, -1] = 1  # the start is over
     logits = learner.network(*inputs).detach()
     for action in (3, 0, 1, 2, 4):
         learner.chose(inputs, logits, action)
@@ -46,9 +47,9 @@ def test_a_choice_that_ranked_high_becomes_likelier() -> None:
 
 def test_rate_zero_is_the_agent_and_others_are_not() -> None:
     network = restless_network()
-    still = adaptation.measure(network, 0.0, n_tasks=5, n_trials=12)
-    assert torch.equal(still, adaptation.measure(network, 1e-12, n_tasks=5, n_trials=12))
-    assert not torch.equal(still, adaptation.measure(network, 0.1, n_tasks=5, n_trials=12))
+    still = adaptation.measure(network, 0.0, n_tasks=6, n_trials=20)
+    assert torch.equal(still, adaptation.measure(network, 1e-12, n_tasks=6, n_trials=20))
+    assert not torch.equal(still, adaptation.measure(network, 0.1, n_tasks=6, n_trials=20))
 
 
 def test_wrong_number_of_tasks_is_named(capsys: pytest.CaptureFixture[str]) -> None:
