@@ -245,9 +245,7 @@ def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
     r2, q = _pairwise(_columns(units, active, memory.geometry, weights), memory.rows)
     cross = _kernel(r2, q, memory.geometry)  # (B, m, n)
     mean = (cross @ (scale * memory.alpha * memory.scored)[..., None])[..., 0]
-    visible = cross * (memory.known * scale)[:, None]
-    half = torch.linalg.solve_triangular(memory.factor, visible.mT, upper=False)
-    variance = (scale - half.square().sum(1)).clamp_min(1e-10)
+    variance = (scale - _explained_root(memory, cross).square().sum(1)).clamp_min(1e-10)
     failure = torch.zeros_like(mean)
     if memory.failure_base is not None and memory.failure_alpha is not None:
         expected = memory.failure_base + (cross @ memory.failure_alpha[..., None])[..., 0]
@@ -264,11 +262,16 @@ def covariance(memory: Conditioned, units: Tensor, active: Tensor) -> Tensor:
     prior = _kernel(*_pairwise(at, at), memory.geometry) * scale[..., None]
     if memory.history.n_trials == 0:
         return prior
-    visible = (
-        _kernel(*_pairwise(at, memory.rows), memory.geometry) * (memory.known * scale)[:, None]
-    )
-    half = torch.linalg.solve_triangular(memory.factor, visible.mT, upper=False)
-    return torch.as_tensor(prior - half.mT @ half)
+    root = _explained_root(memory, _kernel(*_pairwise(at, memory.rows), memory.geometry))
+    return torch.as_tensor(prior - root.mT @ root)
+
+
+def _explained_root(memory: Conditioned, cross: Tensor) -> Tensor:
+    """Root ``(B, n, m)`` of what the trials explain of the candidates' covariance."""
+    scale = memory.weights.outputscale.exp()[:, None]
+    visible = cross * (memory.known * scale)[:, None]
+    root = torch.linalg.solve_triangular(memory.factor, visible.mT, upper=False)
+    return torch.as_tensor(root)
 
 
 def _condition_failure(history: History, kernel: Tensor) -> tuple[Tensor | None, Tensor | None]:

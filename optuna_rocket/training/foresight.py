@@ -13,7 +13,6 @@ Notation, besides that of ``memory``: ``K`` contenders, ``m`` candidates, ``h`` 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -30,6 +29,7 @@ from optuna_rocket.features import tokens
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.history import empty_history
+from optuna_rocket.training.rollout import as_seen
 from optuna_rocket.training.rollout import incumbent_regret
 from optuna_rocket.training.rollout import look
 from optuna_rocket.training.rollout import observe_trial
@@ -186,8 +186,8 @@ def _look_out(
     generator: torch.Generator,
 ) -> _Outlook:
     pool, reading = decision.pool, decision.reading
-    delayed = _as_seen(history, tasks.delay)
-    remembered = memory.condition(memory.context(delayed), tasks.geometry, belief.weights)
+    seen = as_seen(history, tasks.delay)
+    remembered = memory.condition(memory.context(seen), tasks.geometry, belief.weights)
     truth = tasks.evaluate(pool.units)
     noise = torch.randn(len(tasks), n_ahead, 1, generator=generator, dtype=torch.float64)
     observed = truth[:, None] + noise * tasks.noise[:, None, None]
@@ -201,22 +201,11 @@ def _look_out(
         fails=tasks.fails(pool.units),
         values=truth,
         observed=observed,
-        scores=continue_transform(delayed.scores, delayed.scored, observed.flatten(1)).view_as(
-            observed
-        ),
+        scores=continue_transform(seen.scores, seen.scored, observed.flatten(1)).view_as(observed),
         incumbent=remembered.incumbent[:, None],
         best_score=history.scores.masked_fill(~complete, -torch.inf).amax(-1, keepdim=True),
         best_value=-incumbent_regret(history, values)[:, None],
     )
-
-
-def _as_seen(history: History, delay: int) -> History:
-    if delay == 0:
-        return history
-    late = torch.arange(history.n_trials) >= history.n_trials - delay
-    scores = torch.where(late, torch.nan, history.scores)
-    outcomes = torch.where(late, int(Outcome.PENDING), history.outcomes)
-    return replace(history, scores=scores, outcomes=outcomes)
 
 
 def _continue(outlook: _Outlook, chosen: Tensor) -> Tensor:

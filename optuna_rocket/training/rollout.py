@@ -171,7 +171,7 @@ def look(
     if finished.n_trials >= belief.n_read:
         belief = policy.believe(finished, geometry, belief, network)
     decision = policy.decide(
-        _delayed(history, delay),
+        as_seen(history, delay),
         geometry,
         policy.rewound(belief) if forget else belief,
         network,
@@ -230,7 +230,7 @@ def _impose(decision: Decision, units: Tensor, active: Tensor) -> Decision:
     return decision._replace(pool=imposed, reading=replace(reading, mean=mean, std=std))
 
 
-def _delayed(history: History, delay: int) -> History:
+def as_seen(history: History, delay: int) -> History:
     """The history as seen while the last ``delay`` trials are still running."""
     if delay == 0:
         return history
