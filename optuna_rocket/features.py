@@ -41,9 +41,9 @@ def transform_scores(scores: Tensor, scored: Tensor) -> Tensor:
     """
     if scores.shape[1] == 0:
         return torch.zeros_like(scores)
-    best, unit = _yardstick(scores, scored)
-    gap = torch.where(scored, (best - scores / 2) / unit, 0.0)
-    return _standardise(-torch.log(0.3 + gap.clamp(0, 3)), scored)
+    known = _log_gap(scores, *_yardstick(scores, scored), least=0.0)
+    mean, std = _moments(known, scored)
+    return torch.where(scored & (std > 1e-9), (known - mean) / std.clamp_min(1e-9), 0.0)
 
 
 def continue_transform(scores: Tensor, scored: Tensor, further: Tensor) -> Tensor:
@@ -52,13 +52,13 @@ def continue_transform(scores: Tensor, scored: Tensor, further: Tensor) -> Tenso
     They may be better than all of those. All are 0 where all of those are equal.
     """
     best, unit = _yardstick(scores, scored)
-    gap = torch.where(scored, (best - scores / 2) / unit, 0.0)
-    known = -torch.log(0.3 + gap.clamp(0, 3))
-    new = -torch.log(0.3 + ((best - further / 2) / unit).clamp(-0.25, 3))
-    std = _masked_std(known, scored)[..., None]
-    count = scored.sum(-1, keepdim=True).clamp_min(1)
-    mean = torch.where(scored, known, 0.0).sum(-1, keepdim=True) / count
+    mean, std = _moments(_log_gap(scores, best, unit, least=0.0), scored)
+    new = _log_gap(further, best, unit, least=-0.25)
     return torch.where(std > 1e-9, (new - mean) / std.clamp_min(1e-9), 0.0)
+
+
+def _log_gap(scores: Tensor, best: Tensor, unit: Tensor, least: float) -> Tensor:
+    return -torch.log(0.3 + ((best - scores / 2) / unit).clamp(least, 3))
 
 
 def _yardstick(scores: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,11 +171,11 @@ def _gather_rows(units: Tensor, index: Tensor) -> Tensor:
     return units.gather(1, index[..., None].expand(*index.shape, units.shape[-1]))
 
 
-def _standardise(values: Tensor, mask: Tensor) -> Tensor:
-    std = _masked_std(values, mask)[..., None]
+def _moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, each ``(B, 1)``, where ``mask``."""
     count = mask.sum(-1, keepdim=True).clamp_min(1)
     mean = torch.where(mask, values, 0.0).sum(-1, keepdim=True) / count
-    return torch.where(mask & (std > 1e-9), (values - mean) / std.clamp_min(1e-9), 0.0)
+    return mean, _masked_std(values, mask)[..., None]
 
 
 def _masked_std(values: Tensor, mask: Tensor) -> Tensor:

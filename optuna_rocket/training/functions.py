@@ -152,7 +152,7 @@ def mechanisms(importance: Tensor, generator: torch.Generator) -> Function:
         latent = (x - middle) @ mixture.mT / width
         below = fails_below * (-latent).clamp_min(0) ** power
         above = fails_above * latent.clamp_min(0) ** power
-        log_quality = -(strength * (below + above)).sum(-1).clamp_max(60)
+        log_quality = -(strength * (below + above)).sum(-1)
         return torch.expm1(boxcox * log_quality) / boxcox
 
     return evaluate
