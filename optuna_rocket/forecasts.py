@@ -63,8 +63,8 @@ def forecast_at_stop(study: Study, trial: FrozenTrial) -> RungForecast | None:
     return found[0] if found else None
 
 
-def past_forecasts(study: Study, n_latest: int = 100) -> list[RungForecast]:
-    """Forecasts of the latest complete trials at their rungs, the last one apart.
+def past_forecasts(study: Study, recent: slice) -> list[RungForecast]:
+    """Forecasts of some complete trials at their rungs, the last one apart.
 
     Each comes from the trials alone that had ended when the trial started. Trials that were pruned
     have no truth to compare with: what is left are those that looked good enough to go on.
@@ -72,7 +72,7 @@ def past_forecasts(study: Study, n_latest: int = 100) -> list[RungForecast]:
     curves = CurveReader().read(study)
     complete = [c for c in curves if c.trial.state == TrialState.COMPLETE and len(c.steps) > 1]
     found: list[RungForecast] = []
-    for curve in complete[-n_latest:]:
+    for curve in complete[recent]:
         before = [c for c in curves if _had_ended(c, curve.trial.datetime_start)]
         before = [c for c in before if c is not curve]
         found += _forecasts(curve, before, _rungs(curve.steps), score_sign(study))

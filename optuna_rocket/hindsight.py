@@ -162,7 +162,7 @@ class View:
         return dict(sorted(pairs, key=lambda pair: -pair[1]))
 
     def recurrent_states(self) -> tuple[list[int], Tensor]:
-        """Numbers ``(k,)`` of the finished trials and the recurrent state ``(k, h)`` after each."""
+        """Numbers of the ``k`` finished trials, and the recurrent state ``(k, h)`` after each."""
         finished = self._finished()
         with suggest.quietly():
             history = self.history.take(torch.tensor(finished, dtype=torch.long))

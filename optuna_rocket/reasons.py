@@ -140,7 +140,7 @@ def _origin(of: Explanation) -> Iterator[str]:
             names = ", ".join(map(short_name, of.enqueued))
             yield f"Enqueued, and imposed on the agent: {names}."
     if of.is_start:
-        yield "With fewer than five scores the trials are spread out, whatever is expected of them."
+        yield "With fewer than five scores the trials are spread out whatever is expected of them."
 
 
 def _expectation(of: Explanation) -> Iterator[str]:
@@ -184,8 +184,8 @@ def _result(of: Explanation) -> Iterator[str]:
         low, high = of.forecast.interval
         yield (
             f"The forecast from report step {of.forecast.step}: a final value of "
-            f"{of.forecast.expected:.4g}, with 80 % between {low:.4g} and {high:.4g}, and a chance "
-            f"of {_percent(of.forecast.beats_best)} to be the best so far."
+            f"{of.forecast.expected:.4g}, with 80 % between {low:.4g} and {high:.4g}, and a "
+            f"chance of {_percent(of.forecast.beats_best)} to be the best so far."
         )
     violated = [f"{short_name(k)} = {v:.4g}" for k, v in of.constraints.items() if v > 0]
     if violated:

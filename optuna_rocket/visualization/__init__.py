@@ -4,7 +4,7 @@ Every function returns a ``plotly.graph_objects.Figure`` of a study of one objec
 nothing. The numbers behind a figure come first, as a frozen record that the module's ``*_info``
 function computes; drawing is the second step. Needs ``pip install 'optuna-rocket[viz]'``.
 
-For a web page ``figure.write_html("figure.html")`` always works. ``figure.write_image("figure.pdf")``
+For a web page ``figure.write_html("figure.html")`` always works. ``write_image("figure.pdf")``
 (also PNG, SVG) needs the package ``kaleido``, and that a Chrome or Chromium browser: where it is
 not found, set the environment variable ``BROWSER_PATH`` to it or run ``plotly_get_chrome``.
 """

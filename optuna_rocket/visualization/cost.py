@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _TITLE = "Cost Saved"
+_N_DRAWN = 300  # points of the lines; latest trials with a bar
 _COLORS = {"COMPLETE": drawing.BLUE, "PRUNED": drawing.ORANGE}
 _COLORS |= {"FAIL": drawing.RED, "RUNNING": drawing.GRAY}
 
@@ -147,46 +148,13 @@ def _draw(info: CostInfo) -> go.Figure:
     if not info.numbers:
         reason = "No complete trial with intermediate values yet: nothing to compare with."
         return drawing.empty(_TITLE, reason)
-    go = drawing.graph_objects()
     figure = drawing.subplots(
         rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.65, 0.35]
     )
-    spent = list(accumulate(info.costs))
-    counted = list(range(1, len(spent) + 1))
-    numbers, fill = list(info.numbers), "rgba(44, 165, 141, 0.18)"
-    lines = [
-        ("spent", spent, {"color": drawing.BLUE, "width": 2}, None),
-        ("all in full", counted, {"color": drawing.GRAY, "dash": "dash"}, fill),
-    ]
-    for name, values, line, color in lines:
-        figure.add_trace(
-            go.Scatter(
-                x=numbers,
-                y=drawing.rounded(values),
-                mode="lines",
-                line=line,
-                name=name,
-                fill="tonexty" if color else None,
-                fillcolor=color,
-                hovertemplate="%{y:.2f} full evaluations<extra></extra>",
-            ),
-            1,
-            1,
-        )
-    for state, color in _COLORS.items():
-        rows = [i for i, other in enumerate(info.trial_states) if other == state]
-        figure.add_trace(
-            go.Bar(
-                x=[numbers[i] for i in rows],
-                y=drawing.rounded(info.costs[i] for i in rows),
-                marker={"color": color, "line": {"width": 0}},
-                name=state.capitalize(),
-                showlegend=bool(rows),
-                hovertemplate="trial %{x}: %{y:.2f}<extra></extra>",
-            ),
-            2,
-            1,
-        )
+    for trace in _totals(info):
+        figure.add_trace(trace, 1, 1)
+    for trace in _bars(info):
+        figure.add_trace(trace, 2, 1)
     figure.update_layout(
         drawing.layout(f"{_TITLE}: {_summary(info)}", barmode="stack", bargap=0.1)
     )
@@ -194,6 +162,54 @@ def _draw(info: CostInfo) -> go.Figure:
     figure.update_yaxes(title_text="Per Trial", row=2, col=1)
     figure.update_xaxes(title_text="Trial", row=2, col=1)
     return figure
+
+
+def _totals(info: CostInfo) -> list[go.Scatter]:
+    """Two lines with what is between them: green for savings, red for losses."""
+    go = drawing.graph_objects()
+    n = len(info.numbers)
+    every = n // _N_DRAWN + 1
+    thin = slice((n - 1) % every, None, every)  # the last trial is always there
+    common = {
+        "x": info.numbers[thin],
+        "mode": "lines",
+        "hovertemplate": "%{y:.2f} full evaluations<extra></extra>",
+    }
+    return [
+        go.Scatter(
+            y=drawing.rounded(list(accumulate(info.costs))[thin]),
+            name="spent",
+            line={"color": drawing.BLUE, "width": 2},
+            **common,
+        ),
+        go.Scatter(
+            y=list(range(1, n + 1))[thin],
+            name="all in full",
+            line={"color": drawing.GRAY, "dash": "dash"},
+            fill="tonexty",
+            fillcolor=drawing.SAVED if info.saved >= 0 else drawing.LOST,
+            **common,
+        ),
+    ]
+
+
+def _bars(info: CostInfo) -> list[go.Bar]:
+    go = drawing.graph_objects()
+    bars = []
+    for state, color in _COLORS.items():
+        rows = [i for i, other in enumerate(info.trial_states) if other == state]
+        rows = [i for i in rows if i >= len(info.numbers) - _N_DRAWN]
+        bars.append(
+            go.Bar(
+                x=[info.numbers[i] for i in rows],
+                y=drawing.rounded(info.costs[i] for i in rows),
+                marker={"color": color, "line": {"width": 0}},
+                name=state.lower(),
+                showlegend=bool(rows),
+                hovertemplate="trial %{x}: %{y:.2f}<extra></extra>",
+            )
+        )
+    return bars
 
 
 def _summary(info: CostInfo) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 BLUE, ORANGE, GREEN, RED, GRAY = "#3366cc", "#ff9933", "#2ca58d", "#d1495b", "#a5acb8"
-BAND = "rgba(51, 102, 204, 0.18)"
+BAND, SAVED, LOST = "rgba(51,102,204,.18)", "rgba(44,165,141,.2)", "rgba(209,73,91,.2)"
 _LEGEND_ABOVE = {"orientation": "h", "x": 0, "y": 1.0, "xanchor": "left", "yanchor": "bottom"}
 
 
@@ -46,15 +46,29 @@ def plain(name: object) -> str:
     return html.escape(short_name(name), quote=False).replace("$", "&#36;")
 
 
+def recent(n_recent_trials: int | None) -> slice:
+    """The last so many of anything, all for None.
+
+    Raises:
+        ValueError: If it is less than 1.
+    """
+    if n_recent_trials is not None and n_recent_trials < 1:
+        raise ValueError(
+            f"n_recent_trials={n_recent_trials!r} is less than 1. Use None for all trials."
+        )
+    return slice(None if n_recent_trials is None else -n_recent_trials, None)
+
+
 def target_name(study: Study) -> str:
     """What the objective's axis is called."""
     names = study.metric_names
     return plain(names[0]) if names else "Objective Value"
 
 
-def layout(title: str, **options: Any) -> dict[str, Any]:
+def layout(title: str, subtitle: str = "", **options: Any) -> dict[str, Any]:
     """The layout of a figure with its legend in one line under the title."""
     margin = {"l": 70, "r": 20, "t": 90, "b": 50}
+    title = f"{title}<br><sup>{subtitle}</sup>" if subtitle else title
     return {"title": title, "legend": _LEGEND_ABOVE, "margin": margin, **options}
 
 

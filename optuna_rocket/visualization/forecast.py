@@ -10,6 +10,7 @@ import numpy as np
 from optuna.study import Study
 
 from optuna_rocket import hindsight
+from optuna_rocket.fidelity.correlation import rank_correlation
 from optuna_rocket.forecasts import RungForecast
 from optuna_rocket.forecasts import past_forecasts
 from optuna_rocket.visualization import drawing
@@ -42,7 +43,7 @@ class ForecastInfo:
     target_name: str
 
 
-def plot_forecast(study: Study, n_latest: int = 100) -> go.Figure:
+def plot_forecast(study: Study, n_recent_trials: int | None = 100) -> go.Figure:
     """Plot what the forecast would have said of complete trials at their rungs, and the truth.
 
     Left: expected final value with 80 % intervals against the final value; on the diagonal the
@@ -53,38 +54,31 @@ def plot_forecast(study: Study, n_latest: int = 100) -> go.Figure:
 
     Args:
         study: A study of one objective whose trials report intermediate values.
-        n_latest: Number of complete trials, the latest ones; at least 1.
+        n_recent_trials: Number of complete trials, the latest ones; None takes all.
 
     Raises:
         ImportError: If plotly is not installed.
         ValueError: If an argument makes no sense or the study has several objectives.
     """
     drawing.graph_objects()
-    return _draw(forecast_info(study, n_latest))
+    return _draw(forecast_info(study, n_recent_trials))
 
 
-def forecast_info(study: Study, n_latest: int = 100) -> ForecastInfo:
+def forecast_info(study: Study, n_recent_trials: int | None = 100) -> ForecastInfo:
     """The numbers behind ``plot_forecast``."""
     hindsight.require_single_objective(study, "plot_forecast")
-    if n_latest < 1:
-        raise ValueError(f"n_latest={n_latest!r} is less than 1. Use 100, for example.")
-    usable = [f for f in past_forecasts(study, n_latest) if math.isfinite(f.truth)]
+    recent = drawing.recent(n_recent_trials)
+    usable = [f for f in past_forecasts(study, recent) if math.isfinite(f.truth)]
     held = np.array([abs(2 * forecast.rank - 1) for forecast in usable])
+    expected = np.array([forecast.expected for forecast in usable])
+    correlation, _ = rank_correlation(expected, np.array([f.truth for f in usable]))
     return ForecastInfo(
         forecasts=tuple(usable),
         shares=_SHARES,
         held=tuple(float((held <= share).mean()) if len(held) else math.nan for share in _SHARES),
-        correlation=_rank_correlation(usable),
+        correlation=correlation,
         target_name=drawing.target_name(study),
     )
-
-
-def _rank_correlation(forecasts: list[RungForecast]) -> float:
-    pairs = np.array([(f.expected, f.truth) for f in forecasts])
-    if len(pairs) < 3 or (np.ptp(pairs, axis=0) == 0).any():
-        return math.nan
-    ranks = pairs.argsort(0).argsort(0)
-    return float(np.corrcoef(ranks.T)[0, 1])
 
 
 def _draw(info: ForecastInfo) -> go.Figure:
@@ -132,10 +126,14 @@ def _scatter(info: ForecastInfo) -> list[go.Scatter]:
             "size": 8,
             "line": {"color": "#333333", "width": 0.5},
             "colorbar": {
-                "title": {"text": "% of the<br>Last Step"},
-                "x": 0.545,
-                "thickness": 10,
-                "len": 0.9,
+                "title": {"text": "% of the last report step", "side": "top"},
+                "orientation": "h",
+                "x": 0,
+                "xanchor": "left",
+                "y": 1,
+                "yanchor": "bottom",
+                "thickness": 8,
+                "len": 0.5,
             },
         },
         customdata=[[f.number, f.step] for f in forecasts],

@@ -34,8 +34,9 @@ _COLORS = {
     "local": drawing.RED,
     OTHER: drawing.GRAY,
 }
-_SYMBOLS = {"COMPLETE": "circle", "PRUNED": "diamond-open", "FAIL": "x", "RUNNING": "circle-open"}
+_SYMBOLS = {"COMPLETE": "circle", "PRUNED": "diamond", "FAIL": "x", "RUNNING": "circle-open"}
 _N_COMPONENTS = 2
+_KEY = "by kind of proposal; large: best so far, diamond: pruned, cross: failed, ring: running"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class PolicyTimelineInfo:
     explained: tuple[float, ...]
 
 
-def plot_policy_timeline(study: Study) -> go.Figure:
+def plot_policy_timeline(study: Study, n_recent_trials: int | None = None) -> go.Figure:
     """Plot how the agent moved from exploration to exploitation.
 
     Above: how far each trial is from the best one before it, coloured by the kind of proposal
@@ -75,33 +76,36 @@ def plot_policy_timeline(study: Study) -> go.Figure:
 
     Args:
         study: A study of one objective.
+        n_recent_trials: Number of trials to show, the latest ones; None shows all.
 
     Raises:
         ImportError: If plotly is not installed.
-        ValueError: If the study has several objectives.
+        ValueError: If an argument makes no sense or the study has several objectives.
     """
     drawing.graph_objects()
-    return _draw(policy_timeline_info(study))
+    return _draw(policy_timeline_info(study, n_recent_trials))
 
 
-def policy_timeline_info(study: Study) -> PolicyTimelineInfo:
+def policy_timeline_info(study: Study, n_recent_trials: int | None = None) -> PolicyTimelineInfo:
     """The numbers behind ``plot_policy_timeline``."""
     hindsight.require_single_objective(study, "plot_policy_timeline")
+    recent = drawing.recent(n_recent_trials)
     view = hindsight.look(study)
-    suggestions = [record.suggestion for record in view.records]
+    records = view.records[recent]
+    suggestions = [record.suggestion for record in records]
     known = {index: kind for index, kind in enumerate(PROPOSAL_KINDS)}
     distance, is_best = _against_the_best(view)
     state_numbers, states = view.recurrent_states()
     components, explained = principal_components(states.double().numpy(), _N_COMPONENTS)
     return PolicyTimelineInfo(
-        numbers=tuple(record.number for record in view.records),
+        numbers=tuple(record.number for record in records),
         kinds=tuple(known.get(suggestion.kind, OTHER) for suggestion in suggestions),
-        trial_states=tuple(record.trial.state.name for record in view.records),
+        trial_states=tuple(record.trial.state.name for record in records),
         spread=tuple(suggestion.std for suggestion in suggestions),
-        distance=tuple(distance.tolist()),
-        is_best=tuple(is_best),
-        state_numbers=tuple(state_numbers),
-        components=components,
+        distance=tuple(distance[recent].tolist()),
+        is_best=tuple(is_best[recent]),
+        state_numbers=tuple(state_numbers[recent]),
+        components=components[recent],
         explained=explained,
     )
 
@@ -148,29 +152,41 @@ def _draw(info: PolicyTimelineInfo) -> go.Figure:
     for kind, color in _COLORS.items():
         rows = [i for i, other in enumerate(info.kinds) if other == kind]
         if rows:
+            figure.add_trace(_legend(kind, color), 1, 1)
             for line, values in ((1, info.distance), (2, info.spread)):
-                figure.add_trace(_markers(info, rows, values, kind, color, line == 1), line, 1)
+                figure.add_trace(_markers(info, rows, values, kind, color), line, 1)
     for c in range(_N_COMPONENTS):
         share = f"{100 * info.explained[c]:.0f} % of its variance"
-        line = {"color": (drawing.BLUE, drawing.GRAY)[c], "width": 1.5}
         figure.add_trace(
             go.Scatter(
                 x=list(info.state_numbers),
                 y=drawing.rounded(info.components[:, c], 3),
                 mode="lines",
-                line=line,
-                showlegend=False,
+                line={"color": (drawing.BLUE, drawing.GRAY)[c], "width": 1.5},
+                name=f"state {c + 1}",
                 hovertemplate=f"component {c + 1}, {share}<extra></extra>",
             ),
             3,
             1,
         )
-    figure.update_layout(drawing.layout(_TITLE))
-    figure.update_yaxes(title_text="Distance<br>from Best", rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(title_text="Expected<br>Spread", rangemode="tozero", row=2, col=1)
+    figure.update_layout(drawing.layout(_TITLE, _KEY))
+    for line, text in enumerate(("Distance<br>from Best", "Expected<br>Spread"), start=1):
+        values = (info.distance, info.spread)[line - 1]
+        top = max((value for value in values if math.isfinite(value)), default=1.0) or 1.0
+        figure.update_yaxes(title_text=text, range=[-0.08 * top, 1.1 * top], row=line, col=1)
     figure.update_yaxes(title_text="Recurrent<br>State", row=3, col=1)
+    figure.update_xaxes(zeroline=False)
     figure.update_xaxes(title_text="Trial", row=3, col=1)
     return figure
+
+
+def _legend(kind: str, color: str) -> go.Scatter:
+    """A plain entry in the legend: that of the markers would look like the first of them."""
+    go = drawing.graph_objects()
+    marker = {"color": color, "size": 8}
+    return go.Scatter(
+        x=[None], y=[None], mode="markers", name=kind, legendgroup=kind, marker=marker
+    )
 
 
 def _markers(
@@ -179,7 +195,6 @@ def _markers(
     values: tuple[float, ...],
     kind: str,
     color: str,
-    in_legend: bool,
 ) -> go.Scatter:
     go = drawing.graph_objects()
     best = [info.is_best[i] for i in rows]
@@ -187,14 +202,14 @@ def _markers(
         x=[info.numbers[i] for i in rows],
         y=drawing.rounded([values[i] for i in rows], 3),
         mode="markers",
-        name=kind,
         legendgroup=kind,
-        showlegend=in_legend,
+        showlegend=False,
         marker={
             "color": color,
             "symbol": [_SYMBOLS[info.trial_states[i]] for i in rows],
-            "size": [10 if is_best else 6 for is_best in best],
-            "line": {"color": "#333333", "width": [1.5 if is_best else 0.5 for is_best in best]},
+            "opacity": 1,
+            "size": [11 if is_best else 7 for is_best in best],
+            "line": {"color": "#333333", "width": [2 if is_best else 0.5 for is_best in best]},
         },
         customdata=[
             f"{info.trial_states[i].lower()}{', best so far' if info.is_best[i] else ''}"

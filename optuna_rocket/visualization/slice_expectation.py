@@ -15,7 +15,6 @@ from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.study import Study
 import torch
-from torch import Tensor
 
 from optuna_rocket import hindsight
 from optuna_rocket import trials
@@ -75,16 +74,20 @@ class SliceExpectationInfo:
 
     Attributes:
         best_number: Its number, None as long as no two complete trials differ in value.
+        best_value: Its objective value, NaN without one.
         target_name: What the objective's axis is called, ready to be drawn.
         slices: One for each parameter.
     """
 
     best_number: int | None
+    best_value: float
     target_name: str
     slices: tuple[SliceExpectation, ...]
 
 
-def plot_slice_expectation(study: Study, params: Sequence[str] | None = None) -> go.Figure:
+def plot_slice_expectation(
+    study: Study, params: Sequence[str] | None = None, n_recent_trials: int | None = None
+) -> go.Figure:
     """Plot the value that the agent expects if one parameter of the best trial were different.
 
     The line is the expectation, the band holds the value with probability 0.8 (of the function,
@@ -95,36 +98,39 @@ def plot_slice_expectation(study: Study, params: Sequence[str] | None = None) ->
         study: A study of one objective.
         params: Names of the parameters; None takes the three of greatest learned relevance that
             the best trial has.
+        n_recent_trials: Number of trials to show, the latest ones; None shows all. The expectation
+            is always that of all trials.
 
     Raises:
         ImportError: If plotly is not installed.
         ValueError: If the study has several objectives, or the best trial no such parameter.
     """
     drawing.graph_objects()
-    return _draw(slice_expectation_info(study, params))
+    return _draw(slice_expectation_info(study, params, n_recent_trials))
 
 
 def slice_expectation_info(
-    study: Study, params: Sequence[str] | None = None
+    study: Study, params: Sequence[str] | None = None, n_recent_trials: int | None = None
 ) -> SliceExpectationInfo:
     """The numbers behind ``plot_slice_expectation``."""
     hindsight.require_single_objective(study, "plot_slice_expectation")
     view = hindsight.look(study)
-    name = drawing.target_name(study)
+    recent, name = drawing.recent(n_recent_trials), drawing.target_name(study)
     best = _best_complete(view)
     if best is None:
-        return SliceExpectationInfo(None, name, ())
+        return SliceExpectationInfo(None, math.nan, name, ())
     held = [view.space.names[j] for j in view.history.active[0, best].nonzero()[:, 0].tolist()]
     if params is None:
         params = [param for param in view.relevance() or held if param in held][:_N_SHOWN]
     for param in params:
         if param not in held:
             raise ValueError(
-                f"params={list(params)!r}: the best trial, number {view.records[best].number}, has "
-                f"no parameter {param!r} with more than one value. It has {held}."
+                f"params={list(params)!r}: the best trial, {view.records[best].number}, has no "
+                f" parameter {param!r} with more than one value. It has {held}."
             )
-    slices = tuple(_slice(view, best, param) for param in params)
-    return SliceExpectationInfo(view.records[best].number, name, slices)
+    slices = tuple(_slice(view, best, param, recent) for param in params)
+    trial = view.records[best].trial
+    return SliceExpectationInfo(trial.number, trial.values[0], name, slices)
 
 
 def _best_complete(view: View) -> int | None:
@@ -136,7 +142,7 @@ def _best_complete(view: View) -> int | None:
     return int(scores.masked_fill(~complete, -torch.inf).argmax())
 
 
-def _slice(view: View, best: int, param: str) -> SliceExpectation:
+def _slice(view: View, best: int, param: str, recent: slice) -> SliceExpectation:
     column = view.space.names.index(param)
     distribution = view.space.distributions[param]
     x = _grid(distribution)
@@ -149,6 +155,7 @@ def _slice(view: View, best: int, param: str) -> SliceExpectation:
     bounds = zip(view.values(mean - half), view.values(mean + half), strict=True)
     low, high = zip(*(sorted(pair) for pair in bounds), strict=True)
     shown = [i for i, record in enumerate(view.records) if _is_shown(record, param)]
+    shown = shown[recent]
     distance = view.distances(best)
     is_log = isinstance(distribution, (FloatDistribution, IntDistribution)) and distribution.log
     return SliceExpectation(
@@ -198,13 +205,14 @@ def _draw(info: SliceExpectationInfo) -> go.Figure:
         return drawing.empty(_TITLE, "Two complete trials of different value are needed.")
     figure = drawing.subplots(rows=1, cols=len(info.slices), shared_yaxes=True)
     for c, one in enumerate(info.slices, start=1):
-        for trace in _traces(one, info.target_name, is_first=c == 1):
+        for trace in _traces(one, info.best_value, is_first=c == 1):
             figure.add_trace(trace, 1, c)
         figure.update_xaxes(title_text=drawing.plain(one.param), row=1, col=c)
         if one.labels is not None:
-            figure.update_xaxes(tickvals=list(one.x), ticktext=list(one.labels), row=1, col=c)
+            choices = {"tickvals": list(one.x), "ticktext": list(one.labels)}
+            figure.update_xaxes(**choices, range=[-0.5, len(one.x) - 0.5], row=1, col=c)
         elif one.is_log:
-            figure.update_xaxes(type="log", row=1, col=c)
+            figure.update_xaxes(type="log", exponentformat="power", row=1, col=c)
     figure.update_yaxes(title_text=info.target_name, range=_range(info), row=1, col=1)
     figure.update_layout(drawing.layout(f"{_TITLE} around Trial {info.best_number}"))
     return figure
@@ -222,7 +230,7 @@ def _range(info: SliceExpectationInfo) -> list[float]:
     return [low - edge, high + edge]
 
 
-def _traces(one: SliceExpectation, target: str, *, is_first: bool) -> list[Any]:
+def _traces(one: SliceExpectation, best_value: float, *, is_first: bool) -> list[Any]:
     go = drawing.graph_objects()
     x, digits = drawing.rounded(one.x, 6), 5
     expected = {
@@ -252,9 +260,7 @@ def _traces(one: SliceExpectation, target: str, *, is_first: bool) -> list[Any]:
     )
     best = go.Scatter(
         x=[one.best_x],
-        y=drawing.rounded(
-            [v for v, d in zip(one.trial_values, one.trial_distance, strict=True) if d == 0][:1]
-        ),
+        y=[best_value],
         mode="markers",
         name="best trial",
         showlegend=is_first,
@@ -262,10 +268,10 @@ def _traces(one: SliceExpectation, target: str, *, is_first: bool) -> list[Any]:
         hoverinfo="skip",
     )
     if one.labels is not None:
-        half = [(h - e, e - l) for l, e, h in zip(one.low, one.expected, one.high, strict=True)]
+        ends = list(zip(one.low, one.expected, one.high, strict=True))
         bars = {
-            "array": drawing.rounded([up for up, _ in half], digits),
-            "arrayminus": drawing.rounded([down for _, down in half], digits),
+            "array": drawing.rounded([high - mean for _, mean, high in ends], digits),
+            "arrayminus": drawing.rounded([mean - low for low, mean, _ in ends], digits),
             "color": "rgba(51, 102, 204, 0.6)",
             "thickness": 6,
             "width": 0,
@@ -280,6 +286,7 @@ def _traces(one: SliceExpectation, target: str, *, is_first: bool) -> list[Any]:
     band = go.Scatter(
         x=x + x[::-1],
         y=drawing.rounded(one.high, digits) + drawing.rounded(one.low[::-1], digits),
+        mode="lines",
         fill="toself",
         fillcolor=drawing.BAND,
         line={"width": 0},
