@@ -193,7 +193,9 @@ def _number(constraints: Mapping[str, float], name: str) -> str:
 
 def _escape(text: str) -> str:
     """Text in which Markdown finds no markup."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+    # An invisible character keeps addresses from being made links: that ignores backslashes.
+    unlinked = re.sub(r"(www|:(?=//)|@)", "\\1\u2060", text, flags=re.IGNORECASE)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked)
 
 
 def _with_section(note: str, section: str) -> str:

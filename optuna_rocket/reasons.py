@@ -208,7 +208,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def short_name(name: object) -> str:
-    """A name or value on one line, without control characters, at most 40 characters long."""
+def short_name(name: object, longest: int = _LONGEST_NAME) -> str:
+    """A name or value on one line, without control characters, cut where it is long."""
     plain = "".join(c if c.isprintable() else " " for c in str(name))
-    return plain if len(plain) <= _LONGEST_NAME else plain[: _LONGEST_NAME - 1] + "…"
+    return plain if len(plain) <= longest else plain[: longest - 1] + "…"

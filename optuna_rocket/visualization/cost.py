@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from plotly import graph_objects as go
 
 
-_TITLE = "Cost Saved"
+_TITLE = "Cost of the Trials"
 _N_DRAWN = 300  # points of the lines; latest trials with a bar
 _COLORS = {"COMPLETE": drawing.BLUE, "PRUNED": drawing.ORANGE}
 _COLORS |= {"FAIL": drawing.RED, "RUNNING": drawing.GRAY}
@@ -155,9 +155,7 @@ def _draw(info: CostInfo) -> go.Figure:
         figure.add_trace(trace, 1, 1)
     for trace in _bars(info):
         figure.add_trace(trace, 2, 1)
-    figure.update_layout(
-        drawing.layout(f"{_TITLE}: {_summary(info)}", barmode="stack", bargap=0.1)
-    )
+    figure.update_layout(drawing.layout(_TITLE, _summary(info), barmode="stack", bargap=0.1))
     figure.update_yaxes(title_text="Full Evaluations", row=1, col=1)
     figure.update_yaxes(title_text="Per Trial", row=2, col=1)
     figure.update_xaxes(title_text="Trial", row=2, col=1)

@@ -41,9 +41,9 @@ def subplots(**arguments: Any) -> go.Figure:
     return importlib.import_module("plotly.subplots").make_subplots(**arguments)
 
 
-def plain(name: object) -> str:
+def plain(name: object, longest: int = 40) -> str:
     """A name or value as one short line in which plotly finds no markup and no formula."""
-    return html.escape(short_name(name), quote=False).replace("$", "&#36;")
+    return html.escape(short_name(name, longest), quote=False).replace("$", "&#36;")
 
 
 def recent(n_recent_trials: int | None) -> slice:
@@ -67,9 +67,10 @@ def target_name(study: Study) -> str:
 
 def layout(title: str, subtitle: str = "", **options: Any) -> dict[str, Any]:
     """The layout of a figure with its legend in one line under the title."""
-    margin = {"l": 70, "r": 20, "t": 90, "b": 50}
-    title = f"{title}<br><sup>{subtitle}</sup>" if subtitle else title
-    return {"title": title, "legend": _LEGEND_ABOVE, "margin": margin, **options}
+    margin = {"l": 70, "r": 20, "t": 95 if subtitle else 85, "b": 50}
+    text = f"{title}<br><sup>{subtitle}</sup>" if subtitle else title
+    above = {"text": text, "y": 0.95, "yanchor": "top"}
+    return {"title": above, "legend": _LEGEND_ABOVE, "margin": margin, **options}
 
 
 def empty(title: str, reason: str) -> go.Figure:

@@ -95,8 +95,8 @@ def _draw(info: ForecastInfo) -> go.Figure:
     figure.update_xaxes(title_text="Nominal Probability", range=[0, 1], row=1, col=2)
     figure.update_yaxes(title_text="Share Held", range=[0, 1], row=1, col=2)
     n_trials = len({forecast.number for forecast in info.forecasts})
-    title = f"{_TITLE} ({n_trials} trials, rank correlation {info.correlation:.2f})"
-    figure.update_layout(drawing.layout(title, showlegend=False))
+    subtitle = f"{n_trials} complete trials, rank correlation {info.correlation:.2f}"
+    figure.update_layout(drawing.layout(_TITLE, subtitle, showlegend=False))
     return figure
 
 

@@ -36,7 +36,7 @@ _COLORS = {
 }
 _SYMBOLS = {"COMPLETE": "circle", "PRUNED": "diamond", "FAIL": "x", "RUNNING": "circle-open"}
 _N_COMPONENTS = 2
-_KEY = "by kind of proposal; large: best so far, diamond: pruned, cross: failed, ring: running"
+_KEY = "large: best so far, diamond: pruned, cross: failed, ring: running"
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _draw(info: PolicyTimelineInfo) -> go.Figure:
                 y=drawing.rounded(info.components[:, c], 3),
                 mode="lines",
                 line={"color": (drawing.BLUE, drawing.GRAY)[c], "width": 1.5},
-                name=f"state {c + 1}",
+                showlegend=False,
                 hovertemplate=f"component {c + 1}, {share}<extra></extra>",
             ),
             3,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _TITLE = "Slice of the Agent's Expectation"
 _N_GRID = 61
 _N_SHOWN = 3
+_LONGEST_CHOICE = 12
 _NORMAL_90 = 1.2816  # ± so many standard deviations hold 80 %
 
 
@@ -126,7 +127,7 @@ def slice_expectation_info(
         if param not in held:
             raise ValueError(
                 f"params={list(params)!r}: the best trial, {view.records[best].number}, has no "
-                f" parameter {param!r} with more than one value. It has {held}."
+                f"parameter {param!r} with more than one value. It has {held}."
             )
     slices = tuple(_slice(view, best, param, recent) for param in params)
     trial = view.records[best].trial
@@ -197,7 +198,7 @@ def _grid(distribution: BaseDistribution) -> list[float]:
 def _labels(distribution: BaseDistribution) -> tuple[str, ...] | None:
     if not isinstance(distribution, CategoricalDistribution):
         return None
-    return tuple(drawing.plain(choice) for choice in distribution.choices)
+    return tuple(drawing.plain(choice, _LONGEST_CHOICE) for choice in distribution.choices)
 
 
 def _draw(info: SliceExpectationInfo) -> go.Figure:
@@ -207,15 +208,22 @@ def _draw(info: SliceExpectationInfo) -> go.Figure:
     for c, one in enumerate(info.slices, start=1):
         for trace in _traces(one, info.best_value, is_first=c == 1):
             figure.add_trace(trace, 1, c)
-        figure.update_xaxes(title_text=drawing.plain(one.param), row=1, col=c)
+        figure.update_xaxes(title_text=drawing.plain(one.param), tickangle=0, row=1, col=c)
         if one.labels is not None:
             choices = {"tickvals": list(one.x), "ticktext": list(one.labels)}
             figure.update_xaxes(**choices, range=[-0.5, len(one.x) - 0.5], row=1, col=c)
         elif one.is_log:
-            figure.update_xaxes(type="log", exponentformat="power", row=1, col=c)
+            figure.update_xaxes(**_log_axis(one), row=1, col=c)
     figure.update_yaxes(title_text=info.target_name, range=_range(info), row=1, col=1)
     figure.update_layout(drawing.layout(f"{_TITLE} around Trial {info.best_number}"))
     return figure
+
+
+def _log_axis(one: SliceExpectation) -> dict[str, Any]:
+    """Powers of ten as ticks, at most four of them where the range has so many."""
+    decades = math.log10(one.x[-1] / one.x[0])
+    dense = {"dtick": math.ceil(decades / 3)} if decades >= 2 else {"nticks": 4}
+    return {"type": "log", "exponentformat": "power", **dense}
 
 
 def _range(info: SliceExpectationInfo) -> list[float]:
