@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -257,3 +258,18 @@ def test_without_plotly_the_extra_is_named() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "ImportError: The plots need plotly" in done.stderr
     assert "pip install 'optuna-rocket[viz]'" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_figures_become_files(
+    kind: str, reported: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("kaleido", reason="kaleido is not installed")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium in the path")
+    monkeypatch.setenv("BROWSER_PATH", chromium)
+    path = tmp_path / f"figure.{kind}"
+    visualization.plot_slice_expectation(reported).write_image(path)
+    assert path.stat().st_size > 10_000
