@@ -24,6 +24,7 @@ from optuna_rocket.hindsight import View
 from optuna_rocket.history import Outcome
 from optuna_rocket.reasons import Explanation
 from optuna_rocket.reasons import Origin
+from optuna_rocket.suggest import quietly
 from optuna_rocket.trials import Suggestion
 
 
@@ -39,6 +40,7 @@ class _Choice(NamedTuple):
     entropy: float = math.nan
 
 
+@quietly()
 def explain(study: Study, trial_number: int) -> Explanation:
     """Why a trial has the configuration that it has, and what the agent thought of it.
 

@@ -4,7 +4,7 @@ A suggestion is a function of the trials that were stored when it was made, so w
 believed then can be computed again at any time. What had finished by then is told by the stored
 times: clocks of workers that differ, and trials that were copied in from other studies, blur it.
 The agent is that of ``study.sampler`` where this is a ``RocketSampler``, else the shipped one.
-Nothing is written to the storage.
+Nothing is written to the storage. Callers run under ``suggest.quietly``.
 """
 
 from __future__ import annotations
@@ -84,8 +84,7 @@ class View:
 
     def read(self, units: Tensor, active: Tensor) -> Reading:
         """What the memory says of configurations ``(1, m, d)``."""
-        with suggest.quietly():
-            return memory.read(self.remembered, units, active)
+        return memory.read(self.remembered, units, active)
 
     def reconsider(
         self, units: Tensor, active: Tensor, kind: int, enqueued: Mapping[str, float], seed: int
@@ -102,29 +101,28 @@ class View:
         past, geometry, space = self.history, self.geometry, self.space
         network, horizon = self.suggester.network, self.suggester.n_trials
         generator = torch.Generator(device="cpu").manual_seed(seed)
-        with suggest.quietly():
-            fixed = suggest.fixed_units(space, enqueued)
-            pool = suggest.whole_pool(space, geometry, fixed, past, generator)
-            fresh = policy.decide(
-                past,
-                geometry,
-                self.belief,
-                network,
-                generator,
-                horizon=horizon,
-                fixed=fixed,
-                pool=pool,
-            ).pool
-            others = geometry.keys(fresh.units) != geometry.keys(units)
-            fresh = fresh.take(others[0].nonzero()[:, 0][None])
-            pool = Pool(
-                torch.cat([fresh.units, units], 1),
-                torch.cat([fresh.active, active], 1),
-                torch.cat([fresh.kind, torch.tensor([[kind]])], 1),
-            )
-            return policy.decide(
-                past, geometry, self.belief, network, generator, horizon=horizon, pool=pool
-            )
+        fixed = suggest.fixed_units(space, enqueued)
+        pool = suggest.whole_pool(space, geometry, fixed, past, generator)
+        fresh = policy.decide(
+            past,
+            geometry,
+            self.belief,
+            network,
+            generator,
+            horizon=horizon,
+            fixed=fixed,
+            pool=pool,
+        ).pool
+        others = geometry.keys(fresh.units) != geometry.keys(units)
+        fresh = fresh.take(others[0].nonzero()[:, 0][None])
+        pool = Pool(
+            torch.cat([fresh.units, units], 1),
+            torch.cat([fresh.active, active], 1),
+            torch.cat([fresh.kind, torch.tensor([[kind]])], 1),
+        )
+        return policy.decide(
+            past, geometry, self.belief, network, generator, horizon=horizon, pool=pool
+        )
 
     def values(self, transformed: Tensor) -> list[float]:
         """Transformed scores ``(m,)`` as objective values; NaN until two scores differ.
@@ -164,14 +162,13 @@ class View:
     def recurrent_states(self) -> tuple[list[int], Tensor]:
         """Numbers of the ``k`` finished trials, and the recurrent state ``(k, h)`` after each."""
         finished = self._finished()
-        with suggest.quietly():
-            history = self.history.take(torch.tensor(finished, dtype=torch.long))
-            read = tokens(history, self.geometry)
-            state = policy.initial_belief(self.geometry).recurrent_state
-            states = []
-            for i in range(len(finished)):
-                state = self.suggester.network.encode(read[:, i : i + 1], state)
-                states.append(state[0])
+        history = self.history.take(torch.tensor(finished, dtype=torch.long))
+        read = tokens(history, self.geometry)
+        state = policy.initial_belief(self.geometry).recurrent_state
+        states = []
+        for i in range(len(finished)):
+            state = self.suggester.network.encode(read[:, i : i + 1], state)
+            states.append(state[0])
         stacked = torch.stack(states) if states else torch.zeros(0, state.shape[-1])
         return [self.records[i].number for i in finished], stacked
 
@@ -213,9 +210,8 @@ def _view(study: Study, records: Sequence[Record], own: dict[str, BaseDistributi
     # A parameter that no earlier trial had was asked for by itself, later.
     space = Space(_modelled({name: own.get(name, known[name]) for name in known} or own))
     suggester = _agent(study)
-    with suggest.quietly():
-        history, geometry, belief = suggester.believe(records, space)
-        remembered = memory.condition(memory.context(history), geometry, belief.weights)
+    history, geometry, belief = suggester.believe(records, space)
+    remembered = memory.condition(memory.context(history), geometry, belief.weights)
     return View(study, records, space, history, geometry, belief, remembered, suggester)
 
 

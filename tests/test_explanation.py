@@ -12,6 +12,7 @@ from optuna.study import StudyDirection
 from optuna.trial import Trial
 from optuna.trial import TrialState
 import pytest
+import torch
 
 import optuna_rocket
 from optuna_rocket import RocketPruner
@@ -229,3 +230,14 @@ def test_the_public_name_is_lazy() -> None:
     assert optuna_rocket.explain is explain
     with pytest.raises(AttributeError, match="no attribute 'explian'"):
         optuna_rocket.explian  # noqa: B018
+
+
+def test_the_users_settings_of_torch_do_not_matter(bowl_study: Study) -> None:
+    usual, n_threads = explain(bowl_study, 12), torch.get_num_threads()
+    torch.set_default_device("meta")  # nothing can be computed there
+    try:
+        assert explain(bowl_study, 12) == usual
+    finally:
+        torch.set_default_device(None)
+    assert torch.get_num_threads() == n_threads
+    assert not torch.is_inference_mode_enabled()

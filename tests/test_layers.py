@@ -18,7 +18,7 @@ CORE = {"space", "history", "features"}
 AGENT = {f"agent/{x}" for x in ("weights_file", "network", "proposals", "memory", "policy")} | {
     f"agent/{x}" for x in ("checkpoint", "returns", "update")
 }
-VIEW = {"hindsight", "visualization/drawing"}
+VIEW = {"suggest", "hindsight", "visualization/drawing"}
 ALLOWED: dict[str, set[str]] = {
     # core
     "space": set(),
@@ -67,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     "hindsight": CORE | AGENT | {"trials", "rows", "suggest", "sampler"},
     "forecasts": {"fidelity/forecast", "trials"},
     "reasons": {"forecasts"},
-    "explanation": CORE | AGENT | {"trials", "hindsight", "forecasts", "reasons"},
+    "explanation": CORE | AGENT | {"trials", "suggest", "hindsight", "forecasts", "reasons"},
     "visualization/drawing": {"reasons"},
     "visualization/policy_timeline": CORE | VIEW,
     "visualization/relevance": CORE | VIEW,

@@ -14,6 +14,7 @@ from optuna.study import Study
 from optuna.trial import Trial
 from optuna.trial import TrialState
 import pytest
+import torch
 
 import optuna_rocket
 from optuna_rocket import RocketPruner
@@ -99,6 +100,16 @@ def test_markup_in_names_and_values_is_shown_as_text(plot: Any) -> None:
     named = {visualization.plot_relevance, visualization.plot_slice_expectation}
     if plot in named:
         assert "&lt;b&gt;x" in text
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_the_users_settings_of_torch_do_not_matter(plot: Any, reported: Study) -> None:
+    usual = plot(reported).to_json()
+    torch.set_default_device("meta")  # nothing can be computed there
+    try:
+        assert plot(reported).to_json() == usual
+    finally:
+        torch.set_default_device(None)
 
 
 def test_timeline_tells_kinds_spread_and_distance(reported: Study) -> None:

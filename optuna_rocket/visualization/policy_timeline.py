@@ -16,6 +16,7 @@ from optuna_rocket import hindsight
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.features import row_distance
 from optuna_rocket.hindsight import View
+from optuna_rocket.suggest import quietly
 from optuna_rocket.visualization import drawing
 
 
@@ -86,6 +87,7 @@ def plot_policy_timeline(study: Study, n_recent_trials: int | None = None) -> go
     return _draw(policy_timeline_info(study, n_recent_trials))
 
 
+@quietly()
 def policy_timeline_info(study: Study, n_recent_trials: int | None = None) -> PolicyTimelineInfo:
     """The numbers behind ``plot_policy_timeline``."""
     hindsight.require_single_objective(study, "plot_policy_timeline")

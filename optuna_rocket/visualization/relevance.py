@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from optuna.study import Study
 
 from optuna_rocket import hindsight
+from optuna_rocket.suggest import quietly
 from optuna_rocket.visualization import drawing
 
 
@@ -51,6 +52,7 @@ def plot_relevance(study: Study) -> go.Figure:
     return _draw(relevance_info(study))
 
 
+@quietly()
 def relevance_info(study: Study) -> RelevanceInfo:
     """The numbers behind ``plot_relevance``."""
     hindsight.require_single_objective(study, "plot_relevance")

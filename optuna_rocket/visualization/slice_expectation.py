@@ -20,6 +20,7 @@ from optuna_rocket import hindsight
 from optuna_rocket import trials
 from optuna_rocket.hindsight import View
 from optuna_rocket.history import Outcome
+from optuna_rocket.suggest import quietly
 from optuna_rocket.visualization import drawing
 
 
@@ -110,6 +111,7 @@ def plot_slice_expectation(
     return _draw(slice_expectation_info(study, params, n_recent_trials))
 
 
+@quietly()
 def slice_expectation_info(
     study: Study, params: Sequence[str] | None = None, n_recent_trials: int | None = None
 ) -> SliceExpectationInfo:
