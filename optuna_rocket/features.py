@@ -57,6 +57,18 @@ def continue_transform(scores: Tensor, scored: Tensor, further: Tensor) -> Tenso
     return torch.where(std > 1e-9, (new - mean) / std.clamp_min(1e-9), 0.0)
 
 
+def invert_transform(scores: Tensor, scored: Tensor, transformed: Tensor) -> Tensor:
+    """Scores ``(B, k)`` that ``transform_scores`` of ``scores`` would turn into ``transformed``.
+
+    Cut where scores count as equally bad, and where all scores are equal: that score. There must
+    be at least one.
+    """
+    best, unit = _yardstick(scores, scored)
+    mean, std = _moments(_log_gap(scores, best, unit, least=0.0), scored)
+    gap = torch.exp(-(transformed * std + mean)) - 0.3
+    return 2 * (best - gap.clamp_max(3) * unit)
+
+
 def _log_gap(scores: Tensor, best: Tensor, unit: Tensor, least: float) -> Tensor:
     return -torch.log(0.3 + ((best - scores / 2) / unit).clamp(least, 3))
 

@@ -109,6 +109,16 @@ class RocketSampler(BaseSampler):
         self.__dict__.update(state)
         self._lock = threading.RLock()
 
+    @property
+    def checkpoint(self) -> Path:
+        """File of the agent's weights."""
+        return self._path
+
+    @property
+    def n_trials(self) -> int | None:
+        """How many trials the study will have in all, None if nobody said so."""
+        return self._n_trials
+
     def reseed_rng(self) -> None:
         """Draw a new seed from the operating system (Optuna calls this for parallel threads)."""
         self._entropy = _fresh_entropy()

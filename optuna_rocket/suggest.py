@@ -88,7 +88,7 @@ class Suggester:
         """
         space = Space(distributions)
         try:
-            with _quietly():
+            with quietly():
                 decision, chosen = self._decide(records, space, imposed, wanted, seed)
         except Exception:
             self._cache.clear()  # what failed once must not fail all later suggestions
@@ -118,8 +118,8 @@ class Suggester:
         generator = torch.Generator(device="cpu").manual_seed(seed)
         # A single parameter that is asked for exists, whatever earlier trials made believe.
         asked = wanted if len(wanted) == 1 else ()
-        past, geometry, belief = self._believe(records, space, asked)
-        fixed = _fixed_units(space, imposed)
+        past, geometry, belief = self.believe(records, space, asked)
+        fixed = fixed_units(space, imposed)
         decision = policy.decide(
             past,
             geometry,
@@ -128,17 +128,20 @@ class Suggester:
             generator,
             horizon=self.n_trials,
             fixed=fixed,
-            pool=_whole_pool(space, geometry, fixed, past, generator),
+            pool=whole_pool(space, geometry, fixed, past, generator),
         )
         chosen = int(policy.act(decision.logits)[0])
         if not bool(torch.isfinite(decision.logits[0, chosen])):
             raise ArithmeticError("the agent's logits are not finite")
         return decision, chosen
 
-    def _believe(
-        self, records: Sequence[Record], space: Space, asked: Collection[str]
+    def believe(
+        self, records: Sequence[Record], space: Space, asked: Collection[str] = ()
     ) -> tuple[History, Geometry, Belief]:
-        """History, geometry and belief; continues a cached belief whose trials are a prefix."""
+        """History, geometry and belief; continues a cached belief whose trials are a prefix.
+
+        ``asked`` names parameters that exist whatever earlier trials made believe.
+        """
         cached = self._cache.get(space.names)
         rows = encoding.encode_rows(records, space, cached.rows if cached else None)
         past = encoding.history(rows)
@@ -166,7 +169,7 @@ def load(path: str | Path, n_trials: int | None) -> Suggester:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Compute on the CPU, without gradients, in one thread; the user's settings come back.
 
     Waiting for each other made torch's threads seven times slower than one on a busy machine.
@@ -199,7 +202,7 @@ def _continues(cached: _Cached, finished: History, rows: Rows) -> bool:
     )
 
 
-def _fixed_units(space: Space, imposed: Mapping[str, float]) -> Tensor | None:
+def fixed_units(space: Space, imposed: Mapping[str, float]) -> Tensor | None:
     """Imposed values as units ``(1, d)``, NaN where free; None if all are free."""
     fixed = torch.full((1, len(space)), torch.nan, dtype=torch.float64)
     for column, name in enumerate(space.names):
@@ -208,7 +211,7 @@ def _fixed_units(space: Space, imposed: Mapping[str, float]) -> Tensor | None:
     return fixed if bool(torch.isfinite(fixed).any()) else None
 
 
-def _whole_pool(
+def whole_pool(
     space: Space,
     geometry: Geometry,
     fixed: Tensor | None,

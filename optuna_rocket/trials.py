@@ -210,6 +210,31 @@ class TrialReader:
         return record
 
 
+def records_of(study: Study, stored: Sequence[FrozenTrial], number: int) -> list[Record]:
+    """What a new reader makes of some trials, by number, on behalf of the trial ``number``."""
+    sign, rungs = score_sign(study), _Rungs()
+    records: list[Record] = []
+    for other in stored:
+        if other.state in _OUTCOMES and not _is_dead(other, number):
+            records.append(_record(other, sign, rungs))
+            rungs.add(records[-1])
+    return records
+
+
+def stored_suggestion(trial: FrozenTrial) -> Suggestion | None:
+    """What the agent said about a trial, None where nothing that can be read is stored."""
+    suggestion = _parse(trial.system_attrs.get(ATTRIBUTE))
+    return suggestion if suggestion.kind >= 0 or suggestion.params else None
+
+
+def enqueued_params(
+    trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]
+) -> dict[str, float]:
+    """What ``study.enqueue_trial`` has decided of a trial."""
+    enqueued = trial.system_attrs.get("fixed_params")
+    return internal_params(enqueued if isinstance(enqueued, Mapping) else {}, distributions)
+
+
 def _is_dead(trial: FrozenTrial, number: int) -> bool:
     """Whether the worker of a running trial has died, seen from the trial ``number``."""
     return trial.state == TrialState.RUNNING and number - trial.number > _MAX_PENDING_AGE
@@ -236,12 +261,10 @@ def imposed_params(
     trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]
 ) -> dict[str, float]:
     """What is already decided of a trial: values set, enqueued, or suggested before."""
-    attrs = trial.system_attrs
-    planned = _parse(attrs.get(ATTRIBUTE)).params
+    planned = _parse(trial.system_attrs.get(ATTRIBUTE)).params
     planned = {name: value for name, value in planned.items() if name in distributions}
-    enqueued = attrs.get("fixed_params")
-    enqueued = enqueued if isinstance(enqueued, Mapping) else {}
-    return planned | internal_params({**enqueued, **trial.params}, distributions)
+    enqueued = enqueued_params(trial, distributions)
+    return planned | enqueued | internal_params(trial.params, distributions)
 
 
 def write_suggestion(study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:

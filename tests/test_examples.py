@@ -5,6 +5,8 @@ from pathlib import Path
 import subprocess
 import sys
 
+import pytest
+
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,3 +43,16 @@ def test_quickstart_resumes_its_study(tmp_path: Path) -> None:
     assert "holds 2 trials, running 2 more" in second
     assert "(4 trials" in second
     assert "expert recipe" in second
+
+
+def test_explanation_example(tmp_path: Path) -> None:
+    pytest.importorskip("plotly", reason="plotly is not installed")
+    printed = run_example("03_explain_and_plot.py", cwd=tmp_path)
+    assert "was suggested by the agent" in printed
+    assert len(list((tmp_path / "plots").glob("*.html"))) == 3
+
+
+def test_dashboard_example(tmp_path: Path) -> None:
+    pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
+    pytest.importorskip("plotly", reason="plotly is not installed")
+    assert "20 trials" in run_example("04_dashboard.py", cwd=tmp_path)

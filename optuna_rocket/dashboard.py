@@ -1,0 +1,208 @@
+"""Figures and a note about the agent in optuna-dashboard, kept current while a study runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import importlib
+import re
+import threading
+from typing import TYPE_CHECKING
+from typing import Any
+
+import optuna
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+
+if TYPE_CHECKING:
+    from plotly import graph_objects as go
+
+
+# The dashboard sends all figures of a study again with every look at it.
+_LARGEST_FIGURE = 50_000
+_N_RECENT = 200
+_N_CONSTRAINED = 10
+# Link definitions are Markdown that is never shown: what stands between them is ours.
+_BEGIN, _END = "[//]: # (optuna-rocket begin)", "[//]: # (optuna-rocket end)"
+_logger = optuna.logging.get_logger(f"optuna.{__name__}")
+
+
+class DashboardCallback:
+    """Callback of ``study.optimize`` that keeps the dashboard's figures and note current.
+
+    A failure costs a warning, once for each kind of error, and never ends the study. Threads and
+    workers may each have one. When the study has ended, ``save_to_dashboard`` brings what the last
+    trials have changed.
+
+    Example:
+        .. code-block:: python
+
+            study = optuna.create_study(storage="sqlite:///study.db", sampler=RocketSampler())
+            study.optimize(objective, n_trials=100, callbacks=[DashboardCallback()])
+
+        Meanwhile, elsewhere: ``optuna-dashboard sqlite:///study.db``.
+
+    Args:
+        every: Trials whose number is a multiple of this one bring everything up to date, at least
+            1. On SQLite an update takes one to two seconds with 100 trials and three to four with
+            500, in the thread that has just finished a trial.
+
+    Raises:
+        ImportError: If plotly or optuna-dashboard is not installed.
+        ValueError: If ``every`` makes no sense.
+    """
+
+    def __init__(self, *, every: int = 10) -> None:
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise ValueError(f"every={every!r} is not an integer of at least 1, for example 10.")
+        _require()
+        self._every = every
+        self._failures: set[type[Exception]] = set()
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the lock."""
+        return {**self.__dict__, "_lock": None}
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        """Restore a pickled or copied callback."""
+        self.__dict__.update(attributes)
+        self._lock = threading.Lock()
+
+    def __call__(self, study: Study, trial: FrozenTrial) -> None:
+        """Bring the dashboard up to date after some trials."""
+        if (trial.number + 1) % self._every or not self._lock.acquire(blocking=False):
+            return
+        try:
+            save_to_dashboard(study)
+        except Exception as error:
+            if type(error) not in self._failures:
+                self._failures.add(type(error))
+                _logger.warning(
+                    f"The dashboard was not updated after trial {trial.number} "
+                    f"({type(error).__name__}: {error}); the study goes on."
+                )
+        finally:
+            self._lock.release()
+
+
+def save_to_dashboard(study: Study) -> None:
+    """Store three figures and a note about the agent where optuna-dashboard shows them.
+
+    The figures are on the study's page: the policy's timeline, the slice of its expectation, and
+    the cost saved, or, where no trial reports, the learned relevance. The note explains the best
+    and the latest trial and lists what ``trial.set_constraint`` has stored. It takes a section of
+    its own at the end of the study's note and leaves what others wrote there as it is.
+
+    Everything is stored as study attributes, at most 50 kB a figure: the first two show the latest
+    200 trials, and a figure that is larger still is left out, with the reason in its place.
+
+    Args:
+        study: A study of one objective.
+
+    Raises:
+        ImportError: If plotly or optuna-dashboard is not installed.
+        ValueError: If the study has several objectives.
+    """
+    optuna_dashboard = _require()
+    from optuna_rocket import hindsight
+
+    hindsight.require_single_objective(study, "save_to_dashboard")
+    for name, figure in _figures(study).items():
+        optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id=f"rocket-{name}")
+    note = optuna_dashboard.get_note(study)
+    updated = _with_section(note, "\n\n".join(_paragraphs(study)))
+    if updated != note:
+        optuna_dashboard.save_note(study, updated)
+
+
+def _require() -> Any:
+    """The package ``optuna_dashboard``, plotly being there too."""
+    from optuna_rocket.visualization import drawing
+
+    drawing.graph_objects()
+    try:
+        return importlib.import_module("optuna_dashboard")
+    except ImportError as error:
+        raise ImportError(
+            f"This needs optuna-dashboard ({error}). Install it with: "
+            "pip install 'optuna-rocket[viz]'"
+        ) from error
+
+
+def _figures(study: Study) -> dict[str, go.Figure]:
+    from optuna_rocket import visualization
+    from optuna_rocket.visualization import drawing
+
+    reports = any(trial.intermediate_values for trial in study.get_trials(deepcopy=False))
+    last = "cost" if reports else "relevance"
+    figures = {
+        "policy": visualization.plot_policy_timeline(study, _N_RECENT),
+        "slice": visualization.plot_slice_expectation(study, n_recent_trials=_N_RECENT),
+        last: visualization.plot_cost(study) if reports else visualization.plot_relevance(study),
+    }
+    for name, figure in figures.items():
+        if len(figure.to_json()) > _LARGEST_FIGURE:
+            reason = "Too large for the dashboard: use optuna_rocket.visualization."
+            figures[name] = drawing.empty(figure.layout.title.text, reason)
+    return figures
+
+
+def _paragraphs(study: Study) -> Iterator[str]:
+    """The note, as Markdown."""
+    from optuna_rocket.explanation import explain
+
+    stored = study.get_trials(deepcopy=False)
+    started = [trial for trial in stored if trial.state != TrialState.WAITING]
+    best = _best_number(study)
+    yield f"## What the agent is doing, as of {len(started)} trials"
+    if best is not None:
+        yield f"**The best trial.** {_escape(explain(study, best).text)}"
+    if started and started[-1].number != best:
+        yield f"**The latest trial.** {_escape(explain(study, started[-1].number).text)}"
+    constrained = [trial for trial in started if trial.constraints]
+    if constrained:
+        yield "**Constraints** of the latest trials that have some: 0 or less is feasible."
+        yield _constraint_table(constrained[-_N_CONSTRAINED:])
+
+
+def _best_number(study: Study) -> int | None:
+    try:
+        return study.best_trial.number
+    except ValueError:  # no complete trial, or none that is feasible
+        return None
+
+
+def _constraint_table(constrained: list[FrozenTrial]) -> str:
+    from optuna_rocket.reasons import short_name
+
+    names = sorted({name for trial in constrained for name in trial.constraints})
+    header = ["trial", *(_escape(short_name(name)) for name in names), "feasible"]
+    lines = [header, ["---"] * len(header)]
+    for trial in reversed(constrained):
+        values = [_number(trial.constraints, name) for name in names]
+        feasible = all(value <= 0 for value in trial.constraints.values())
+        lines.append([str(trial.number), *values, "yes" if feasible else "**no**"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _number(constraints: Mapping[str, float], name: str) -> str:
+    return f"{constraints[name]:.4g}" if name in constraints else ""
+
+
+def _escape(text: str) -> str:
+    """Text in which Markdown finds no markup."""
+    # An invisible character keeps addresses from being made links: that ignores backslashes.
+    unlinked = re.sub(r"(www|:(?=//)|@)", "\\1\u2060", text, flags=re.IGNORECASE)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked)
+
+
+def _with_section(note: str, section: str) -> str:
+    """The note with our section exchanged, or added at its end."""
+    ours = f"{_BEGIN}\n\n{section}\n\n{_END}"
+    start, end = note.find(_BEGIN), note.find(_END)
+    if 0 <= start < end:
+        return note[:start] + ours + note[end + len(_END) :]
+    return f"{note.rstrip()}\n\n{ours}" if note.strip() else ours

@@ -1,0 +1,217 @@
+"""What subsets and pruning have saved, and what they have cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+import math
+from statistics import median
+from typing import TYPE_CHECKING
+from typing import Literal
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from optuna_rocket import hindsight
+from optuna_rocket.evaluator import COSTS
+from optuna_rocket.visualization import drawing
+
+
+if TYPE_CHECKING:
+    from plotly import graph_objects as go
+
+
+_TITLE = "Cost of the Trials"
+_N_DRAWN = 300  # points of the lines; latest trials with a bar
+_COLORS = {"COMPLETE": drawing.BLUE, "PRUNED": drawing.ORANGE}
+_COLORS |= {"FAIL": drawing.RED, "RUNNING": drawing.GRAY}
+
+
+@dataclass(frozen=True)
+class CostInfo:
+    """Costs of ``n`` trials by number, in full evaluations.
+
+    Attributes:
+        numbers: Trial numbers.
+        trial_states: Names of their ``TrialState``.
+        costs: What each trial has cost.
+        full: What a full evaluation costs, in the unit.
+        unit: ``"examples"``, ``"instances"``, ``"report steps"`` or ``"seconds"``.
+    """
+
+    numbers: tuple[int, ...]
+    trial_states: tuple[str, ...]
+    costs: tuple[float, ...]
+    full: float
+    unit: str
+
+    @property
+    def saved(self) -> float:
+        """Share of the cost of as many full evaluations that was saved; negative for a loss."""
+        return 1 - sum(self.costs) / len(self.costs) if self.costs else math.nan
+
+
+def plot_cost(study: Study, by: Literal["steps", "seconds"] = "steps") -> go.Figure:
+    """Plot what the trials have cost beside what full evaluations of all of them would have.
+
+    A trial with ``SubsetEvaluator`` has cost the examples of all of its rounds, each trained on
+    from the start: a complete trial costs more than one full evaluation. A trial that only
+    reports has cost its latest report step. A full evaluation costs the full data, or the longest
+    report step of a complete trial. Trials without any report are left out.
+
+    Args:
+        study: A study of one objective whose trials report intermediate values.
+        by: ``"steps"`` counts examples or report steps; ``"seconds"`` takes the times that
+            ``SubsetEvaluator`` has stored, and the median one of a round on the full data.
+
+    Raises:
+        ImportError: If plotly is not installed.
+        ValueError: If ``by`` makes no sense or the study has several objectives.
+    """
+    drawing.graph_objects()
+    return _draw(cost_info(study, by))
+
+
+def cost_info(study: Study, by: Literal["steps", "seconds"] = "steps") -> CostInfo:
+    """The numbers behind ``plot_cost``; no trials as long as no full evaluation is known."""
+    hindsight.require_single_objective(study, "plot_cost")
+    if by not in ("steps", "seconds"):
+        raise ValueError(f"by={by!r} is neither 'steps' nor 'seconds'.")
+    stored = study.get_trials(deepcopy=False)
+    rounds = {trial.number: rounds_of(trial) for trial in stored}
+    by_instance = any(0 in steps for steps, _ in rounds.values())
+    told = [t for t in stored if rounds[t.number][0] or (t.intermediate_values and by == "steps")]
+    costs = [_cost(t, *rounds[t.number], by, by_instance) for t in told]
+    full = _full_cost(told, rounds, by, by_instance)
+    unit = "seconds" if by == "seconds" else "report steps"
+    if by == "steps" and any(steps for steps, _ in rounds.values()):
+        unit = "instances" if by_instance else "examples"
+    if not full > 0:
+        told, costs, full = [], [], math.nan
+    return CostInfo(
+        tuple(trial.number for trial in told),
+        tuple(trial.state.name for trial in told),
+        tuple(cost / full for cost in costs),
+        full,
+        unit,
+    )
+
+
+def rounds_of(trial: FrozenTrial) -> tuple[list[float], list[float]]:
+    """Report steps and seconds of a trial's rounds with ``SubsetEvaluator``, empty without."""
+    stored = trial.user_attrs.get(COSTS)
+    if not isinstance(stored, dict):
+        return [], []
+    try:
+        steps = [float(step) for step in stored["steps"]]
+        seconds = [float(second) for second in stored["seconds"]]
+    except (KeyError, TypeError, ValueError):
+        return [], []
+    is_sane = len(steps) == len(seconds) and all(0 <= x < math.inf for x in steps + seconds)
+    return (steps, seconds) if is_sane else ([], [])
+
+
+def _cost(
+    trial: FrozenTrial,
+    steps: Sequence[float],
+    seconds: Sequence[float],
+    by: str,
+    by_instance: bool,
+) -> float:
+    if by == "seconds":
+        return sum(seconds)
+    if steps:
+        return float(len(steps) if by_instance else sum(steps))
+    return float(max(trial.intermediate_values))
+
+
+def _full_cost(
+    told: Sequence[FrozenTrial],
+    rounds: dict[int, tuple[list[float], list[float]]],
+    by: str,
+    by_instance: bool,
+) -> float:
+    """Cost of one full evaluation, 0 as long as none is known."""
+    complete = [trial for trial in told if trial.state == TrialState.COMPLETE]
+    evaluated = [rounds[trial.number] for trial in complete if rounds[trial.number][0]]
+    if by == "seconds":
+        times = [sum(seconds) if by_instance else seconds[-1] for _, seconds in evaluated]
+        return median(times) if times else 0.0
+    if evaluated:
+        return float(max(len(s) if by_instance else max(s) for s, _ in evaluated))
+    return float(max((max(trial.intermediate_values) for trial in complete), default=0))
+
+
+def _draw(info: CostInfo) -> go.Figure:
+    if not info.numbers:
+        reason = "No complete trial with intermediate values yet: nothing to compare with."
+        return drawing.empty(_TITLE, reason)
+    figure = drawing.subplots(
+        rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.65, 0.35]
+    )
+    for trace in _totals(info):
+        figure.add_trace(trace, 1, 1)
+    for trace in _bars(info):
+        figure.add_trace(trace, 2, 1)
+    figure.update_layout(drawing.layout(_TITLE, _summary(info), barmode="stack", bargap=0.1))
+    figure.update_yaxes(title_text="Full Evaluations", row=1, col=1)
+    figure.update_yaxes(title_text="Per Trial", row=2, col=1)
+    figure.update_xaxes(title_text="Trial", row=2, col=1)
+    return figure
+
+
+def _totals(info: CostInfo) -> list[go.Scatter]:
+    """Two lines with what is between them: green for savings, red for losses."""
+    go = drawing.graph_objects()
+    n = len(info.numbers)
+    every = n // _N_DRAWN + 1
+    thin = slice((n - 1) % every, None, every)  # the last trial is always there
+    common = {
+        "x": info.numbers[thin],
+        "mode": "lines",
+        "hovertemplate": "%{y:.2f} full evaluations<extra></extra>",
+    }
+    return [
+        go.Scatter(
+            y=drawing.rounded(list(accumulate(info.costs))[thin]),
+            name="spent",
+            line={"color": drawing.BLUE, "width": 2},
+            **common,
+        ),
+        go.Scatter(
+            y=list(range(1, n + 1))[thin],
+            name="all in full",
+            line={"color": drawing.GRAY, "dash": "dash"},
+            fill="tonexty",
+            fillcolor=drawing.SAVED if info.saved >= 0 else drawing.LOST,
+            **common,
+        ),
+    ]
+
+
+def _bars(info: CostInfo) -> list[go.Bar]:
+    go = drawing.graph_objects()
+    bars = []
+    for state, color in _COLORS.items():
+        rows = [i for i, other in enumerate(info.trial_states) if other == state]
+        rows = [i for i in rows if i >= len(info.numbers) - _N_DRAWN]
+        bars.append(
+            go.Bar(
+                x=[info.numbers[i] for i in rows],
+                y=drawing.rounded(info.costs[i] for i in rows),
+                marker={"color": color, "line": {"width": 0}},
+                name=state.lower(),
+                showlegend=bool(rows),
+                hovertemplate="trial %{x}: %{y:.2f}<extra></extra>",
+            )
+        )
+    return bars
+
+
+def _summary(info: CostInfo) -> str:
+    percent = f"{abs(100 * info.saved):.0f} %"
+    verdict = f"{percent} less" if info.saved >= 0 else f"{percent} more"
+    total, n = sum(info.costs), len(info.costs)
+    return f"{total:.1f} instead of {n} full evaluations, {verdict} ({info.unit})"

@@ -1,0 +1,221 @@
+"""From exploration to exploitation: what the agent did trial by trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.study import Study
+import torch
+from torch import Tensor
+
+from optuna_rocket import hindsight
+from optuna_rocket.features import PROPOSAL_KINDS
+from optuna_rocket.features import row_distance
+from optuna_rocket.hindsight import View
+from optuna_rocket.suggest import quietly
+from optuna_rocket.visualization import drawing
+
+
+if TYPE_CHECKING:
+    from plotly import graph_objects as go
+
+
+_TITLE = "Policy Timeline"
+OTHER = "not stored"
+# From what explores to what exploits; trials whose kind is not stored come last.
+_COLORS = {
+    "random": drawing.BLUE,
+    "density": drawing.GREEN,
+    "crossover": "#8ab83f",
+    "mutation": drawing.ORANGE,
+    "local": drawing.RED,
+    OTHER: drawing.GRAY,
+}
+_SYMBOLS = {"COMPLETE": "circle", "PRUNED": "diamond", "FAIL": "x", "RUNNING": "circle-open"}
+_N_COMPONENTS = 2
+_KEY = "large: best so far, diamond: pruned, cross: failed, ring: running"
+
+
+@dataclass(frozen=True)
+class PolicyTimelineInfo:
+    """One entry for each of ``n`` trials, by number.
+
+    Attributes:
+        numbers: Trial numbers.
+        kinds: Kind of the proposal, one of ``features.PROPOSAL_KINDS``, or ``OTHER``.
+        trial_states: Names of their ``TrialState``.
+        spread: Expected standard deviation in transformed scores when suggested; NaN if unknown.
+        distance: Distance from the best trial before, from 0 (the same) to 1; NaN without one.
+        is_best: Whether the trial was the best one so far.
+        state_numbers: ``k`` numbers of the finished trials.
+        components: ``(k, 2)`` recurrent state after each of them, on its principal components.
+        explained: Share of the recurrent state's variance on each component.
+    """
+
+    numbers: tuple[int, ...]
+    kinds: tuple[str, ...]
+    trial_states: tuple[str, ...]
+    spread: tuple[float, ...]
+    distance: tuple[float, ...]
+    is_best: tuple[bool, ...]
+    state_numbers: tuple[int, ...]
+    components: NDArray[np.float64]
+    explained: tuple[float, ...]
+
+
+def plot_policy_timeline(study: Study, n_recent_trials: int | None = None) -> go.Figure:
+    """Plot how the agent moved from exploration to exploitation.
+
+    Above: how far each trial is from the best one before it, coloured by the kind of proposal
+    that won. Middle: how unsure the memory was of it, as stored with the trial. Below: the
+    recurrent state, read again over all finished trials and projected onto its two principal
+    components; where it settles, the agent sees no new phase of the search.
+
+    Args:
+        study: A study of one objective.
+        n_recent_trials: Number of trials to show, the latest ones; None shows all.
+
+    Raises:
+        ImportError: If plotly is not installed.
+        ValueError: If an argument makes no sense or the study has several objectives.
+    """
+    drawing.graph_objects()
+    return _draw(policy_timeline_info(study, n_recent_trials))
+
+
+@quietly()
+def policy_timeline_info(study: Study, n_recent_trials: int | None = None) -> PolicyTimelineInfo:
+    """The numbers behind ``plot_policy_timeline``."""
+    hindsight.require_single_objective(study, "plot_policy_timeline")
+    recent = drawing.recent(n_recent_trials)
+    view = hindsight.look(study)
+    records = view.records[recent]
+    suggestions = [record.suggestion for record in records]
+    known = {index: kind for index, kind in enumerate(PROPOSAL_KINDS)}
+    distance, is_best = _against_the_best(view)
+    state_numbers, states = view.recurrent_states()
+    components, explained = principal_components(states.double().numpy(), _N_COMPONENTS)
+    return PolicyTimelineInfo(
+        numbers=tuple(record.number for record in records),
+        kinds=tuple(known.get(suggestion.kind, OTHER) for suggestion in suggestions),
+        trial_states=tuple(record.trial.state.name for record in records),
+        spread=tuple(suggestion.std for suggestion in suggestions),
+        distance=tuple(distance[recent].tolist()),
+        is_best=tuple(is_best[recent]),
+        state_numbers=tuple(state_numbers[recent]),
+        components=components[recent],
+        explained=explained,
+    )
+
+
+def _against_the_best(view: View) -> tuple[Tensor, list[bool]]:
+    """Distance ``(n,)`` of every trial from the best before it, and whether it is better."""
+    history = view.history
+    scores = history.scores[0].masked_fill(~history.scored[0], -torch.inf)
+    distance = torch.full_like(scores, math.nan)
+    is_best, best = [], -1
+    for i in range(len(scores)):
+        if best >= 0:
+            pair = history.units[:, [i]], history.units[:, [best]]
+            distance[i] = row_distance(*pair, view.geometry)[0, 0]
+        is_best.append(bool(scores[i] > (scores[best] if best >= 0 else -torch.inf)))
+        best = i if is_best[-1] else best
+    return distance, is_best
+
+
+def principal_components(
+    rows: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.float64], tuple[float, ...]]:
+    """Rows ``(k, h)`` on their first principal components ``(k, count)``, and their shares.
+
+    Signs are such that the last row is not below the first one.
+    """
+    projected, shares = np.zeros((len(rows), count)), np.zeros(count)
+    if len(rows) > 1:
+        left, scale, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+        kept = min(count, len(scale))
+        projected[:, :kept] = left[:, :kept] * scale[:kept]
+        projected *= np.where(projected[-1] < projected[0], -1.0, 1.0)
+        shares[:kept] = scale[:kept] ** 2 / max(float((scale**2).sum()), 1e-300)
+    return projected, tuple(float(share) for share in shares)
+
+
+def _draw(info: PolicyTimelineInfo) -> go.Figure:
+    if not info.numbers:
+        return drawing.empty(_TITLE, "No trial has started yet.")
+    go = drawing.graph_objects()
+    figure = drawing.subplots(
+        rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.45, 0.25, 0.3]
+    )
+    for kind, color in _COLORS.items():
+        rows = [i for i, other in enumerate(info.kinds) if other == kind]
+        if rows:
+            figure.add_trace(_legend(kind, color), 1, 1)
+            for line, values in ((1, info.distance), (2, info.spread)):
+                figure.add_trace(_markers(info, rows, values, kind, color), line, 1)
+    for c in range(_N_COMPONENTS):
+        share = f"{100 * info.explained[c]:.0f} % of its variance"
+        figure.add_trace(
+            go.Scatter(
+                x=list(info.state_numbers),
+                y=drawing.rounded(info.components[:, c], 3),
+                mode="lines",
+                line={"color": (drawing.BLUE, drawing.GRAY)[c], "width": 1.5},
+                showlegend=False,
+                hovertemplate=f"component {c + 1}, {share}<extra></extra>",
+            ),
+            3,
+            1,
+        )
+    figure.update_layout(drawing.layout(_TITLE, _KEY))
+    for line, text in enumerate(("Distance<br>from Best", "Expected<br>Spread"), start=1):
+        values = (info.distance, info.spread)[line - 1]
+        top = max((value for value in values if math.isfinite(value)), default=1.0) or 1.0
+        figure.update_yaxes(title_text=text, range=[-0.08 * top, 1.1 * top], row=line, col=1)
+    figure.update_yaxes(title_text="Recurrent<br>State", row=3, col=1)
+    figure.update_xaxes(zeroline=False)
+    figure.update_xaxes(title_text="Trial", row=3, col=1)
+    return figure
+
+
+def _legend(kind: str, color: str) -> go.Scatter:
+    """A plain entry in the legend: that of the markers would look like the first of them."""
+    go = drawing.graph_objects()
+    marker = {"color": color, "size": 8}
+    return go.Scatter(
+        x=[None], y=[None], mode="markers", name=kind, legendgroup=kind, marker=marker
+    )
+
+
+def _markers(
+    info: PolicyTimelineInfo,
+    rows: list[int],
+    values: tuple[float, ...],
+    kind: str,
+    color: str,
+) -> go.Scatter:
+    go = drawing.graph_objects()
+    best = [info.is_best[i] for i in rows]
+    return go.Scatter(
+        x=[info.numbers[i] for i in rows],
+        y=drawing.rounded([values[i] for i in rows], 3),
+        mode="markers",
+        legendgroup=kind,
+        showlegend=False,
+        marker={
+            "color": color,
+            "symbol": [_SYMBOLS[info.trial_states[i]] for i in rows],
+            "opacity": 1,
+            "size": [11 if is_best else 7 for is_best in best],
+            "line": {"color": "#333333", "width": [2 if is_best else 0.5 for is_best in best]},
+        },
+        customdata=[
+            f"{info.trial_states[i].lower()}{', best so far' if info.is_best[i] else ''}"
+            for i in rows
+        ],
+        hovertemplate="trial %{x}: %{y}<br>" + kind + ", %{customdata}<extra></extra>",
+    )

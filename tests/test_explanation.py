@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.samplers import RandomSampler
+from optuna.study import Study
+from optuna.study import StudyDirection
+from optuna.trial import Trial
+from optuna.trial import TrialState
+import pytest
+import torch
+
+import optuna_rocket
+from optuna_rocket import RocketPruner
+from optuna_rocket import RocketSampler
+from optuna_rocket import explain
+from optuna_rocket.features import PROPOSAL_KINDS
+from optuna_rocket.reasons import KIND_WORDS
+from optuna_rocket.trials import ATTRIBUTE
+from tests.support import Crash
+from tests.support import mixed_study
+from tests.support import rough
+from tests.support import rough_study
+
+
+def bowl(trial: Trial) -> float:
+    x = trial.suggest_float("x", -3, 3)
+    return (x - 1) ** 2 + 0.1 * trial.suggest_int("n", 1, 9)
+
+
+def learning_curve(trial: Trial) -> float:
+    x = trial.suggest_float("x", -3, 3)
+    for epoch in range(1, 30):
+        trial.report((x - 1) ** 2 + 2 / epoch, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return (x - 1) ** 2
+
+
+@pytest.fixture(scope="module")
+def bowl_study() -> Study:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(bowl, n_trials=25)
+    return study
+
+
+def test_a_suggested_trial_is_explained_by_what_is_stored(bowl_study: Study) -> None:
+    found = explain(bowl_study, 20)
+    assert found.origin == "agent"
+    assert not found.is_recomputed
+    assert found.kind in PROPOSAL_KINDS
+    assert found.n_finished == 20
+    assert found.n_running == 0
+    assert 0 <= found.share <= 1
+    assert 1 <= found.rank <= found.n_candidates
+    assert 0 <= found.entropy <= math.log(found.n_candidates)
+    assert found.interval[0] <= found.expected <= found.interval[1]
+    assert found.incumbent is not None and found.incumbent < 20
+    assert found.value == bowl_study.trials[20].value
+    assert KIND_WORDS[found.kind] in str(found)
+    assert str(found) == found.text
+
+
+def test_the_best_trial_was_expected_to_be_good(bowl_study: Study) -> None:
+    found = explain(bowl_study, bowl_study.best_trial.number)
+    values = sorted(trial.values[0] for trial in bowl_study.trials)
+    assert found.expected < values[len(values) // 2]
+
+
+def test_explaining_twice_gives_the_same(bowl_study: Study) -> None:
+    assert explain(bowl_study, 15) == explain(bowl_study, 15)
+
+
+def test_maximising_mirrors_minimising() -> None:
+    pair = []
+    for direction, sign in ((StudyDirection.MINIMIZE, 1), (StudyDirection.MAXIMIZE, -1)):
+        study = optuna.create_study(direction=direction, sampler=RocketSampler(seed=0))
+        for _ in range(15):
+            trial = study.ask()
+            study.tell(trial, sign * bowl(trial))
+        pair.append(explain(study, 14))
+    assert pair[0].expected == pytest.approx(-pair[1].expected)
+    assert pair[0].interval[0] == pytest.approx(-pair[1].interval[1])
+    assert pair[0].mean == pair[1].mean
+
+
+def test_the_first_trial_says_that_nothing_is_stored(bowl_study: Study) -> None:
+    found = explain(bowl_study, 0)
+    assert found.origin == "unknown"
+    assert found.is_recomputed and found.is_start
+    assert found.incumbent is None
+    assert math.isnan(found.expected) and math.isnan(found.distance)
+    assert "one by one" in found.text
+
+
+def test_trials_of_another_sampler_say_so() -> None:
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    study.optimize(bowl, n_trials=12)
+    found = explain(study, 11)
+    assert found.origin == "unknown"
+    assert found.kind is None
+    assert math.isfinite(found.expected)
+    assert "another sampler" in found.text
+
+
+def test_enqueued_trials_say_so() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.enqueue_trial({"x": 1.0, "n": 2})
+    study.optimize(bowl, n_trials=8)
+    study.enqueue_trial({"n": 3})
+    study.enqueue_trial({"x": 2.0})
+    assert explain(study, 9).origin == "waiting"
+    assert "queue" in explain(study, 9).text
+    study.optimize(bowl, n_trials=1)
+    assert explain(study, 0).origin == "enqueued"
+    partly = explain(study, 8)
+    assert partly.origin == "agent"
+    assert partly.enqueued == ("n",)
+    assert "imposed" in partly.text
+
+
+def test_pruned_trials_tell_what_the_forecast_said() -> None:
+    study = optuna.create_study(sampler=RandomSampler(seed=0), pruner=RocketPruner())
+    study.optimize(learning_curve, n_trials=30)
+    pruned = [trial.number for trial in study.trials if trial.state == TrialState.PRUNED]
+    forecast = explain(study, pruned[-1]).forecast
+    assert forecast is not None
+    assert forecast.step == study.trials[pruned[-1]].last_step
+    assert forecast.beats_best < 0.2
+    assert forecast.interval[0] < forecast.expected < forecast.interval[1]
+    assert "forecast" in explain(study, pruned[-1]).text
+
+
+def test_every_state_is_explained_without_a_write() -> None:
+    study = rough_study(None, seed=1)
+    study.optimize(rough, n_trials=20, catch=(Crash,))
+    running = study.ask()
+    running.suggest_float("x", -3, 3)
+    before = [(trial.system_attrs, trial.user_attrs) for trial in study.trials]
+    texts = {trial.state: explain(study, trial.number).text for trial in study.trials}
+    assert "failed" in texts[TrialState.FAIL]
+    assert "pruned" in texts[TrialState.PRUNED]
+    assert "running" in texts[TrialState.RUNNING]
+    assert [(trial.system_attrs, trial.user_attrs) for trial in study.trials] == before
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "",
+        "{",
+        "[]",
+        '{"params": {"x": "high"}}',
+        '{"params": {}, "kind": 1e400}',
+        '{"params": {"x": 1.0}, "kind": 42, "mean": NaN, "std": 1}',
+        7,
+        None,
+    ],
+)
+def test_corrupted_attributes_do_not_matter(stored: Any) -> None:
+    study = mixed_study(RocketSampler(seed=0), 8)
+    storage = study._storage
+    trial = study.ask({"x": FloatDistribution(-3, 3)})
+    storage.set_trial_system_attr(trial._trial_id, ATTRIBUTE, stored)
+    study.tell(trial, 1.0)
+    found = explain(study, trial.number)
+    assert found.kind is None
+    assert found.is_recomputed
+    assert math.isfinite(found.mean)
+
+
+def test_violated_constraints_are_named() -> None:
+    def objective(trial: Trial) -> float:
+        trial.set_constraint("memory", 1.5)
+        trial.set_constraint("time", -1)
+        return bowl(trial)
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=3)
+    assert explain(study, 2).constraints == {"memory": 1.5, "time": -1}
+    assert "memory = 1.5" in explain(study, 2).text
+
+
+@pytest.mark.parametrize("number", [-1, 25, True, "3", None])
+def test_unknown_trials_name_the_fix(bowl_study: Study, number: int) -> None:
+    with pytest.raises(ValueError, match=r"trial_number=.*numbers 0 to 24.*study\.trials"):
+        explain(bowl_study, number)
+
+
+def test_an_empty_study_has_no_trial() -> None:
+    with pytest.raises(ValueError, match="no trials yet"):
+        explain(optuna.create_study(), 0)
+
+
+def test_several_objectives_are_refused() -> None:
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), 1.0), n_trials=1)
+    with pytest.raises(ValueError, match="one objective and the study has 2"):
+        explain(study, 0)
+
+
+def test_trials_without_parameters_are_explained() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(lambda trial: float(trial.number), n_trials=3)
+    assert "value is 2" in explain(study, 2).text
+
+
+def test_a_study_from_disk_is_explained_alike(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(storage=storage, study_name="s", sampler=RocketSampler(seed=0))
+    study.optimize(bowl, n_trials=8)
+    loaded = optuna.load_study(storage=storage, study_name="s")
+    assert explain(loaded, 7) == explain(study, 7)
+
+
+def test_names_stay_on_one_line() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    name = "a\nb\x1b[31m" + 100 * "c"
+    study.optimize(lambda trial: trial.suggest_float(name, 0, 1), n_trials=6)
+    text = explain(study, 5).text
+    assert "a b [31mcc" in text
+    assert "\n" not in text and "\x1b" not in text and 50 * "c" not in text
+
+
+def test_the_public_name_is_lazy() -> None:
+    assert optuna_rocket.explain is explain
+    with pytest.raises(AttributeError, match="no attribute 'explian'"):
+        optuna_rocket.explian  # noqa: B018
+
+
+def test_the_users_settings_of_torch_do_not_matter(bowl_study: Study) -> None:
+    usual, n_threads = explain(bowl_study, 12), torch.get_num_threads()
+    torch.set_default_device("meta")  # nothing can be computed there
+    try:
+        assert explain(bowl_study, 12) == usual
+    finally:
+        torch.set_default_device(None)
+    assert torch.get_num_threads() == n_threads
+    assert not torch.is_inference_mode_enabled()
