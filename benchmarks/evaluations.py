@@ -29,7 +29,7 @@ PATH = Path("benchmarks/results/live_evaluations.jsonl")
 
 @dataclass(frozen=True)
 class _Key:
-    """What an evaluation is of; the subset is known by its size, as all are prefixes of one order."""
+    """What an evaluation is of; subsets are known by their size, as all are nested."""
 
     task: str
     params: str
@@ -79,9 +79,10 @@ class Evaluations:
                 # A process's first training is slow, whatever it trains.
                 task.evaluate(task.expert, np.arange(0, len(task.splits.train), 20), seed)
                 self._warm.add(task.name)
-            evaluation = task.evaluate(params, indices, seed, part)
-            append_line(self._path, _encoded(key, evaluation))
-            self._known[key] = evaluation
+            line = _encoded(key, task.evaluate(params, indices, seed, part))
+            append_line(self._path, line)
+            # What is stored, so that a repeated study meets the same numbers to the last digit.
+            self._known[key] = _decoded(line)[1]
         return self._known[key]
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
-from functools import partial
 import math
 from pathlib import Path
 import time
@@ -55,6 +54,7 @@ PRUNERS: dict[str, Callable[[Sequence[int]], BasePruner]] = {
     ),
     "rocket": lambda steps: RocketPruner(),
 }
+_WITH_RISK = "rocket@"
 METHODS = (
     "tpe+none",
     "gp+none",
@@ -86,7 +86,6 @@ class LiveReplication:
         best: Number of the trial with the best full-data score, None if none is complete.
         test: Score of that trial's model on the test part.
         audit: Full-data score of some pruned trials, drawn at random, as if they had gone on.
-        expert: Scores of the expert's recipe on the validation and the test part.
         overhead: Seconds of the study without the objective.
         versions: Of Python and the packages that matter.
     """
@@ -104,7 +103,6 @@ class LiveReplication:
     best: int | None
     test: float | None
     audit: dict[str, float | None]
-    expert: tuple[float | None, float | None]
     overhead: float
     versions: dict[str, str]
 
@@ -186,11 +184,10 @@ def measure(
         study_name=f"{task.name} {seed}",  # Hyperband draws brackets from the name
         direction="maximize",
         sampler=make_sampler(sampler, seed),
-        pruner=PRUNERS[pruner](subsets.sizes),
+        pruner=_make_pruner(pruner, subsets.sizes),
     )
     objective = Objective(task, evaluations, seed, None if pruner == "none" else subsets)
-    expert = partial(evaluations.get, task, task.expert, np.arange(len(labels)), seed)
-    full = expert().n_examples
+    full = evaluations.get(task, task.expert, np.arange(len(labels)), seed).n_examples
     start = time.perf_counter()
     while _goes_on(objective, pruner, budget, full):
         study.optimize(objective, n_trials=1)
@@ -215,7 +212,6 @@ def measure(
             str(number): _storable(objective.full_score(number))
             for number in _audited(trials, n_audited, seed)
         },
-        expert=(_storable(expert().score), _storable(expert("test").score)),
         overhead=round(overhead, 3),
         versions=versions(),
     )
@@ -238,10 +234,17 @@ def _storable(score: float) -> float | None:
     return None if math.isnan(score) else score
 
 
+def _make_pruner(name: str, steps: Sequence[int]) -> BasePruner:
+    if name.startswith(_WITH_RISK):
+        return RocketPruner(risk=float(name.removeprefix(_WITH_RISK)))
+    return PRUNERS[name](steps)
+
+
 def _check(method: str) -> str:
     sampler, _, pruner = method.partition("+")
-    if pruner not in PRUNERS:
-        raise ValueError(f"Unknown pruner in {method!r}. Use SAMPLER+{{{','.join(PRUNERS)}}}.")
+    if pruner not in PRUNERS and not pruner.startswith(_WITH_RISK):
+        known = ",".join([*PRUNERS, f"{_WITH_RISK}RISK"])
+        raise ValueError(f"Unknown pruner in {method!r}. Use SAMPLER+{{{known}}}.")
     check_method(sampler)
     return method
 

@@ -34,7 +34,7 @@ def linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Module:
 
 def embedding(n: int, dim: int, padding: int, generator: torch.Generator) -> nn.Module:
     """Vectors of ``n`` words; that of ``padding`` stays zero."""
-    layer = skip_init(nn.Embedding, n, dim, padding_idx=padding)
+    layer: nn.Embedding = skip_init(nn.Embedding, n, dim, padding_idx=padding)
     with torch.no_grad():
         nn.init.normal_(layer.weight, std=dim**-0.5, generator=generator)
         layer.weight[padding] = 0

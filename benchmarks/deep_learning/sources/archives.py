@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import hashlib
+from http.client import HTTPException
 import os
 from pathlib import Path
 from pathlib import PurePosixPath
@@ -119,13 +120,13 @@ def _fetch(archive: Archive, url: str, path: Path) -> None:
                 while chunk := response.read(_CHUNK):
                     file.write(chunk)
                     bar.update(len(chunk))
-    except (URLError, OSError) as error:
+    except (URLError, HTTPException, OSError) as error:
         named = os.environ.get(DATA_VARIABLE)
         looked = f"the folder {named}" if named else f"a folder that {DATA_VARIABLE} names (unset)"
         raise DataError(
-            f"{archive.file_name} is neither in {looked} nor in {cache_folder()}, and {url} cannot "
-            f"be fetched ({error}). Connect to the network, or put the archive into a folder and "
-            f"name that in {DATA_VARIABLE}."
+            f"{archive.file_name} is neither in {looked} nor in {cache_folder()}, and {url} "
+            f"cannot be fetched ({error}). Connect to the network, or put the archive into a "
+            f"folder and name that in {DATA_VARIABLE}."
         ) from error
 
 

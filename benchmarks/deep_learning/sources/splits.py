@@ -84,7 +84,7 @@ def cached_arrays(
     path = cache_folder() / f"{name}-{archive.digest[:12]}.npz"
     if not path.exists():
         partial = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(partial, allow_pickle=False, **make())  # type: ignore[arg-type]
+        np.savez(partial, **make())  # type: ignore[arg-type]
         partial.replace(path)
     with np.load(path, allow_pickle=False) as stored:
         return {key: stored[key] for key in stored.files}
