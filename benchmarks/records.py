@@ -146,9 +146,14 @@ def drop_half_line(path: Path) -> None:
 
 def append_replication(path: Path, replication: Replication) -> None:
     """Add one line to a file, in one write."""
+    append_line(path, asdict(replication))
+
+
+def append_line(path: Path, line: dict[str, Any]) -> None:
+    """Add one line to a file, in one write."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab", buffering=0) as file:
-        file.write(_encoded(asdict(replication)))
+        file.write(_encoded(line))
 
 
 def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:

@@ -1,0 +1,1 @@
+"""Deep-learning tasks on public data: loaders, models, training."""

@@ -1,0 +1,90 @@
+"""Training, validation and test parts, and seeded stratified ways to make them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from benchmarks.deep_learning.sources.archives import Archive
+from benchmarks.deep_learning.sources.archives import cache_folder
+
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some examples.
+
+    Attributes:
+        inputs: ``(n, ...)`` what the model is given.
+        labels: ``(n,)`` classes from 0, int64.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Indices) -> Part:
+        """The examples of some rows."""
+        rows = torch.as_tensor(indices)
+        return Part(self.inputs[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The fixed parts of a data set; ``test`` is for final answers only."""
+
+    train: Part
+    validation: Part
+    test: Part
+
+
+def stratified_cuts(strata: Indices, counts: tuple[int, ...], seed: int) -> list[Indices]:
+    """Draw disjoint parts in which every stratum has its share.
+
+    Args:
+        strata: ``(n,)`` stratum of every example.
+        counts: Sizes of the parts; what is left over is one more part, the last.
+        seed: Of the draw.
+
+    Returns:
+        The rows of every part, rising.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(strata))
+    _, stratum, sizes = np.unique(strata, return_inverse=True, return_counts=True)
+    turn = np.empty(len(strata))
+    for number, size in enumerate(sizes):
+        members = order[stratum[order] == number]
+        turn[members] = (np.arange(size) + rng.random()) / size
+    pieces = np.split(np.argsort(turn, kind="stable"), np.cumsum(counts))
+    return [np.sort(piece) for piece in pieces]
+
+
+def cached_arrays(
+    name: str, archive: Archive, make: Callable[[], Mapping[str, NDArray[np.generic]]]
+) -> dict[str, NDArray[np.generic]]:
+    """Return arrays that are slow to make, from the cache folder if it has them.
+
+    Args:
+        name: Of the file; it changes whenever ``make`` does.
+        archive: Whose data they are made of.
+        make: Makes them.
+    """
+    path = cache_folder() / f"{name}-{archive.digest[:12]}.npz"
+    if not path.exists():
+        partial = path.with_suffix(f".{os.getpid()}.npz")
+        np.savez(partial, **make())  # type: ignore[arg-type]
+        partial.replace(path)
+    with np.load(path, allow_pickle=False) as stored:
+        return {key: stored[key] for key in stored.files}

@@ -1,0 +1,106 @@
+"""Evaluations of the deep-learning tasks, each trained once: a file that grows on demand.
+
+Methods that ask for the same configuration on the same examples with the same seed get the same
+result and the same cost, whoever asked first, and an interrupted study costs nothing to repeat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import json
+import math
+from pathlib import Path
+from typing import Any
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.deep_learning.task import Evaluation
+from benchmarks.deep_learning.task import Task
+from benchmarks.deep_learning.training import Params
+from benchmarks.records import append_line
+from benchmarks.records import drop_half_line
+from benchmarks.records import read_lines
+
+
+PATH = Path("benchmarks/results/live_evaluations.jsonl")
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What an evaluation is of; subsets are known by their size, as all are nested."""
+
+    task: str
+    params: str
+    size: int
+    seed: int
+    part: str
+
+
+class Evaluations:
+    """The evaluations of a file; what it does not hold is trained and appended.
+
+    One process may use a file at a time.
+
+    Args:
+        path: One JSON line per evaluation.
+    """
+
+    def __init__(self, path: Path = PATH) -> None:
+        self._path = path
+        drop_half_line(path)
+        self._known = dict(_decoded(line) for line in read_lines(path))
+        self._warm: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(
+        self,
+        task: Task,
+        params: Params,
+        indices: NDArray[np.int64],
+        seed: int,
+        part: Literal["validation", "test"] = "validation",
+    ) -> Evaluation:
+        """Return an evaluation; the arguments are those of ``Task.evaluate``.
+
+        Args:
+            task: The task.
+            params: The hyperparameters.
+            indices: Rows of the training part; subsets of one size must be the same rows.
+            seed: Of the training.
+            part: Where it is scored.
+        """
+        key = _Key(task.name, json.dumps(dict(params), sort_keys=True), len(indices), seed, part)
+        if key not in self._known:
+            if task.name not in self._warm:
+                # A process's first training is slow, whatever it trains.
+                task.evaluate(task.expert, np.arange(0, len(task.splits.train), 20), seed)
+                self._warm.add(task.name)
+            line = _encoded(key, task.evaluate(params, indices, seed, part))
+            append_line(self._path, line)
+            # What is stored, so that a repeated study meets the same numbers to the last digit.
+            self._known[key] = _decoded(line)[1]
+        return self._known[key]
+
+
+def _encoded(key: _Key, evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "task": key.task,
+        "params": json.loads(key.params),
+        "size": key.size,
+        "seed": key.seed,
+        "part": key.part,
+        "score": None if math.isnan(evaluation.score) else round(evaluation.score, 6),
+        "examples": evaluation.n_examples,
+        "seconds": round(evaluation.seconds, 4),
+    }
+
+
+def _decoded(line: dict[str, Any]) -> tuple[_Key, Evaluation]:
+    params = json.dumps(line["params"], sort_keys=True)
+    key = _Key(line["task"], params, line["size"], line["seed"], line["part"])
+    score = math.nan if line["score"] is None else line["score"]
+    return key, Evaluation(score, line["examples"], line["seconds"])

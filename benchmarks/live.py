@@ -1,0 +1,295 @@
+"""Tuning of real networks on real data, full data against subsets: ``python -m benchmarks.live``.
+
+Every training is done once and kept (``benchmarks.evaluations``); studies run through the real
+samplers, evaluator and pruners, and their clock adds up what was measured in that training. A
+study that is in the output file already is not run again, and an interrupted one repeats its
+trainings from the file, so the same command continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import asdict
+from dataclasses import dataclass
+import math
+from pathlib import Path
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import optuna
+from optuna.pruners import BasePruner
+from optuna.trial import TrialState
+import torch
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from benchmarks.cells import select_problems
+from benchmarks.deep_learning.task import Task
+from benchmarks.deep_learning.tasks import TASKS
+from benchmarks.evaluations import PATH as EVALUATIONS
+from benchmarks.evaluations import Evaluations
+from benchmarks.methods import check_method
+from benchmarks.methods import make_sampler
+from benchmarks.records import append_line
+from benchmarks.records import drop_half_line
+from benchmarks.records import read_lines
+from benchmarks.run import versions
+from optuna_rocket import RocketPruner
+from optuna_rocket import SubsetEvaluator
+
+
+# A study that stops nearly everything at once ends here, before its budget is spent.
+MAX_TRIALS = 400
+PATH = Path("benchmarks/results/live.jsonl")
+
+# Pruners by the report steps; without subsets ("none") only the full data is evaluated.
+PRUNERS: dict[str, Callable[[Sequence[int]], BasePruner]] = {
+    "none": lambda steps: optuna.pruners.NopPruner(),
+    "all": lambda steps: optuna.pruners.NopPruner(),
+    "hyperband": lambda steps: optuna.pruners.HyperbandPruner(
+        min_resource=steps[0], max_resource=steps[-1], reduction_factor=3
+    ),
+    "rocket": lambda steps: RocketPruner(),
+}
+_WITH_RISK = "rocket@"
+METHODS = (
+    "tpe+none",
+    "gp+none",
+    "rocket+none",
+    "rocket+rocket",
+    "tpe+rocket",
+    "tpe+hyperband",
+    "random+none",
+    "random+all",
+)
+
+
+@dataclass(frozen=True)
+class LiveReplication:
+    """One study of a method on a task.
+
+    Attributes:
+        task: Name of the task.
+        method: ``SAMPLER+PRUNER``; with ``none`` every trial is on the full data, with ``all`` on
+            every subset.
+        seed: Seed of the sampler and of every training.
+        budget: In full evaluations: of trials with ``none``, of examples processed otherwise.
+        sizes: Numbers of examples of the subsets.
+        full_examples: Examples that a full evaluation processes.
+        states: Trial states, a letter each: complete, pruned, failed.
+        reports: Validation score on each subset that a trial saw; None where training failed.
+        examples: Clock at the end of every trial: examples processed.
+        seconds: The same in seconds of processor time.
+        best: Number of the trial with the best full-data score, None if none is complete.
+        test: Score of that trial's model on the test part.
+        audit: Full-data score of some pruned trials, drawn at random, as if they had gone on.
+        overhead: Seconds of the study without the objective.
+        versions: Of Python and the packages that matter.
+    """
+
+    task: str
+    method: str
+    seed: int
+    budget: int
+    sizes: list[int]
+    full_examples: int
+    states: str
+    reports: list[list[float | None]]
+    examples: list[int]
+    seconds: list[float]
+    best: int | None
+    test: float | None
+    audit: dict[str, float | None]
+    overhead: float
+    versions: dict[str, str]
+
+
+class Objective:
+    """A task as an objective, with clocks that count what trainings cost when they were done.
+
+    Args:
+        task: The task.
+        evaluations: Where trainings are kept.
+        seed: Of every training.
+        subsets: The subsets to report, None for the full data alone.
+    """
+
+    def __init__(
+        self, task: Task, evaluations: Evaluations, seed: int, subsets: SubsetEvaluator | None
+    ) -> None:
+        self._task, self._evaluations, self._seed = task, evaluations, seed
+        self._subsets = subsets
+        self._everything = np.arange(len(task.splits.train))
+        self._spent = [0.0, 0.0]
+        self.params: list[dict[str, Any]] = []
+        self.reports: list[list[float | None]] = []
+        self.examples: list[int] = []
+        self.seconds: list[float] = []
+        self.own_seconds = 0.0
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """Return the full-data score, NaN for a failed training, or raise ``TrialPruned``."""
+        self.params.append(self._task.suggest(trial))
+        self.reports.append([])
+        try:
+            if self._subsets is None:
+                return self._score(self._everything)
+            for subset in self._subsets.subsets(trial):
+                subset.report(self._score(subset.indices))
+            return float(subset.value)
+        finally:
+            self.examples.append(round(self._spent[0]))
+            self.seconds.append(round(self._spent[1], 4))
+
+    def full_score(self, number: int) -> float:
+        """Full-data score of a trial's configuration, off the clock."""
+        args = self._task, self.params[number], self._everything, self._seed
+        return self._evaluations.get(*args).score
+
+    def test_score(self, number: int) -> float:
+        """The same on the test part."""
+        args = self._task, self.params[number], self._everything, self._seed
+        return self._evaluations.get(*args, part="test").score
+
+    def _score(self, indices: NDArray[np.int64]) -> float:
+        start = time.perf_counter()
+        evaluation = self._evaluations.get(self._task, self.params[-1], indices, self._seed)
+        self._spent[0] += evaluation.n_examples
+        self._spent[1] += evaluation.seconds
+        self.reports[-1].append(_storable(evaluation.score))
+        self.own_seconds += time.perf_counter() - start
+        return evaluation.score
+
+
+def measure(
+    task: Task, method: str, seed: int, budget: int, n_audited: int, evaluations: Evaluations
+) -> LiveReplication:
+    """Run one study.
+
+    Args:
+        task: The task.
+        method: ``SAMPLER+PRUNER``.
+        seed: Of the sampler and of every training.
+        budget: In full evaluations.
+        n_audited: How many pruned trials are trained on the full data afterwards.
+        evaluations: Where trainings are kept.
+    """
+    sampler, pruner = method.split("+")
+    labels = task.splits.train.labels.numpy()
+    subsets = SubsetEvaluator(labels, min_fraction=task.min_fraction)
+    study = optuna.create_study(
+        study_name=f"{task.name} {seed}",  # Hyperband draws brackets from the name
+        direction="maximize",
+        sampler=make_sampler(sampler, seed),
+        pruner=_make_pruner(pruner, subsets.sizes),
+    )
+    objective = Objective(task, evaluations, seed, None if pruner == "none" else subsets)
+    full = evaluations.get(task, task.expert, np.arange(len(labels)), seed).n_examples
+    start = time.perf_counter()
+    while _goes_on(objective, pruner, budget, full):
+        study.optimize(objective, n_trials=1)
+    overhead = time.perf_counter() - start - objective.own_seconds
+    trials = study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    best = study.best_trial.number if complete else None
+    return LiveReplication(
+        task=task.name,
+        method=method,
+        seed=seed,
+        budget=budget,
+        sizes=list(subsets.sizes),
+        full_examples=full,
+        states="".join(trial.state.name[0] for trial in trials),
+        reports=objective.reports,
+        examples=objective.examples,
+        seconds=objective.seconds,
+        best=best,
+        test=None if best is None else _storable(objective.test_score(best)),
+        audit={
+            str(number): _storable(objective.full_score(number))
+            for number in _audited(trials, n_audited, seed)
+        },
+        overhead=round(overhead, 3),
+        versions=versions(),
+    )
+
+
+def _goes_on(objective: Objective, pruner: str, budget: int, full: int) -> bool:
+    n_trials = len(objective.examples)
+    if pruner in ("none", "all") or n_trials == 0:
+        return n_trials < budget
+    return objective.examples[-1] < budget * full and n_trials < MAX_TRIALS
+
+
+def _audited(trials: Sequence[optuna.trial.FrozenTrial], n: int, seed: int) -> list[int]:
+    pruned = [trial.number for trial in trials if trial.state == TrialState.PRUNED]
+    rng = np.random.default_rng(seed)
+    return sorted(rng.choice(pruned, min(n, len(pruned)), replace=False).tolist())
+
+
+def _storable(score: float) -> float | None:
+    return None if math.isnan(score) else score
+
+
+def _make_pruner(name: str, steps: Sequence[int]) -> BasePruner:
+    if name.startswith(_WITH_RISK):
+        return RocketPruner(risk=float(name.removeprefix(_WITH_RISK)))
+    return PRUNERS[name](steps)
+
+
+def _check(method: str) -> str:
+    sampler, _, pruner = method.partition("+")
+    if pruner not in PRUNERS and not pruner.startswith(_WITH_RISK):
+        known = ",".join([*PRUNERS, f"{_WITH_RISK}RISK"])
+        raise ValueError(f"Unknown pruner in {method!r}. Use SAMPLER+{{{known}}}.")
+    check_method(sampler)
+    return method
+
+
+def read_live_replications(path: Path) -> list[LiveReplication]:
+    """Return the studies of a file, without a half-written last line."""
+    return [LiveReplication(**line) for line in read_lines(path)]
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
+    parser.add_argument("--tasks", nargs="+", default=["all"], help="all, families or tasks")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), help="SAMPLER+PRUNER")
+    parser.add_argument("--seeds", type=int, default=3, help="number of replications")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--budget", type=int, default=40, help="full evaluations per study")
+    parser.add_argument("--audit", type=int, default=8, help="pruned trials trained to the end")
+    parser.add_argument("--out", type=Path, default=PATH)
+    parser.add_argument("--evaluations", type=Path, default=EVALUATIONS)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line: the studies that the file does not hold."""
+    args = _parse(argv)
+    methods = [_check(method) for method in args.methods]
+    names = select_problems(args.tasks, list(TASKS))
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    drop_half_line(args.out)
+    done = {(x.task, x.method, x.seed, x.budget) for x in read_live_replications(args.out)}
+    evaluations = Evaluations(args.evaluations)
+    # Seeds come first, so that an interrupted run holds whole replications.
+    studies = [
+        (name, method, seed, args.budget)
+        for seed in range(args.first_seed, args.first_seed + args.seeds)
+        for name in names
+        for method in methods
+    ]
+    for study in tqdm([x for x in studies if x not in done], unit="study"):
+        name, method, seed, budget = study
+        replication = measure(TASKS[name], method, seed, budget, args.audit, evaluations)
+        append_line(args.out, asdict(replication))
+    print(f"{len(studies)} studies in {args.out}, {len(evaluations)} trainings")
+
+
+if __name__ == "__main__":
+    main()

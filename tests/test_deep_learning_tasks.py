@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from dataclasses import replace
+import json
+import math
+import os
+
+import numpy as np
+import optuna
+import pytest
+import torch
+
+from benchmarks.deep_learning.sources.archives import DATA_VARIABLE
+from benchmarks.deep_learning.sources.archives import is_offline
+from benchmarks.deep_learning.sources.mnist import ARCHIVE
+from benchmarks.deep_learning.sources.mnist import load_mnist
+from benchmarks.deep_learning.sources.splits import Part
+from benchmarks.deep_learning.sources.splits import Splits
+from benchmarks.deep_learning.task import Task
+from benchmarks.deep_learning.tasks import TASKS
+from benchmarks.deep_learning.training import suggest_log
+
+
+N_TRAIN = 96
+
+
+def tiny_part(task: Task, n: int, seed: int) -> Part:
+    """Examples of two classes that a linear model tells apart."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 2
+    if task.family == "texts":
+        words = torch.randint(2, 500, (n, 32), generator=generator)
+        return Part(torch.where(labels[:, None] == 1, words, words + 500), labels)
+    shape = (1, 28, 28) if task.family == "images" else (1, 24, 39)
+    inputs = 0.3 * torch.randn(n, *shape, generator=generator)
+    inputs[..., :12, :] += labels[:, None, None, None]
+    return Part(inputs, labels)
+
+
+def tiny(task: Task) -> Task:
+    parts = [tiny_part(task, n, seed) for seed, n in enumerate((N_TRAIN, 40, 40))]
+    return replace(task, load=lambda: Splits(*parts))
+
+
+@pytest.fixture(params=list(TASKS))
+def task(request: pytest.FixtureRequest) -> Task:
+    return tiny(TASKS[request.param])
+
+
+def test_the_recipe_learns_and_repeats(task: Task) -> None:
+    everything = np.arange(N_TRAIN)
+    outside = torch.random.get_rng_state()
+    first = task.evaluate(task.expert, everything, 0)
+    again = task.evaluate(task.expert, everything, 0)
+    assert torch.equal(torch.random.get_rng_state(), outside)
+    assert first.score == again.score > 0.5
+    assert first.n_examples == again.n_examples
+    assert first.n_examples % N_TRAIN == 0
+    third = task.evaluate(task.expert, everything[: N_TRAIN // 3], 0)
+    assert third.n_examples * 3 == first.n_examples
+    assert 0 <= task.evaluate(task.expert, everything, 0, "test").score <= 1
+
+
+def test_any_suggestion_can_be_trained(task: Task) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen: set[frozenset[str]] = set()
+    for _ in range(10):
+        params = task.suggest(study.ask())
+        assert params == json.loads(json.dumps(params))
+        assert len(params) <= 14
+        seen.add(frozenset(params))
+        evaluation = task.evaluate(params, np.arange(N_TRAIN), 0)
+        assert math.isnan(evaluation.score) or 0 <= evaluation.score <= 1
+        assert evaluation.n_examples > 0 and evaluation.seconds > 0
+    assert len(seen) > 1  # conditional parameters come and go
+
+
+def test_the_recipe_is_in_the_space(task: Task) -> None:
+    branch = {name: value for name, value in task.expert.items() if isinstance(value, (str, bool))}
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(500):
+        trial = study.ask()
+        params = task.suggest(trial)
+        if all(params[name] == value for name, value in branch.items()):
+            break
+    assert params.keys() == task.expert.keys()
+    for name, value in task.expert.items():
+        own = trial.distributions.get(name)
+        assert own is None or own._contains(own.to_internal_repr(value)), name
+
+
+def test_a_training_that_diverges_is_a_cheap_failure() -> None:
+    task = tiny(TASKS["images/mnist"])
+    huge = Part(task.splits.train.inputs * 1e20, task.splits.train.labels)
+    broken = replace(task, load=lambda: Splits(huge, huge, huge))
+    wild = {**task.expert, "optimizer": "sgd", "momentum": 0.9, "lr": 1.0, "batch_norm": False}
+    evaluation = broken.evaluate(wild, np.arange(N_TRAIN), 0)
+    assert math.isnan(evaluation.score)
+    assert evaluation.n_examples < 2 * N_TRAIN
+
+
+def test_rates_keep_to_their_grid() -> None:
+    rates = {
+        suggest_log(optuna.trial.FixedTrial({"lr": value}), "lr", 1e-4, 1.0)
+        for value in np.geomspace(1e-4, 1.0, 500)
+    }
+    assert len(rates) == 4 * 6 + 1
+    assert {1e-4, 1e-3, 3.16e-3, 1.0} <= rates
+
+
+@pytest.mark.skipif(
+    DATA_VARIABLE not in os.environ or not is_offline(ARCHIVE),
+    reason=f"the data are not there: {DATA_VARIABLE} is to name their folder",
+)
+def test_the_real_digits(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    splits = load_mnist()
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [
+        8000,
+        1000,
+        1000,
+    ]
+    task = replace(TASKS["images/mnist"], load=lambda: splits)
+    assert task.evaluate(task.expert, np.arange(0, 8000, 8), 0).score > 0.6
