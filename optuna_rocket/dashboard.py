@@ -46,8 +46,7 @@ class DashboardCallback:
 
     Args:
         every: Trials whose number is a multiple of this one bring everything up to date, at least
-            1. On SQLite an update takes one to two seconds with 100 trials and three to four with
-            500, in the thread that has just finished a trial.
+            1. An update takes seconds, in the thread that has just finished a trial.
 
     Raises:
         ImportError: If plotly or optuna-dashboard is not installed.
