@@ -143,7 +143,8 @@ def _relative_costs(
     for clock in CLOCKS:
         spent = clock_at(own, bar, clock)
         costs[f"{clock}_to_{name}"] = round(spent, 2)
-        costs[f"{clock}_x_{name}"] = round(spent / clock_at(rival, bar, clock), 3)
+        reference = clock_at(rival, bar, clock)  # 0 where tasks are too fast for the clock
+        costs[f"{clock}_x_{name}"] = round(spent / reference, 3) if reference else math.nan
     return costs
 
 
