@@ -117,7 +117,6 @@ class RocketSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Every parameter that any trial of the study has had, with its latest distribution."""
-        _require_single_objective(study)
         with self._lock:
             reader = self._reading()
             return self._modelled(reader.distributions(reader.read(study, trial)))
@@ -126,7 +125,6 @@ class RocketSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """All parameters of ``search_space`` that exist together, at once."""
-        _require_single_objective(study)
         if not search_space:
             return {}
         from optuna_rocket import trials
@@ -150,7 +148,6 @@ class RocketSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """One parameter that the relative space did not hold, given all others of the trial."""
-        _require_single_objective(study)
         if not self._modelled({param_name: param_distribution}):
             return self._random(trial, {param_name: param_distribution})[param_name]
         from optuna_rocket import trials
@@ -256,14 +253,6 @@ def _random_value(distribution: BaseDistribution, rng: random.Random) -> Any:
         value = low * (1 - share) + high * share
     value = min(max(value, low), high)
     return round(value) if isinstance(distribution, IntDistribution) else value
-
-
-def _require_single_objective(study: Study) -> None:
-    if len(study.directions) > 1:
-        raise ValueError(
-            "If the study is being used for multi-objective optimization, RocketSampler cannot be "
-            "used. Use TPESampler or NSGAIISampler for this study."
-        )
 
 
 def _check_integer(name: str, value: int | None, least: int) -> None:

@@ -21,12 +21,15 @@ from torch import Tensor
 from optuna_rocket import conditions
 from optuna_rocket import rows as encoding
 from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent import many_goals
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
+from optuna_rocket.agent.many_goals import Beliefs
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.rows import Rows
@@ -49,7 +52,8 @@ class _Cached:
 
     rows: Rows
     finished: History
-    belief: Belief
+    goals: Goals | None
+    belief: Belief | Beliefs
 
 
 @dataclass
@@ -118,18 +122,17 @@ class Suggester:
         generator = torch.Generator(device="cpu").manual_seed(seed)
         # A single parameter that is asked for exists, whatever earlier trials made believe.
         asked = wanted if len(wanted) == 1 else ()
-        past, geometry, belief = self._believe(records, space, asked)
+        past, geometry, belief, goals = self._believe(records, space, asked)
         fixed = _fixed_units(space, imposed)
-        decision = policy.decide(
-            past,
-            geometry,
-            belief,
-            self.network,
-            generator,
-            horizon=self.n_trials,
-            fixed=fixed,
-            pool=_whole_pool(space, geometry, fixed, past, generator),
-        )
+        pool = _whole_pool(space, geometry, fixed, past, generator)
+        options = {"horizon": self.n_trials, "fixed": fixed, "pool": pool}
+        if isinstance(belief, Beliefs):
+            assert goals is not None
+            decision = many_goals.decide(
+                past, goals, geometry, belief, self.network, generator, **options
+            )
+        else:
+            decision = policy.decide(past, geometry, belief, self.network, generator, **options)
         chosen = int(policy.act(decision.logits)[0])
         if not bool(torch.isfinite(decision.logits[0, chosen])):
             raise ArithmeticError("the agent's logits are not finite")
@@ -137,11 +140,11 @@ class Suggester:
 
     def _believe(
         self, records: Sequence[Record], space: Space, asked: Collection[str]
-    ) -> tuple[History, Geometry, Belief]:
-        """History, geometry and belief; continues a cached belief whose trials are a prefix."""
+    ) -> tuple[History, Geometry, Belief | Beliefs, Goals | None]:
+        """What the trials say; continues a cached belief whose trials are a prefix."""
         cached = self._cache.get(space.names)
         rows = encoding.encode_rows(records, space, cached.rows if cached else None)
-        past = encoding.history(rows)
+        past, goals = encoding.history(rows), encoding.goals(rows)
         found = {
             child: condition
             for child, condition in conditions.find(past, space).items()
@@ -149,15 +152,19 @@ class Suggester:
         }
         geometry = space.geometry(found, has_gaps=not bool(rows.active.all()))
         done = (past.outcomes[0] != Outcome.PENDING).nonzero()[:, 0]
-        finished = past.take(done)
-        start = policy.initial_belief(geometry)
-        if cached is not None and _continues(cached, finished, rows):
-            start = cached.belief
-        belief = policy.believe(finished, geometry, start, self.network)
-        self._cache[space.names] = _Cached(rows, finished, belief)
+        finished, reached = past.take(done), None if goals is None else goals.take(done)
+        known = cached is not None and _continues(cached, finished, reached, rows)
+        belief: Belief | Beliefs
+        if reached is None:
+            start = cached.belief if known else policy.initial_belief(geometry)
+            belief = policy.believe(finished, geometry, start, self.network)
+        else:
+            start = cached.belief if known else many_goals.initial_beliefs(geometry, reached)
+            belief = many_goals.believe(finished, reached, geometry, start, self.network)
+        self._cache[space.names] = _Cached(rows, finished, reached, belief)
         while len(self._cache) > _N_CACHED:
             self._cache.popitem(last=False)
-        return past, geometry, belief
+        return past, geometry, belief, goals
 
 
 def load(path: str | Path, n_trials: int | None) -> Suggester:
@@ -182,21 +189,35 @@ def _quietly() -> Iterator[None]:
             torch.set_num_threads(n_threads)
 
 
-def _continues(cached: _Cached, finished: History, rows: Rows) -> bool:
+def _continues(cached: _Cached, finished: History, goals: Goals | None, rows: Rows) -> bool:
     """Whether the cached belief is about the first of today's finished trials, unchanged."""
     old, n = cached.finished, cached.finished.n_trials
     if n > finished.n_trials or cached.rows.space.distributions != rows.space.distributions:
         return False
     if bool(cached.rows.active.all()) != bool(rows.active.all()):
         return False
-    new = finished.take(torch.arange(n))
+    if (cached.goals is None) != (goals is None):
+        return False
+    first = torch.arange(n)
+    if cached.goals is not None and goals is not None:
+        if cached.rows.constraint_names != rows.constraint_names:
+            return False
+        before, now = cached.goals, goals.take(first)
+        if not (_same(before.scores, now.scores) and _same(before.slacks, now.slacks)):
+            return False
+    new = finished.take(first)
     return (
         torch.equal(old.units, new.units)
         and torch.equal(old.active, new.active)
         and torch.equal(old.outcomes, new.outcomes)
-        and torch.equal(old.scores.nan_to_num(0.0), new.scores.nan_to_num(0.0))
+        and _same(old.scores, new.scores)
         and torch.equal(old.fidelity, new.fidelity)
     )
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether scores are equal, those that are missing included."""
+    return torch.equal(a.nan_to_num(0.0), b.nan_to_num(0.0))
 
 
 def _fixed_units(space: Space, imposed: Mapping[str, float]) -> Tensor | None:
