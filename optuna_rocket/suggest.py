@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from optuna_rocket.agent import many_goals
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent.many_goals import Beliefs
+from optuna_rocket.agent.many_goals import Choice
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Decision
@@ -118,21 +121,22 @@ class Suggester:
         imposed: Mapping[str, float],
         wanted: Collection[str],
         seed: int,
-    ) -> tuple[Decision, int]:
+    ) -> tuple[Decision | Choice, int]:
         generator = torch.Generator(device="cpu").manual_seed(seed)
         # A single parameter that is asked for exists, whatever earlier trials made believe.
         asked = wanted if len(wanted) == 1 else ()
         past, geometry, belief, goals = self._believe(records, space, asked)
         fixed = _fixed_units(space, imposed)
-        pool = _whole_pool(space, geometry, fixed, past, generator)
-        options = {"horizon": self.n_trials, "fixed": fixed, "pool": pool}
-        if isinstance(belief, Beliefs):
-            assert goals is not None
-            decision = many_goals.decide(
-                past, goals, geometry, belief, self.network, generator, **options
-            )
-        else:
-            decision = policy.decide(past, geometry, belief, self.network, generator, **options)
+        decision = _decider(goals)(
+            past,
+            geometry,
+            belief,
+            self.network,
+            generator,
+            horizon=self.n_trials,
+            fixed=fixed,
+            pool=_whole_pool(space, geometry, fixed, past, generator),
+        )
         chosen = int(policy.act(decision.logits)[0])
         if not bool(torch.isfinite(decision.logits[0, chosen])):
             raise ArithmeticError("the agent's logits are not finite")
@@ -153,18 +157,27 @@ class Suggester:
         geometry = space.geometry(found, has_gaps=not bool(rows.active.all()))
         done = (past.outcomes[0] != Outcome.PENDING).nonzero()[:, 0]
         finished, reached = past.take(done), None if goals is None else goals.take(done)
-        known = cached is not None and _continues(cached, finished, reached, rows)
+        start: Belief | Beliefs
         belief: Belief | Beliefs
-        if reached is None:
-            start = cached.belief if known else policy.initial_belief(geometry)
-            belief = policy.believe(finished, geometry, start, self.network)
+        if cached is not None and _continues(cached, finished, reached, rows):
+            start = cached.belief
+        elif reached is None:
+            start = policy.initial_belief(geometry)
         else:
-            start = cached.belief if known else many_goals.initial_beliefs(geometry, reached)
-            belief = many_goals.believe(finished, reached, geometry, start, self.network)
+            start = many_goals.initial_beliefs(reached, geometry)
+        if isinstance(start, Beliefs):
+            assert reached is not None
+            belief = many_goals.believe(reached, finished, geometry, start, self.network)
+        else:
+            belief = policy.believe(finished, geometry, start, self.network)
         self._cache[space.names] = _Cached(rows, finished, reached, belief)
         while len(self._cache) > _N_CACHED:
             self._cache.popitem(last=False)
         return past, geometry, belief, goals
+
+
+def _decider(goals: Goals | None) -> Callable[..., Decision | Choice]:
+    return policy.decide if goals is None else partial(many_goals.decide, goals)
 
 
 def load(path: str | Path, n_trials: int | None) -> Suggester:

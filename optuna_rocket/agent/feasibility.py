@@ -14,6 +14,8 @@ from optuna_rocket.agent.memory import Reading
 from optuna_rocket.features import continue_transform
 
 
+# As with the scores (``policy.SPREAD``): a memory is surer than it should be.
+SPREAD = 1.5
 # A constraint that was satisfied (violated) alike in all trials is this far from its level.
 _FLAT_LEVEL = (-4.0, 1.0)
 
@@ -39,4 +41,6 @@ def log_chance(remembered: Conditioned, reading: Reading) -> Tensor:
     violated = (known < 0).any(-1)
     flat_level = torch.where(violated, _FLAT_LEVEL[1], _FLAT_LEVEL[0])
     level = torch.where(flat[:, None], flat_level[:, None], level)
-    return torch.special.log_ndtr((reading.mean - level) / reading.std).sum(0)
+    return torch.as_tensor(
+        torch.special.log_ndtr((reading.mean - level) / (SPREAD * reading.std)).sum(0)
+    )

@@ -33,7 +33,7 @@ _LEAST_RANGE = 0.05
 
 
 class Nodes(NamedTuple):
-    """Points of the space of objectives: transformed ``scores`` ``(m, q)``, ``weights`` ``(q,)``."""
+    """Points in the space of transformed scores: ``scores`` ``(m, q)``, ``weights`` ``(q,)``."""
 
     scores: Tensor
     weights: Tensor
@@ -79,7 +79,7 @@ def log_gain(nodes: Nodes, mean: Tensor, std: Tensor) -> Tensor:
     # In single precision, which is twice as fast; tails that underflow there decide nothing.
     mean, std, at = mean.float()[..., None], std.float()[..., None], nodes.scores.float()[:, None]
     tails = torch.special.ndtr((mean - at) / std).prod(0).double()
-    return (tails @ nodes.weights).clamp_min(1e-300).log()
+    return torch.as_tensor((tails @ nodes.weights).clamp_min(1e-300).log())
 
 
 def _dominated(points: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 As in ``policy``: ``believe``, then ``decide``. Every objective and every constraint has a memory
 of its own; they are fitted side by side, as a batch. One objective under constraints is the case
-of ``policy`` where violating is one more way to fail.
+of ``policy`` where violating is one more way to fail. With several objectives the rule decides
+alone: the network's residuals, weighted by a preference drawn for each trial, gained nothing
+(``benchmarks/README.md``).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,8 +28,6 @@ from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Belief
-from optuna_rocket.agent.policy import Decision
-from optuna_rocket.agent.policy import Inputs
 from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.goals import Goals
 from optuna_rocket.goals import beside
@@ -38,8 +39,8 @@ from optuna_rocket.space import Geometry
 
 # Further constraints are merged: a memory each would cost more than it tells.
 MAX_CONSTRAINTS = 8
+# A running trial that is feasible with this log chance counts as one that will be.
 _PROBABLE = math.log(0.5)
-LEARNED = True
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Beliefs:
     constraints: Belief | None
 
 
-def initial_beliefs(geometry: Geometry, goals: Goals) -> Beliefs:
+def initial_beliefs(goals: Goals, geometry: Geometry) -> Beliefs:
     """The beliefs before any trial."""
     n_constraints = min(len(goals.slacks), MAX_CONSTRAINTS)
     return Beliefs(
@@ -60,7 +61,7 @@ def initial_beliefs(geometry: Geometry, goals: Goals) -> Beliefs:
 
 
 def believe(
-    finished: History, goals: Goals, geometry: Geometry, start: Beliefs, network: RecurrentScorer
+    goals: Goals, finished: History, geometry: Geometry, start: Beliefs, network: RecurrentScorer
 ) -> Beliefs:
     """Bring the beliefs up to date with the finished trials, whose ``goals`` these are."""
 
@@ -71,18 +72,29 @@ def believe(
             return beside(history.take(index), values(part.take(index)))
 
         wide = repeated(geometry, len(belief.recurrent_state))
-        return policy.believe(beside(finished, values(goals)), wide, belief, network, select)
+        return policy.remember(finished, wide, belief, select)
 
-    constraints = start.constraints
-    return Beliefs(
-        updated(lambda part: part.scores, start.objectives),
-        constraints and updated(_slacks, constraints),
-    )
+    objectives, constraints = start.objectives, start.constraints
+    if len(goals.scores) == 1:
+        objectives = policy.believe(finished, geometry, objectives, network)
+    else:
+        objectives = updated(lambda part: part.scores, objectives)
+    if constraints is not None:
+        constraints = updated(_slacks, constraints)
+    return Beliefs(objectives, constraints)
+
+
+class Choice(NamedTuple):
+    """A pool, its logits ``(1, c)``, and what the memories of the objectives say of it."""
+
+    pool: Pool
+    logits: Tensor
+    reading: Reading
 
 
 def decide(
-    history: History,
     goals: Goals,
+    history: History,
     geometry: Geometry,
     beliefs: Beliefs,
     network: RecurrentScorer,
@@ -92,49 +104,61 @@ def decide(
     n_candidates: int = policy.N_CANDIDATES,
     fixed: Tensor | None = None,
     pool: Pool | None = None,
-) -> Decision:
+) -> Choice:
     """Logits over proposed configurations: see ``policy.decide``.
 
-    ``history`` is a batch of one, and so is the decision, but for its ``inputs`` and ``reading``,
-    which are a batch of the objectives.
+    ``history`` is a batch of one, as are the pool and the logits.
     """
-    index = context_index(goals)
-    context, seen = history.take(index), goals.take(index)
-    objectives = _conditioned(context, seen.scores, geometry, beliefs.objectives)
-    constraints = beliefs.constraints and _conditioned(
-        context, _slacks(seen), geometry, beliefs.constraints
-    )
+    known = _remember(history, goals, geometry, beliefs)
+    objectives, seen = known.objectives, known.goals
     starts = int(goals.scored.sum()) < policy.RULE_FROM
     if pool is None:
         count = max(n_candidates, policy.START_CANDIDATES) if starts else n_candidates
-        pool = _propose(context, seen, geometry, count, generator, fixed)
+        pool = _propose(known, geometry, count, generator, fixed)
         if starts:
             spread = policy.start_rule(objectives, pool)[:1]
             pool = pool.take(spread.topk(min(n_candidates, spread.shape[1]), -1).indices)
-    reading = _read(objectives, pool)
-    chance = _log_chance(constraints, pool)
-    remembered, gain = objectives, torch.zeros_like(chance)
-    if not starts and bool(seen.feasible.any()):
-        remembered, gain = _gain(objectives, constraints, seen, pool, reading, generator)
-    rule = gain + chance + torch.log1p(-reading.failure[0])
-    rule = policy.start_rule(objectives, pool)[:1] if starts else policy.shifted(rule[None])
-    m = len(goals.scores)
-    wide = Pool(*(x.expand(m, *x.shape[1:]) for x in (pool.units, pool.active, pool.kind)))
-    risky = replace(reading, failure=1 - (1 - reading.failure) * chance.exp())
-    study = policy.study_features(
-        beside(history, goals.scores), objectives.geometry, beliefs.objectives.weights, horizon
-    )
-    _, candidates = policy.observe(remembered, wide, risky)
-    inputs = Inputs(rule.float().expand(m, -1), candidates, study)
-    logits = rule
-    if m == 1 or LEARNED:
-        preference = torch.rand(m, generator=generator).clamp_min(1e-6).log().neg()
-        preference = preference / preference.sum()
-        logits = preference[None] @ network(*inputs, beliefs.objectives.recurrent_state)
-    if not starts and not bool(seen.feasible.any()):
-        logits = rule
-    logits = policy.forbid(logits, geometry.keys(pool.units), geometry.keys(history.units))
-    return Decision(pool, logits, inputs, reading)
+    reading, chance = _read(objectives, pool), _log_chance(known, pool)
+    some_feasible = bool(seen.feasible.any())
+    logits = chance + torch.log1p(-reading.failure[0])
+    if len(goals.scores) == 1 and some_feasible:
+        objectives = replace(objectives, incumbent=_best_feasible(known))
+    if some_feasible:  # until then the search is for a feasible trial
+        logits = logits + _log_gain(known, objectives.incumbent, pool, reading, generator)
+    logits = policy.start_rule(objectives, pool)[:1] if starts else policy.shifted(logits[None])
+    if len(goals.scores) == 1 and some_feasible:
+        reading = replace(reading, failure=1 - (1 - reading.failure) * chance.exp())
+        study = policy.study_features(
+            beside(history, goals.scores), geometry, objectives.weights, horizon
+        )
+        _, candidates = policy.observe(objectives, pool, reading)
+        state = beliefs.objectives.recurrent_state
+        logits = network(logits.float(), candidates, study, state)
+    keys, tried = geometry.keys(pool.units), geometry.keys(history.units)
+    return Choice(pool, policy.forbid(logits, keys, tried), reading)
+
+
+class _Known(NamedTuple):
+    """The trials that the memories hold, what was wanted of them, and the memories."""
+
+    history: History
+    goals: Goals
+    objectives: Conditioned
+    constraints: Conditioned | None
+
+
+def _remember(history: History, goals: Goals, geometry: Geometry, beliefs: Beliefs) -> _Known:
+    index = context_index(goals)
+    context, seen = history.take(index), goals.take(index)
+
+    def conditioned(values: Tensor, belief: Belief) -> Conditioned:
+        wide = repeated(geometry, len(values))
+        return memory.condition(beside(context, values), wide, belief.weights)
+
+    constraints = None
+    if beliefs.constraints is not None:
+        constraints = conditioned(_slacks(seen), beliefs.constraints)
+    return _Known(context, seen, conditioned(seen.scores, beliefs.objectives), constraints)
 
 
 def context_index(goals: Goals) -> Tensor:
@@ -147,70 +171,73 @@ def context_index(goals: Goals) -> Tensor:
     return torch.cat([best.sort().values, torch.arange(n - latest, n)])
 
 
-def _gain(
-    objectives: Conditioned,
-    constraints: Conditioned | None,
-    seen: Goals,
+def _log_gain(
+    known: _Known,
+    incumbent: Tensor,
     pool: Pool,
     reading: Reading,
     generator: torch.Generator,
-) -> tuple[Conditioned, Tensor]:
-    """Log expected gain ``(c,)`` over the feasible trials, and the memory with that incumbent."""
+) -> Tensor:
+    """Log expected gain ``(c,)`` over the feasible trials: improvement, or hypervolume."""
+    objectives = known.objectives
     spread = reading.std * policy.SPREAD * policy.branch_doubt(objectives, pool)
-    trials = Pool(*(x[:1] for x in (objectives.history.units, objectives.history.active)), pool.kind)
-    fitted = _read(objectives, trials).mean
-    if len(fitted) == 1:
-        best = fitted.masked_fill(~seen.feasible, -torch.inf).amax(-1)
-        gain = policy.log_improvement(reading.mean - best[:, None], spread)[0]
-        return replace(objectives, incumbent=best), gain
+    if len(spread) == 1:
+        return policy.log_improvement(reading.mean - incumbent[:, None], spread)[0]
     # A running trial holds its place by what is expected of it.
-    pending = objectives.history.outcomes[0] == Outcome.PENDING
+    pending = known.history.outcomes[0] == Outcome.PENDING
     if bool(pending.any()):
-        pending = pending & (_log_chance(constraints, trials) > _PROBABLE)
-    front = fitted[:, seen.feasible | pending]
-    scores = objectives.history.scores
-    at = hypervolume.nodes(scores, objectives.scored, front, generator)
-    return objectives, hypervolume.log_gain(at, reading.mean, spread)
+        pending = pending & (_log_chance(known, _tried(known)) > _PROBABLE)
+    front = _read(objectives, _tried(known)).mean[:, known.goals.feasible | pending]
+    scores, scored = objectives.history.scores, objectives.scored
+    nodes = hypervolume.nodes(scores, scored, front, generator)
+    return hypervolume.log_gain(nodes, reading.mean, spread)
+
+
+def _best_feasible(known: _Known) -> Tensor:
+    """Greatest expected transformed score ``(m,)`` among the feasible trials."""
+    fitted = _read(known.objectives, _tried(known)).mean
+    return fitted.masked_fill(~known.goals.feasible, -torch.inf).amax(-1)
+
+
+def _tried(known: _Known) -> Pool:
+    """The trials as if they were candidates."""
+    history = known.history
+    return Pool(history.units, history.active, history.kind)
 
 
 def _propose(
-    context: History,
-    seen: Goals,
+    known: _Known,
     geometry: Geometry,
     n_candidates: int,
     generator: torch.Generator,
     fixed: Tensor | None,
 ) -> Pool:
     """One pool of proposals around the trials of best standing and those best at one objective."""
-    merits = [seen.standing]
-    if len(seen.scores) > 1:
-        merits += [seen.ordered(scores) for scores in seen.scores]
-    known = torch.stack(merits)
-    views = beside(context, known.masked_fill(~seen.scored, torch.nan))
+    goals = known.goals
+    merits = [goals.standing]
+    if len(goals.scores) > 1:
+        merits += [goals.ordered(scores) for scores in goals.scores]
+    views = beside(known.history, torch.stack(merits).masked_fill(~goals.scored, torch.nan))
     wide = repeated(geometry, len(merits))
     made = proposals.propose(views, wide, n_candidates // len(merits), generator, fixed)
-    return Pool(
-        made.units.flatten(0, 1)[None], made.active.flatten(0, 1)[None], made.kind.flatten()[None]
-    )
+    return Pool(*(x.flatten(0, 1)[None] for x in (made.units, made.active, made.kind)))
 
 
-def _conditioned(
-    context: History, values: Tensor, geometry: Geometry, belief: Belief
-) -> Conditioned:
-    wide = repeated(geometry, len(values))
-    return memory.condition(beside(context, values), wide, belief.weights)
+def _beside(pool: Pool, k: int) -> Pool:
+    """The same pool for each of a batch of ``k``."""
+    return Pool(*(x.expand(k, *x.shape[1:]) for x in (pool.units, pool.active, pool.kind)))
 
 
 def _read(remembered: Conditioned, pool: Pool) -> Reading:
-    shape = (len(remembered.incumbent), -1, -1)
-    return memory.read(remembered, pool.units.expand(shape), pool.active.expand(shape))
+    wide = _beside(pool, len(remembered.incumbent))
+    return memory.read(remembered, wide.units, wide.active)
 
 
-def _log_chance(constraints: Conditioned | None, pool: Pool) -> Tensor:
+def _log_chance(known: _Known, pool: Pool) -> Tensor:
     """Log chance ``(c,)`` of candidates to be feasible; 0 without constraints."""
-    if constraints is None:
+    if known.constraints is None:
         return torch.zeros(pool.units.shape[1], dtype=torch.float64)
-    return feasibility.log_chance(constraints, _read(constraints, pool))
+    return feasibility.log_chance(known.constraints, _read(known.constraints, pool))
 
 
 def _slacks(goals: Goals) -> Tensor:

@@ -118,16 +118,21 @@ def initial_belief(geometry: Geometry) -> Belief:
 
 
 def believe(
+    finished: History, geometry: Geometry, belief: Belief, network: RecurrentScorer
+) -> Belief:
+    """Bring ``belief`` up to date with the finished trials, in order of their number."""
+    fresh = tokens(finished, geometry, belief.n_read)
+    state = network.encode(fresh, belief.recurrent_state)
+    return replace(remember(finished, geometry, belief), recurrent_state=state)
+
+
+def remember(
     finished: History,
     geometry: Geometry,
     belief: Belief,
-    network: RecurrentScorer,
     select: Callable[[History], History] = memory.context,
 ) -> Belief:
-    """Bring ``belief`` up to date with the finished trials, in order of their number.
-
-    ``select`` picks the trials that the memory holds, for a batch of goals (``agent/many_goals``).
-    """
+    """``believe`` without the recurrent state; ``select`` picks what the memory holds."""
     sizes = memory.link_sizes(finished.n_trials)
     weights, first = belief.weights, belief.n_links
     # A restart makes all that came before it irrelevant.
@@ -137,9 +142,7 @@ def believe(
         weights = memory.prior_weights(geometry) if restart else weights
         context = select(finished.take(torch.arange(sizes[link])))
         weights = memory.fit(context, geometry, weights, _RESTART_STEPS if restart else _FIT_STEPS)
-    fresh = tokens(finished, geometry, belief.n_read)
-    state = network.encode(fresh, belief.recurrent_state)
-    return Belief(weights, state, finished.n_trials, len(sizes))
+    return Belief(weights, belief.recurrent_state, finished.n_trials, len(sizes))
 
 
 def decide(
@@ -292,6 +295,7 @@ def is_in(keys: Tensor, tried: Tensor) -> Tensor:
 def study_features(
     history: History, geometry: Geometry, weights: MemoryWeights, horizon: int | None
 ) -> Tensor:
+    """``STUDY_FEATURES`` of each study of the batch."""
     batch, n = history.outcomes.shape
     scored = history.scored
     scores = history.scores.masked_fill(~scored, -torch.inf)
