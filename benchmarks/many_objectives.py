@@ -39,13 +39,15 @@ from benchmarks.run import versions
 from benchmarks.workers import in_workers
 
 
-# Besides those of `benchmarks.methods`: Optuna's default for several objectives, and TPE without
-# its dependence between parameters.
+# Besides those of `benchmarks.methods`: Optuna's default for several objectives, and TPE with and
+# without its dependence between parameters. Left to itself (`tpe`), TPE has it for one objective
+# and not for several.
 _OWN: dict[str, Callable[[int], BaseSampler]] = {
     "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
+    "tpe_multivariate": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True),
     "tpe_univariate": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=False),
 }
-_METHODS = ("random", "tpe", "tpe_univariate", "nsga2", "rocket")
+_METHODS = ("random", "tpe", "tpe_multivariate", "tpe_univariate", "nsga2", "rocket")
 
 
 class Objective:

@@ -41,9 +41,10 @@ def is_feasible(attributes: Mapping[str, Any]) -> bool:
 
 
 def _number(value: object) -> float | None:
-    if not isinstance(value, (int, float)) or math.isnan(value):
+    if not isinstance(value, (int, float)):
         return None
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
+    return None if math.isnan(number) else number

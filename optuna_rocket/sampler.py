@@ -53,6 +53,10 @@ class RocketSampler(BaseSampler):
     range has changed. A suggestion is a function of the stored trials, the seed and the
     checkpoint, so a resumed study goes on as if it had not been interrupted.
 
+    With several objectives it seeks the trials that add most hypervolume. Constraints
+    (``trial.set_constraint``, and what a ``constraints_func`` of another sampler stored) are
+    learned too: a suggestion weighs what it may gain by its chance to be feasible.
+
     In a space of finitely many configurations none is suggested twice before all were tried.
 
     Example:

@@ -63,19 +63,23 @@ class Suggestion:
 class Record:
     """One stored trial in the terms of this package; scores are greater when better.
 
-    ``score`` is that of the first objective; ``scores`` has one for each, NaN where there is none,
-    and ``constraints`` what the trial stored, if it has finished.
+    There is a score for each objective, NaN where the trial has none; ``constraints`` are what it
+    stored, if it has finished.
     """
 
     trial: FrozenTrial
     number: int
     outcome: Outcome
     params: Mapping[str, float]
-    score: float
-    fidelity: float
-    suggestion: Suggestion
     scores: tuple[float, ...]
     constraints: Mapping[str, float]
+    fidelity: float
+    suggestion: Suggestion
+
+    @property
+    def score(self) -> float:
+        """The score of the first objective."""
+        return self.scores[0]
 
 
 @dataclass(frozen=True)
@@ -350,11 +354,10 @@ def _record(trial: FrozenTrial, signs: tuple[float, ...], rungs: _Rungs) -> Reco
         trial.number,
         _OUTCOMES[trial.state],
         params,
-        scores[0],
-        fidelity,
-        suggestion,
         scores,
         constraints.read(trial.system_attrs) if trial.state.is_finished() else {},
+        fidelity,
+        suggestion,
     )
 
 
