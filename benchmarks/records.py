@@ -104,6 +104,21 @@ class ParallelReplication(Replication):
     n_duplicates: int
 
 
+@dataclass(frozen=True)
+class GoalReplication(Replication):
+    """One study with several objectives or with constraints.
+
+    `regret` is 1 minus the share of the reachable hypervolume after every trial.
+
+    Args:
+        n_objectives: Number of objectives.
+        feasible_share: Share of all trials that violated no constraint.
+    """
+
+    n_objectives: int
+    feasible_share: float
+
+
 def rounded(curve: Iterable[float | None]) -> list[float | None]:
     """Return a curve with six digits after the point, as files hold it."""
     return [None if number is None else round(number, 6) for number in curve]
@@ -127,6 +142,11 @@ def read_pruning_replications(path: Path) -> list[PruningReplication]:
 def read_parallel_replications(path: Path) -> list[ParallelReplication]:
     """Return the replications of a file of the parallel benchmark."""
     return [ParallelReplication(**line) for line in read_lines(path)]
+
+
+def read_goal_replications(path: Path) -> list[GoalReplication]:
+    """Return the replications of a file of the benchmark with several objectives."""
+    return [GoalReplication(**line) for line in read_lines(path)]
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

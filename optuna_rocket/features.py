@@ -69,6 +69,23 @@ def invert_transform(scores: Tensor, scored: Tensor, transformed: Tensor) -> Ten
     return 2 * (best - gap.clamp_max(3) * unit)
 
 
+def transform_gaps(scores: Tensor, scored: Tensor, gaps: Tensor) -> Tensor:
+    """What ``continue_transform`` gives to scores ``(B, k)`` that lie ``gaps`` below the best.
+
+    A gap is in units of the distance from the best score to the lower quartile.
+    """
+    mean, std = _moments(_log_gap(scores, *_yardstick(scores, scored), least=0.0), scored)
+    new = -torch.log(0.3 + gaps.clamp(-0.25, 3))
+    return torch.where(std > 1e-9, (new - mean) / std.clamp_min(1e-9), 0.0)
+
+
+def gaps_of(scores: Tensor, scored: Tensor, transformed: Tensor) -> Tensor:
+    """Gaps ``(B, k)``, from -0.25 to 3, which ``transform_gaps`` turns into ``transformed``."""
+    mean, std = _moments(_log_gap(scores, *_yardstick(scores, scored), least=0.0), scored)
+    gaps = torch.exp(-transformed * std - mean) - 0.3
+    return torch.where(std > 1e-9, gaps, 0.0).clamp(-0.25, 3)
+
+
 def _log_gap(scores: Tensor, best: Tensor, unit: Tensor, least: float) -> Tensor:
     return -torch.log(0.3 + ((best - scores / 2) / unit).clamp(least, 3))
 

@@ -29,6 +29,7 @@ from optuna_rocket import trials
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import weights_file
+from optuna_rocket.agent.many_goals import Beliefs
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.policy import Belief
@@ -210,7 +211,9 @@ def _view(study: Study, records: Sequence[Record], own: dict[str, BaseDistributi
     # A parameter that no earlier trial had was asked for by itself, later.
     space = Space(_modelled({name: own.get(name, known[name]) for name in known} or own))
     suggester = _agent(study)
-    history, geometry, belief = suggester.believe(records, space)
+    history, geometry, belief, _ = suggester.believe(records, space)
+    if isinstance(belief, Beliefs):  # under constraints; the view is of the objective
+        belief = belief.objectives
     remembered = memory.condition(memory.context(history), geometry, belief.weights)
     return View(study, records, space, history, geometry, belief, remembered, suggester)
 

@@ -35,7 +35,7 @@ class RocketPruner(BasePruner):
 
         expected gain of going on  <  risk × share of the cost ahead × expected gain of a new trial
 
-    where a gain is what exceeds the best trial so far. It works with every sampler, with
+    where a gain is what exceeds the best feasible trial so far. It works with every sampler, with
     ``SubsetEvaluator`` and with plain ``trial.report`` by epoch; report steps should be amounts of
     effort (epochs, examples) and need not be the same in all trials. NaN counts as the worst.
     Scores of single folds or instances are no estimates that converge: use ``WilcoxonPruner``.
@@ -110,7 +110,8 @@ class RocketPruner(BasePruner):
             self._reader = CurveReader()
         curves = self._reader.read(study)
         complete = [curve for curve in curves if not math.isnan(curve.final)]
-        best = max((curve.final for curve in complete if math.isfinite(curve.final)), default=None)
+        levels = [x.final for x in complete if x.is_feasible and math.isfinite(x.final)]
+        best = max(levels, default=None)
         horizon = max((curve.steps[-1] for curve in complete if curve.steps), default=0)
         step = max(trial.intermediate_values)
         if len(complete) < self._n_startup_trials or best is None or step >= horizon:

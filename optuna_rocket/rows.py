@@ -12,25 +12,41 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 import torch
 
+from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.space import Space
 from optuna_rocket.trials import Record
 
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-_ROW_ARRAYS = ("units", "active", "outcomes", "scores", "fidelity", "predicted", "kind")
+_ROW_ARRAYS = (
+    "units",
+    "active",
+    "outcomes",
+    "scores",
+    "constraints",
+    "fidelity",
+    "predicted",
+    "kind",
+)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Records encoded over a space, as arrays of ``n`` rows: see ``History``."""
+    """Records encoded over a space, as arrays of ``n`` rows: see ``History``.
+
+    ``scores`` is ``(n, m)`` here, one column per objective, and ``constraints`` ``(n, c)`` holds
+    the values of ``constraint_names``, NaN where a trial has none.
+    """
 
     space: Space
     records: Sequence[Record]
+    constraint_names: tuple[str, ...]
     units: FloatArray
     active: np.ndarray[Any, np.dtype[np.bool_]]
     outcomes: np.ndarray[Any, np.dtype[np.int64]]
     scores: FloatArray
+    constraints: FloatArray
     fidelity: FloatArray
     predicted: FloatArray
     kind: np.ndarray[Any, np.dtype[np.int64]]
@@ -39,22 +55,30 @@ class Rows:
 def encode_rows(records: Sequence[Record], space: Space, known: Rows | None = None) -> Rows:
     """Encode records, copying the leading rows that ``known`` has already."""
     n, d = len(records), len(space)
+    n_objectives = len(records[0].scores) if records else 1
+    first, names = 0, set[str]()
+    if known is not None and known.space.distributions == space.distributions:
+        first = _common_prefix(records, known.records)
+        names.update(known.constraint_names if first else ())
+    names.update(*(record.constraints for record in records[first:]))
+    constraint_names = tuple(sorted(names))
+    if known is not None and known.constraint_names != constraint_names:
+        first = 0
     rows = Rows(
         space=space,
         records=records,
+        constraint_names=constraint_names,
         units=np.zeros((n, d)),
         active=np.zeros((n, d), dtype=np.bool_),
         outcomes=np.zeros(n, dtype=np.int64),
-        scores=np.zeros(n),
+        scores=np.zeros((n, n_objectives)),
+        constraints=np.full((n, len(constraint_names)), np.nan),
         fidelity=np.zeros(n),
         predicted=np.zeros((n, 2)),
         kind=np.zeros(n, dtype=np.int64),
     )
-    first = 0
-    if known is not None and known.space.distributions == space.distributions:
-        first = _common_prefix(records, known.records)
-        for name in _ROW_ARRAYS:
-            getattr(rows, name)[:first] = getattr(known, name)[:first]
+    for name in _ROW_ARRAYS if first and known is not None else ():
+        getattr(rows, name)[:first] = getattr(known, name)[:first]
     for i in range(first, n):
         _encode_row(rows, i, records[i])
     return rows
@@ -75,9 +99,11 @@ def _common_prefix(a: Sequence[Record], b: Sequence[Record]) -> int:
 
 def _encode_row(rows: Rows, i: int, record: Record) -> None:
     space, suggestion = rows.space, record.suggestion
-    rows.outcomes[i], rows.scores[i] = record.outcome, record.score
+    rows.outcomes[i], rows.scores[i] = record.outcome, record.scores
     rows.fidelity[i], rows.kind[i] = record.fidelity, suggestion.kind
     rows.predicted[i] = suggestion.mean, suggestion.std
+    for j, name in enumerate(rows.constraint_names):
+        rows.constraints[i, j] = record.constraints.get(name, np.nan)
     for j, (name, distribution) in enumerate(space.distributions.items()):
         value = record.params.get(name)
         if value is not None and _same_kind(record.trial, name, distribution):
@@ -85,17 +111,31 @@ def _encode_row(rows: Rows, i: int, record: Record) -> None:
 
 
 def history(rows: Rows) -> History:
-    """The rows as the agent's history (a batch of one)."""
+    """The rows as the agent's history (a batch of one), with the scores of the first objective."""
     active = torch.from_numpy(rows.active)[None]
     geometry = rows.space.geometry({}, has_gaps=False)
     return History(
         units=geometry.fill_inactive(torch.from_numpy(rows.units)[None], active),
         active=active,
         outcomes=torch.from_numpy(rows.outcomes)[None],
-        scores=torch.from_numpy(_finite_scores(rows.scores))[None],
+        scores=torch.from_numpy(finite_scores(rows.scores[:, 0]))[None],
         fidelity=torch.from_numpy(rows.fidelity)[None],
         predicted=torch.from_numpy(rows.predicted)[None],
         kind=torch.from_numpy(rows.kind)[None],
+    )
+
+
+def goals(rows: Rows) -> Goals | None:
+    """What the study wants where that is more than the score of one objective."""
+    n_objectives = rows.scores.shape[1]
+    if n_objectives == 1 and not rows.constraint_names:
+        return None
+    scores = [finite_scores(rows.scores[:, j]) for j in range(n_objectives)]
+    slacks = [finite_scores(-column) for column in rows.constraints.T]
+    n = len(rows.records)
+    return Goals(
+        torch.from_numpy(np.array(scores).reshape(n_objectives, n)),
+        torch.from_numpy(np.array(slacks).reshape(len(slacks), n)),
     )
 
 
@@ -109,7 +149,7 @@ def _same_kind(trial: FrozenTrial, name: str, distribution: BaseDistribution) ->
     return getattr(known, "choices", None) == getattr(distribution, "choices", None)
 
 
-def _finite_scores(scores: FloatArray) -> FloatArray:
+def finite_scores(scores: FloatArray) -> FloatArray:
     """Infinite scores become the worst or best finite one (0 where there is none)."""
     finite = scores[np.isfinite(scores)]
     low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)

@@ -53,6 +53,10 @@ class RocketSampler(BaseSampler):
     range has changed. A suggestion is a function of the stored trials, the seed and the
     checkpoint, so a resumed study goes on as if it had not been interrupted.
 
+    With several objectives it seeks the trials that add most hypervolume. Constraints
+    (``trial.set_constraint``, and what a ``constraints_func`` of another sampler stored) are
+    learned too: a suggestion weighs what it may gain by its chance to be feasible.
+
     In a space of finitely many configurations none is suggested twice before all were tried.
 
     Example:
@@ -127,7 +131,6 @@ class RocketSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Every parameter that any trial of the study has had, with its latest distribution."""
-        _require_single_objective(study)
         with self._lock:
             reader = self._reading()
             return self._modelled(reader.distributions(reader.read(study, trial)))
@@ -136,7 +139,6 @@ class RocketSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """All parameters of ``search_space`` that exist together, at once."""
-        _require_single_objective(study)
         if not search_space:
             return {}
         from optuna_rocket import trials
@@ -160,7 +162,6 @@ class RocketSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """One parameter that the relative space did not hold, given all others of the trial."""
-        _require_single_objective(study)
         if not self._modelled({param_name: param_distribution}):
             return self._random(trial, {param_name: param_distribution})[param_name]
         from optuna_rocket import trials
@@ -266,14 +267,6 @@ def _random_value(distribution: BaseDistribution, rng: random.Random) -> Any:
         value = low * (1 - share) + high * share
     value = min(max(value, low), high)
     return round(value) if isinstance(distribution, IntDistribution) else value
-
-
-def _require_single_objective(study: Study) -> None:
-    if len(study.directions) > 1:
-        raise ValueError(
-            "If the study is being used for multi-objective optimization, RocketSampler cannot be "
-            "used. Use TPESampler or NSGAIISampler for this study."
-        )
 
 
 def _check_integer(name: str, value: int | None, least: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,16 @@ from torch import Tensor
 from optuna_rocket import conditions
 from optuna_rocket import rows as encoding
 from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent import many_goals
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
+from optuna_rocket.agent.many_goals import Beliefs
+from optuna_rocket.agent.many_goals import Choice
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.rows import Rows
@@ -49,7 +55,8 @@ class _Cached:
 
     rows: Rows
     finished: History
-    belief: Belief
+    goals: Goals | None
+    belief: Belief | Beliefs
 
 
 @dataclass
@@ -114,13 +121,13 @@ class Suggester:
         imposed: Mapping[str, float],
         wanted: Collection[str],
         seed: int,
-    ) -> tuple[Decision, int]:
+    ) -> tuple[Decision | Choice, int]:
         generator = torch.Generator(device="cpu").manual_seed(seed)
         # A single parameter that is asked for exists, whatever earlier trials made believe.
         asked = wanted if len(wanted) == 1 else ()
-        past, geometry, belief = self.believe(records, space, asked)
+        past, geometry, belief, goals = self.believe(records, space, asked)
         fixed = fixed_units(space, imposed)
-        decision = policy.decide(
+        decision = _decider(goals)(
             past,
             geometry,
             belief,
@@ -137,14 +144,14 @@ class Suggester:
 
     def believe(
         self, records: Sequence[Record], space: Space, asked: Collection[str] = ()
-    ) -> tuple[History, Geometry, Belief]:
-        """History, geometry and belief; continues a cached belief whose trials are a prefix.
+    ) -> tuple[History, Geometry, Belief | Beliefs, Goals | None]:
+        """What the trials say; continues a cached belief whose trials are a prefix.
 
         ``asked`` names parameters that exist whatever earlier trials made believe.
         """
         cached = self._cache.get(space.names)
         rows = encoding.encode_rows(records, space, cached.rows if cached else None)
-        past = encoding.history(rows)
+        past, goals = encoding.history(rows), encoding.goals(rows)
         found = {
             child: condition
             for child, condition in conditions.find(past, space).items()
@@ -152,15 +159,28 @@ class Suggester:
         }
         geometry = space.geometry(found, has_gaps=not bool(rows.active.all()))
         done = (past.outcomes[0] != Outcome.PENDING).nonzero()[:, 0]
-        finished = past.take(done)
-        start = policy.initial_belief(geometry)
-        if cached is not None and _continues(cached, finished, rows):
+        finished, reached = past.take(done), None if goals is None else goals.take(done)
+        start: Belief | Beliefs
+        belief: Belief | Beliefs
+        if cached is not None and _continues(cached, finished, reached, rows):
             start = cached.belief
-        belief = policy.believe(finished, geometry, start, self.network)
-        self._cache[space.names] = _Cached(rows, finished, belief)
+        elif reached is None:
+            start = policy.initial_belief(geometry)
+        else:
+            start = many_goals.initial_beliefs(reached, geometry)
+        if isinstance(start, Beliefs):
+            assert reached is not None
+            belief = many_goals.believe(reached, finished, geometry, start, self.network)
+        else:
+            belief = policy.believe(finished, geometry, start, self.network)
+        self._cache[space.names] = _Cached(rows, finished, reached, belief)
         while len(self._cache) > _N_CACHED:
             self._cache.popitem(last=False)
-        return past, geometry, belief
+        return past, geometry, belief, goals
+
+
+def _decider(goals: Goals | None) -> Callable[..., Decision | Choice]:
+    return policy.decide if goals is None else partial(many_goals.decide, goals)
 
 
 def load(path: str | Path, n_trials: int | None) -> Suggester:
@@ -185,21 +205,35 @@ def quietly() -> Iterator[None]:
             torch.set_num_threads(n_threads)
 
 
-def _continues(cached: _Cached, finished: History, rows: Rows) -> bool:
+def _continues(cached: _Cached, finished: History, goals: Goals | None, rows: Rows) -> bool:
     """Whether the cached belief is about the first of today's finished trials, unchanged."""
     old, n = cached.finished, cached.finished.n_trials
     if n > finished.n_trials or cached.rows.space.distributions != rows.space.distributions:
         return False
     if bool(cached.rows.active.all()) != bool(rows.active.all()):
         return False
-    new = finished.take(torch.arange(n))
+    if (cached.goals is None) != (goals is None):
+        return False
+    first = torch.arange(n)
+    if cached.goals is not None and goals is not None:
+        if cached.rows.constraint_names != rows.constraint_names:
+            return False
+        before, now = cached.goals, goals.take(first)
+        if not (_same(before.scores, now.scores) and _same(before.slacks, now.slacks)):
+            return False
+    new = finished.take(first)
     return (
         torch.equal(old.units, new.units)
         and torch.equal(old.active, new.active)
         and torch.equal(old.outcomes, new.outcomes)
-        and torch.equal(old.scores.nan_to_num(0.0), new.scores.nan_to_num(0.0))
+        and _same(old.scores, new.scores)
         and torch.equal(old.fidelity, new.fidelity)
     )
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether scores are equal, those that are missing included."""
+    return torch.equal(a.nan_to_num(0.0), b.nan_to_num(0.0))
 
 
 def fixed_units(space: Space, imposed: Mapping[str, float]) -> Tensor | None:

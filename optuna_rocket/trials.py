@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
+from optuna_rocket import constraints
 from optuna_rocket.history import Outcome
 
 
@@ -60,15 +61,25 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Record:
-    """One stored trial in the terms of this package; ``score`` is greater when better."""
+    """One stored trial in the terms of this package; scores are greater when better.
+
+    There is a score for each objective, NaN where the trial has none; ``constraints`` are what it
+    stored, if it has finished.
+    """
 
     trial: FrozenTrial
     number: int
     outcome: Outcome
     params: Mapping[str, float]
-    score: float
+    scores: tuple[float, ...]
+    constraints: Mapping[str, float]
     fidelity: float
     suggestion: Suggestion
+
+    @property
+    def score(self) -> float:
+        """The score of the first objective."""
+        return self.scores[0]
 
 
 @dataclass(frozen=True)
@@ -80,12 +91,14 @@ class Curve:
         steps: Its report steps, rising; none where it reported nothing.
         scores: The scores there.
         final: The score it ended with, NaN for a pruned trial.
+        is_feasible: Whether it violates no constraint.
     """
 
     trial: FrozenTrial
     steps: tuple[int, ...]
     scores: tuple[float, ...]
     final: float
+    is_feasible: bool
 
 
 class CurveReader:
@@ -114,8 +127,13 @@ class CurveReader:
 
 
 def score_sign(study: Study) -> float:
-    """Factor that turns the study's objective values into scores."""
-    return 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+    """Factor that turns the values of a study's only objective into scores."""
+    return score_signs(study)[0]
+
+
+def score_signs(study: Study) -> tuple[float, ...]:
+    """Factor that turns values into scores, for each objective."""
+    return tuple(1.0 if x == StudyDirection.MAXIMIZE else -1.0 for x in study.directions)
 
 
 def reported_values(trial: BaseTrial) -> dict[int, float] | None:
@@ -160,15 +178,15 @@ class TrialReader:
         # Optuna hands out one cached list during one trial of one thread.
         if stored is self._latest[0] and trial.number == self._latest[1]:
             return self._latest[2]
-        sign = score_sign(study)
-        self._settle(stored, sign, trial.number)
+        signs = score_signs(study)
+        self._settle(stored, signs, trial.number)
         records, rungs = list(self._settled), self._settled_rungs.copy()
         for other in stored[self._n_settled :]:
             if other.number == trial.number or other.state not in _OUTCOMES:
                 continue
             if _is_dead(other, trial.number):
                 continue
-            records.append(self._record(other, sign, rungs))
+            records.append(self._record(other, signs, rungs))
             rungs.add(records[-1])
         self._latest = (stored, trial.number, records)
         return records
@@ -180,7 +198,9 @@ class TrialReader:
             found.update(record.trial.distributions)
         return found
 
-    def _settle(self, stored: Sequence[FrozenTrial], sign: float, number: int) -> None:
+    def _settle(
+        self, stored: Sequence[FrozenTrial], signs: tuple[float, ...], number: int
+    ) -> None:
         """Bring the settled trials up to date; start again where they are another study's."""
         # Some storages make running trials anew for every reading, but not finished ones.
         ends = self._settled[:1] + self._settled[-1:]
@@ -190,7 +210,7 @@ class TrialReader:
             self._forget()
         for other in stored[self._n_settled :]:
             if other.state.is_finished():
-                self._settled.append(self._record(other, sign, self._settled_rungs))
+                self._settled.append(self._record(other, signs, self._settled_rungs))
                 self._settled_rungs.add(self._settled[-1])
                 self._settled_distributions.update(other.distributions)
             elif _is_dead(other, number - _MAX_PENDING_AGE):  # for every trial that may ask
@@ -199,11 +219,11 @@ class TrialReader:
                 break
             self._n_settled += 1
 
-    def _record(self, trial: FrozenTrial, sign: float, rungs: _Rungs) -> Record:
+    def _record(self, trial: FrozenTrial, signs: tuple[float, ...], rungs: _Rungs) -> Record:
         kept = self._records.get(trial.number)
         if kept is not None and kept.trial is trial:
             return kept
-        record = _record(trial, sign, rungs)
+        record = _record(trial, signs, rungs)
         # What a pruned trial is worth depends on earlier ones, which may be running still.
         if trial.state in (TrialState.COMPLETE, TrialState.FAIL):
             self._records[trial.number] = record
@@ -336,20 +356,32 @@ def _curve(trial: FrozenTrial, sign: float) -> Curve:
         steps=tuple(step for step, _ in reports),
         scores=tuple(sign * value for _, value in reports),
         final=sign * trial.values[0] if is_complete else math.nan,
+        is_feasible=constraints.is_feasible(trial.system_attrs),
     )
 
 
-def _record(trial: FrozenTrial, sign: float, rungs: _Rungs) -> Record:
+def _record(trial: FrozenTrial, signs: tuple[float, ...], rungs: _Rungs) -> Record:
     suggestion = _parse(trial.system_attrs.get(ATTRIBUTE))
     params = internal_params(trial.params, trial.distributions)
-    score, fidelity = math.nan, 1.0
+    scores, fidelity = (math.nan,) * len(signs), 1.0
     if trial.state == TrialState.COMPLETE and trial.values is not None:
-        score = sign * trial.values[0]
-    elif trial.state == TrialState.PRUNED:
-        score, fidelity = rungs.judge(trial, sign)
+        scores = tuple(sign * value for sign, value in zip(signs, trial.values, strict=False))
+        scores += (math.nan,) * (len(signs) - len(scores))  # a foreign storage may hold fewer
+    elif trial.state == TrialState.PRUNED and len(signs) == 1:
+        score, fidelity = rungs.judge(trial, signs[0])
+        scores = (score,)
     elif trial.state == TrialState.RUNNING:
         params = suggestion.params | params
-    return Record(trial, trial.number, _OUTCOMES[trial.state], params, score, fidelity, suggestion)
+    return Record(
+        trial,
+        trial.number,
+        _OUTCOMES[trial.state],
+        params,
+        scores,
+        constraints.read(trial.system_attrs) if trial.state.is_finished() else {},
+        fidelity,
+        suggestion,
+    )
 
 
 def _parse(text: object) -> Suggestion:

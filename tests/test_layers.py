@@ -19,11 +19,13 @@ AGENT = {f"agent/{x}" for x in ("weights_file", "network", "proposals", "memory"
     f"agent/{x}" for x in ("checkpoint", "returns", "update")
 }
 VIEW = {"suggest", "hindsight", "visualization/drawing"}
+GOALS = {"goals"} | {f"agent/{x}" for x in ("feasibility", "hypervolume", "many_goals")}
 ALLOWED: dict[str, set[str]] = {
     # core
     "space": set(),
     "history": {"space"},
     "features": {"space", "history"},
+    "goals": {"space", "history"},
     # agent
     "agent/__init__": set(),
     "agent/weights_file": set(),
@@ -31,6 +33,11 @@ ALLOWED: dict[str, set[str]] = {
     "agent/proposals": CORE,
     "agent/memory": CORE,
     "agent/policy": CORE | {"agent/network", "agent/proposals", "agent/memory"},
+    "agent/feasibility": CORE | {"agent/memory"},
+    "agent/hypervolume": CORE | {"goals"},
+    "agent/many_goals": CORE
+    | {"goals", "agent/feasibility", "agent/hypervolume"}
+    | {"agent/network", "agent/proposals", "agent/memory", "agent/policy"},
     "agent/checkpoint": CORE | {"agent/weights_file", "agent/network", "agent/policy"},
     "agent/returns": set(),
     "agent/update": CORE | {"agent/network", "agent/policy", "agent/returns"},
@@ -54,17 +61,18 @@ ALLOWED: dict[str, set[str]] = {
     | {"training/tasks", "training/rollout", "training/foresight"}
     | {"training/league", "training/games"},
     # adapter
-    "trials": {"history"},
-    "rows": {"space", "history", "trials"},
+    "constraints": set(),
+    "trials": {"history", "constraints"},
+    "rows": {"space", "history", "goals", "trials"},
     "conditions": {"space", "history"},
-    "suggest": CORE | AGENT | {"trials", "rows", "conditions"},
+    "suggest": CORE | AGENT | GOALS | {"trials", "rows", "conditions"},
     "sampler": CORE | {"agent/weights_file", "trials", "suggest"},
     "pruner": {"fidelity/forecast", "trials"},
     "evaluator": {"fidelity/subset", "fidelity/correlation", "trials"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
     | {"explanation", "dashboard", "visualization/__init__"},
     # views
-    "hindsight": CORE | AGENT | {"trials", "rows", "suggest", "sampler"},
+    "hindsight": CORE | AGENT | GOALS | {"trials", "rows", "suggest", "sampler"},
     "forecasts": {"fidelity/forecast", "trials"},
     "reasons": {"forecasts"},
     "explanation": CORE | AGENT | {"trials", "suggest", "hindsight", "forecasts", "reasons"},
@@ -82,7 +90,17 @@ ALLOWED: dict[str, set[str]] = {
 VIEWS = {"hindsight", "forecasts", "reasons", "explanation", "dashboard"} | {
     name for name in ALLOWED if name.startswith("visualization/")
 }
-ADAPTER = {"trials", "rows", "conditions", "suggest", "sampler", "pruner", "evaluator", "__init__"}
+ADAPTER = {
+    "constraints",
+    "trials",
+    "rows",
+    "conditions",
+    "suggest",
+    "sampler",
+    "pruner",
+    "evaluator",
+    "__init__",
+}
 ADAPTER |= VIEWS
 TORCH_FREE = {
     "__init__",

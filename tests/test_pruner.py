@@ -295,3 +295,19 @@ def test_a_judgement_takes_little_time() -> None:
 def test_nonsense_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RocketPruner(**options)
+
+
+def test_only_a_feasible_trial_is_the_level_to_beat() -> None:
+    stopped = {}
+    for limit in (0.0, 0.5):
+        study = optuna.create_study()
+        for x in np.random.default_rng(0).random(30):
+            study.add_trial(
+                optuna.create_trial(
+                    value=falling(float(x), 26),
+                    intermediate_values={step: falling(float(x), step) for step in range(27)},
+                    constraints={"c": limit - float(x)},
+                )
+            )
+        stopped[limit] = verdicts(study, 0.45, 7)
+    assert stopped[0.0] > 0.85 and stopped[0.5] == 0  # it would be the best feasible one

@@ -143,8 +143,8 @@ def test_common_prefix_is_that_of_comparing_one_by_one(
 
 def test_records_that_changed_in_the_middle_are_encoded_again(ten_records: list[Record]) -> None:
     known = encoding.encode_rows(ten_records, Space(X))
-    other = [*ten_records[:4], replace(ten_records[4], score=70.0), *ten_records[5:]]
+    other = [*ten_records[:4], replace(ten_records[4], scores=(70.0,)), *ten_records[5:]]
     rows = encoding.encode_rows(other, Space(X), known)
-    assert rows.scores.tolist() == [0, -1, -2, -3, 70, -5, -6, -7, -8, -9]
+    assert rows.scores[:, 0].tolist() == [0, -1, -2, -3, 70, -5, -6, -7, -8, -9]
     missing = encoding.encode_rows([*other[:2], *other[3:]], Space(X), rows)
-    assert missing.scores.tolist() == [0, -1, -3, 70, -5, -6, -7, -8, -9]
+    assert missing.scores[:, 0].tolist() == [0, -1, -3, 70, -5, -6, -7, -8, -9]

@@ -24,7 +24,6 @@ from optuna.study import Study
 from optuna.study import StudyDirection
 from optuna.testing.pytest_samplers import BasicSamplerTestCase
 from optuna.testing.pytest_samplers import RelativeSamplerTestCase
-from optuna.testing.pytest_samplers import SingleOnlySamplerTestCase
 from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
@@ -43,7 +42,7 @@ from tests.support import run_here_named
 from tests.support import sampler_log
 
 
-class TestOptunaSuite(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+class TestOptunaSuite(BasicSamplerTestCase, RelativeSamplerTestCase):
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
         return lambda: RocketSampler()
@@ -156,18 +155,6 @@ def test_bad_argument_is_named(argument: str, value: object) -> None:
     with pytest.raises(ValueError) as caught:
         RocketSampler(**{argument: value})  # type: ignore[arg-type]
     assert f"{argument}={value!r}" in str(caught.value)
-
-
-def test_several_objectives_are_refused() -> None:
-    study = optuna.create_study(directions=["minimize", "maximize"], sampler=RocketSampler(seed=0))
-    trial = new_trial(study)
-    for call in (
-        lambda: study.sampler.infer_relative_search_space(study, trial),
-        lambda: study.sampler.sample_relative(study, trial, {}),
-        lambda: study.sampler.sample_independent(study, trial, "x", FloatDistribution(0, 1)),
-    ):
-        with pytest.raises(ValueError, match="multi-objective"):
-            call()
 
 
 # Search spaces

@@ -7,6 +7,7 @@ logits. Training replays the stored inputs; use takes the greatest logit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace
 import math
@@ -66,7 +67,7 @@ SPREAD = 1.5
 RULE_FROM = 5
 N_CANDIDATES = 256
 # The start asks the memory nothing, so that more candidates cost little.
-_START_CANDIDATES = 1024
+START_CANDIDATES = 1024
 _RULE_FLOOR = -20.0
 _START_SHARPNESS = 20.0
 _FAR = 3.0
@@ -120,6 +121,18 @@ def believe(
     finished: History, geometry: Geometry, belief: Belief, network: RecurrentScorer
 ) -> Belief:
     """Bring ``belief`` up to date with the finished trials, in order of their number."""
+    fresh = tokens(finished, geometry, belief.n_read)
+    state = network.encode(fresh, belief.recurrent_state)
+    return replace(remember(finished, geometry, belief), recurrent_state=state)
+
+
+def remember(
+    finished: History,
+    geometry: Geometry,
+    belief: Belief,
+    select: Callable[[History], History] = memory.context,
+) -> Belief:
+    """``believe`` without the recurrent state; ``select`` picks what the memory holds."""
     sizes = memory.link_sizes(finished.n_trials)
     weights, first = belief.weights, belief.n_links
     # A restart makes all that came before it irrelevant.
@@ -127,11 +140,9 @@ def believe(
     for link in range(restarts[-1] if restarts else first, len(sizes)):
         restart = memory.starts_chain(link)
         weights = memory.prior_weights(geometry) if restart else weights
-        context = memory.context(finished.take(torch.arange(sizes[link])))
+        context = select(finished.take(torch.arange(sizes[link])))
         weights = memory.fit(context, geometry, weights, _RESTART_STEPS if restart else _FIT_STEPS)
-    fresh = tokens(finished, geometry, belief.n_read)
-    state = network.encode(fresh, belief.recurrent_state)
-    return Belief(weights, state, finished.n_trials, len(sizes))
+    return Belief(weights, belief.recurrent_state, finished.n_trials, len(sizes))
 
 
 def decide(
@@ -164,18 +175,18 @@ def decide(
     """
     context = memory.context(history)
     remembered = memory.condition(context, geometry, belief.weights)
-    study = _study_features(history, geometry, belief.weights, horizon)
+    study = study_features(history, geometry, belief.weights, horizon)
     if pool is None:
         starts = history.n_trials < RULE_FROM
-        count = max(n_candidates, _START_CANDIDATES) if starts else n_candidates
+        count = max(n_candidates, START_CANDIDATES) if starts else n_candidates
         pool = proposals.propose(context, geometry, count, generator, fixed)
         if starts:
-            pool = pool.take(_start_rule(remembered, pool).topk(n_candidates, -1).indices)
+            pool = pool.take(start_rule(remembered, pool).topk(n_candidates, -1).indices)
     reading = memory.read(remembered, pool.units, pool.active)
     inputs = Inputs(*observe(remembered, pool, reading), study)
     logits = network(*inputs, belief.recurrent_state)
     if not repeats:
-        logits = _forbid(logits, geometry.keys(pool.units), geometry.keys(history.units))
+        logits = forbid(logits, geometry.keys(pool.units), geometry.keys(history.units))
     return Decision(pool, logits, inputs, reading)
 
 
@@ -209,16 +220,21 @@ def improvement_rule(remembered: Conditioned, pool: Pool, reading: Reading) -> T
     space, because people choose ranges around what they expect to be good.
     """
     gain = reading.mean - remembered.incumbent[:, None]
-    spread = reading.std * SPREAD * _branch_doubt(remembered, pool)
+    spread = reading.std * SPREAD * branch_doubt(remembered, pool)
     score = log_improvement(gain, spread) + torch.log1p(-reading.failure)
-    score = (score - score.amax(-1, keepdim=True)).clamp_min(_RULE_FLOOR)
+    score = shifted(score)
     starting = _is_start(remembered)
     if not bool(starting.any()):
         return score
-    return torch.where(starting, _start_rule(remembered, pool), score)
+    return torch.where(starting, start_rule(remembered, pool), score)
 
 
-def _branch_doubt(remembered: Conditioned, pool: Pool) -> Tensor:
+def shifted(score: Tensor) -> Tensor:
+    """Log scores ``(B, m)`` with 0 for the best and a floor for the worst."""
+    return (score - score.amax(-1, keepdim=True)).clamp_min(_RULE_FLOOR)
+
+
+def branch_doubt(remembered: Conditioned, pool: Pool) -> Tensor:
     """Factor ``(B, m)`` of the spread where few trials had the same parameters.
 
     A kernel fitted to a few bad trials of a branch of a conditional space takes all of it for bad.
@@ -237,7 +253,7 @@ def _is_start(remembered: Conditioned) -> Tensor:
     return remembered.scored.sum(-1, keepdim=True) < RULE_FROM
 
 
-def _start_rule(remembered: Conditioned, pool: Pool) -> Tensor:
+def start_rule(remembered: Conditioned, pool: Pool) -> Tensor:
     """Spread the first trials: see ``improvement_rule``."""
     context, geometry = remembered.history, remembered.geometry
     if context.n_trials == 0:
@@ -260,7 +276,7 @@ def log_improvement(gain: Tensor, std: Tensor) -> Tensor:
     return std.log() + log_density + torch.log1p((u * mills).clamp_min(-1 + 1e-12))
 
 
-def _forbid(logits: Tensor, keys: Tensor, tried: Tensor) -> Tensor:
+def forbid(logits: Tensor, keys: Tensor, tried: Tensor) -> Tensor:
     """Minus infinity for configurations that some trial has, unless nothing else is left."""
     repeated = is_in(keys, tried)
     repeated = repeated & ~repeated.all(-1, keepdim=True)
@@ -276,9 +292,10 @@ def is_in(keys: Tensor, tried: Tensor) -> Tensor:
     return ordered.gather(1, index) == keys
 
 
-def _study_features(
+def study_features(
     history: History, geometry: Geometry, weights: MemoryWeights, horizon: int | None
 ) -> Tensor:
+    """``STUDY_FEATURES`` of each study of the batch."""
     batch, n = history.outcomes.shape
     scored = history.scored
     scores = history.scores.masked_fill(~scored, -torch.inf)

@@ -1,0 +1,46 @@
+"""The chance that a candidate violates no constraint: one memory per constraint.
+
+After Gardner et al. 2014, "Bayesian optimization with inequality constraints": independent normal
+beliefs, whose tails below the allowed level multiply.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from optuna_rocket.agent.memory import Conditioned
+from optuna_rocket.agent.memory import Reading
+from optuna_rocket.features import continue_transform
+
+
+# As with the scores (``policy.SPREAD``): a memory is surer than it should be.
+SPREAD = 1.5
+# A constraint that was satisfied (violated) alike in all trials is this far from its level.
+_FLAT_LEVEL = (-4.0, 1.0)
+
+
+def balanced(slacks: Tensor) -> Tensor:
+    """Slacks ``(c, n)`` with the tails on both sides drawn in, in units of their mean size."""
+    size = slacks.abs().nan_to_num(0.0)
+    unit = size.sum(-1, keepdim=True) / (size > 0).sum(-1, keepdim=True).clamp_min(1)
+    return torch.asinh(slacks / unit.clamp_min(1e-300))
+
+
+def log_chance(remembered: Conditioned, reading: Reading) -> Tensor:
+    """Log chance ``(m,)`` that candidates satisfy all constraints.
+
+    Args:
+        remembered: The memories of ``balanced`` slacks, a batch of one per constraint.
+        reading: What they say of the candidates.
+    """
+    scores, scored = remembered.history.scores, remembered.scored
+    level = continue_transform(scores, scored, torch.zeros(len(scores), 1, dtype=scores.dtype))
+    known = scores.masked_fill(~scored, torch.nan)
+    flat = ~(known.nan_to_num(-torch.inf).amax(-1) > known.nan_to_num(torch.inf).amin(-1))
+    violated = (known < 0).any(-1)
+    flat_level = torch.where(violated, _FLAT_LEVEL[1], _FLAT_LEVEL[0])
+    level = torch.where(flat[:, None], flat_level[:, None], level)
+    return torch.as_tensor(
+        torch.special.log_ndtr((reading.mean - level) / (SPREAD * reading.std)).sum(0)
+    )

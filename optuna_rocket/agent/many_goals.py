@@ -1,0 +1,249 @@
+"""The policy for studies with several objectives or with constraints.
+
+As in ``policy``: ``believe``, then ``decide``. Every objective and every constraint has a memory
+of its own; they are fitted side by side, as a batch. One objective under constraints is the case
+of ``policy`` where violating is one more way to fail. With several objectives the rule decides
+alone: the network was trained on one objective and takes no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import replace
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from optuna_rocket.agent import feasibility
+from optuna_rocket.agent import hypervolume
+from optuna_rocket.agent import memory
+from optuna_rocket.agent import policy
+from optuna_rocket.agent import proposals
+from optuna_rocket.agent.memory import MAX_CONTEXT
+from optuna_rocket.agent.memory import Conditioned
+from optuna_rocket.agent.memory import Reading
+from optuna_rocket.agent.network import RecurrentScorer
+from optuna_rocket.agent.policy import Belief
+from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.goals import Goals
+from optuna_rocket.goals import beside
+from optuna_rocket.goals import repeated
+from optuna_rocket.history import History
+from optuna_rocket.history import Outcome
+from optuna_rocket.space import Geometry
+
+
+# Further constraints are merged: a memory each would cost more than it tells.
+MAX_CONSTRAINTS = 8
+# A running trial that is feasible with this log chance counts as one that will be.
+_PROBABLE = math.log(0.5)
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """A belief of the objectives, a batch of ``m``, and one of the constraints, None without."""
+
+    objectives: Belief
+    constraints: Belief | None
+
+
+def initial_beliefs(goals: Goals, geometry: Geometry) -> Beliefs:
+    """The beliefs before any trial."""
+    n_constraints = min(len(goals.slacks), MAX_CONSTRAINTS)
+    return Beliefs(
+        policy.initial_belief(repeated(geometry, len(goals.scores))),
+        policy.initial_belief(repeated(geometry, n_constraints)) if n_constraints else None,
+    )
+
+
+def believe(
+    goals: Goals, finished: History, geometry: Geometry, start: Beliefs, network: RecurrentScorer
+) -> Beliefs:
+    """Bring the beliefs up to date with the finished trials, whose ``goals`` these are."""
+
+    def updated(values: Callable[[Goals], Tensor], belief: Belief) -> Belief:
+        def select(history: History) -> History:
+            part = goals.take(torch.arange(history.n_trials))
+            index = context_index(part)
+            return beside(history.take(index), values(part.take(index)))
+
+        wide = repeated(geometry, len(belief.recurrent_state))
+        return policy.remember(finished, wide, belief, select)
+
+    objectives, constraints = start.objectives, start.constraints
+    if len(goals.scores) == 1:
+        objectives = policy.believe(finished, geometry, objectives, network)
+    else:
+        objectives = updated(lambda part: part.scores, objectives)
+    if constraints is not None:
+        constraints = updated(_slacks, constraints)
+    return Beliefs(objectives, constraints)
+
+
+class Choice(NamedTuple):
+    """A pool, its logits ``(1, c)``, and what the memories of the objectives say of it."""
+
+    pool: Pool
+    logits: Tensor
+    reading: Reading
+
+
+def decide(
+    goals: Goals,
+    history: History,
+    geometry: Geometry,
+    beliefs: Beliefs,
+    network: RecurrentScorer,
+    generator: torch.Generator,
+    *,
+    horizon: int | None = None,
+    n_candidates: int = policy.N_CANDIDATES,
+    fixed: Tensor | None = None,
+    pool: Pool | None = None,
+) -> Choice:
+    """Logits over proposed configurations: see ``policy.decide``.
+
+    ``history`` is a batch of one, as are the pool and the logits.
+    """
+    known = _remember(history, goals, geometry, beliefs)
+    objectives, seen = known.objectives, known.goals
+    starts = int(goals.scored.sum()) < policy.RULE_FROM
+    if pool is None:
+        count = max(n_candidates, policy.START_CANDIDATES) if starts else n_candidates
+        pool = _propose(known, geometry, count, generator, fixed)
+        if starts:
+            spread = policy.start_rule(objectives, pool)[:1]
+            pool = pool.take(spread.topk(min(n_candidates, spread.shape[1]), -1).indices)
+    reading, chance = _read(objectives, pool), _log_chance(known, pool)
+    some_feasible = bool(seen.feasible.any())
+    logits = chance + torch.log1p(-reading.failure[0])
+    if len(goals.scores) == 1 and some_feasible:
+        objectives = replace(objectives, incumbent=_best_feasible(known))
+    if some_feasible:  # until then the search is for a feasible trial
+        logits = logits + _log_gain(known, objectives.incumbent, pool, reading, generator)
+    logits = policy.start_rule(objectives, pool)[:1] if starts else policy.shifted(logits[None])
+    if len(goals.scores) == 1 and some_feasible:
+        reading = replace(reading, failure=1 - (1 - reading.failure) * chance.exp())
+        study = policy.study_features(
+            beside(history, goals.scores), geometry, objectives.weights, horizon
+        )
+        _, candidates = policy.observe(objectives, pool, reading)
+        state = beliefs.objectives.recurrent_state
+        logits = network(logits.float(), candidates, study, state)
+    keys, tried = geometry.keys(pool.units), geometry.keys(history.units)
+    return Choice(pool, policy.forbid(logits, keys, tried), reading)
+
+
+class _Known(NamedTuple):
+    """The trials that the memories hold, what was wanted of them, and the memories."""
+
+    history: History
+    goals: Goals
+    objectives: Conditioned
+    constraints: Conditioned | None
+
+
+def _remember(history: History, goals: Goals, geometry: Geometry, beliefs: Beliefs) -> _Known:
+    index = context_index(goals)
+    context, seen = history.take(index), goals.take(index)
+
+    def conditioned(values: Tensor, belief: Belief) -> Conditioned:
+        wide = repeated(geometry, len(values))
+        return memory.condition(beside(context, values), wide, belief.weights)
+
+    constraints = None
+    if beliefs.constraints is not None:
+        constraints = conditioned(_slacks(seen), beliefs.constraints)
+    return _Known(context, seen, conditioned(seen.scores, beliefs.objectives), constraints)
+
+
+def context_index(goals: Goals) -> Tensor:
+    """At most ``MAX_CONTEXT`` trials: the latest, and the others of best standing, in order."""
+    n, latest = goals.n_trials, MAX_CONTEXT // 2
+    if n <= MAX_CONTEXT:
+        return torch.arange(n)
+    standing = goals.take(torch.arange(n - latest)).standing
+    best = standing.argsort(descending=True, stable=True)[: MAX_CONTEXT - latest]
+    return torch.cat([best.sort().values, torch.arange(n - latest, n)])
+
+
+def _log_gain(
+    known: _Known,
+    incumbent: Tensor,
+    pool: Pool,
+    reading: Reading,
+    generator: torch.Generator,
+) -> Tensor:
+    """Log expected gain ``(c,)`` over the feasible trials: improvement, or hypervolume."""
+    objectives = known.objectives
+    spread = reading.std * policy.SPREAD * policy.branch_doubt(objectives, pool)
+    if len(spread) == 1:
+        return policy.log_improvement(reading.mean - incumbent[:, None], spread)[0]
+    # A running trial holds its place by what is expected of it.
+    pending = known.history.outcomes[0] == Outcome.PENDING
+    if bool(pending.any()):
+        pending = pending & (_log_chance(known, _tried(known)) > _PROBABLE)
+    front = _read(objectives, _tried(known)).mean[:, known.goals.feasible | pending]
+    scores, scored = objectives.history.scores, objectives.scored
+    nodes = hypervolume.nodes(scores, scored, front, generator)
+    return hypervolume.log_gain(nodes, reading.mean, spread)
+
+
+def _best_feasible(known: _Known) -> Tensor:
+    """Greatest expected transformed score ``(m,)`` among the feasible trials."""
+    fitted = _read(known.objectives, _tried(known)).mean
+    return fitted.masked_fill(~known.goals.feasible, -torch.inf).amax(-1)
+
+
+def _tried(known: _Known) -> Pool:
+    """The trials as if they were candidates."""
+    history = known.history
+    return Pool(history.units, history.active, history.kind)
+
+
+def _propose(
+    known: _Known,
+    geometry: Geometry,
+    n_candidates: int,
+    generator: torch.Generator,
+    fixed: Tensor | None,
+) -> Pool:
+    """One pool of proposals around the trials of best standing and those best at one objective."""
+    goals = known.goals
+    merits = [goals.standing]
+    if len(goals.scores) > 1:
+        merits += [goals.ordered(scores) for scores in goals.scores]
+    views = beside(known.history, torch.stack(merits).masked_fill(~goals.scored, torch.nan))
+    wide = repeated(geometry, len(merits))
+    made = proposals.propose(views, wide, n_candidates // len(merits), generator, fixed)
+    return Pool(*(x.flatten(0, 1)[None] for x in (made.units, made.active, made.kind)))
+
+
+def _beside(pool: Pool, k: int) -> Pool:
+    """The same pool for each of a batch of ``k``."""
+    return Pool(*(x.expand(k, *x.shape[1:]) for x in (pool.units, pool.active, pool.kind)))
+
+
+def _read(remembered: Conditioned, pool: Pool) -> Reading:
+    wide = _beside(pool, len(remembered.incumbent))
+    return memory.read(remembered, wide.units, wide.active)
+
+
+def _log_chance(known: _Known, pool: Pool) -> Tensor:
+    """Log chance ``(c,)`` of candidates to be feasible; 0 without constraints."""
+    if known.constraints is None:
+        return torch.zeros(pool.units.shape[1], dtype=torch.float64)
+    return feasibility.log_chance(known.constraints, _read(known.constraints, pool))
+
+
+def _slacks(goals: Goals) -> Tensor:
+    """Balanced slacks ``(c, n)`` of the constraints, those beyond the last merged into it."""
+    slacks = feasibility.balanced(goals.slacks)
+    if len(slacks) <= MAX_CONSTRAINTS:
+        return slacks
+    own, others = slacks[: MAX_CONSTRAINTS - 1], slacks[MAX_CONSTRAINTS - 1 :]
+    least = others.nan_to_num(torch.inf).amin(0)
+    return torch.cat([own, least.masked_fill(torch.isinf(least), torch.nan)[None]])

@@ -1,0 +1,143 @@
+"""What a study with several objectives or with constraints wants, next to its ``History``.
+
+Notation, besides that of ``space``: ``m`` objectives and ``c`` constraints of one study. The
+memory takes them for a batch of studies that tried the same configurations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from optuna_rocket.history import History
+from optuna_rocket.history import Outcome
+from optuna_rocket.space import Geometry
+
+
+# Preferences under which trials are ranked, and how many ranks are told apart under each.
+_N_PREFERENCES = 32
+_N_RANKS = 160
+
+
+@dataclass(frozen=True)
+class Goals:
+    """Scores and slacks of the trials of one study.
+
+    Attributes:
+        scores: ``(m, n)``, greater is better; NaN where the trial has none.
+        slacks: ``(c, n)`` negated constraint values, below 0 where violated; NaN where unknown.
+    """
+
+    scores: Tensor
+    slacks: Tensor
+
+    def take(self, index: Tensor) -> Goals:
+        """Those of the trials at ``index`` ``(k,)``."""
+        return Goals(self.scores[:, index], self.slacks[:, index])
+
+    @property
+    def n_trials(self) -> int:
+        """Number of trials, in any state."""
+        return int(self.scores.shape[1])
+
+    @cached_property
+    def scored(self) -> Tensor:
+        """``(n,)`` bool: trials with a score for every objective."""
+        return torch.isfinite(self.scores).all(0)
+
+    @cached_property
+    def feasible(self) -> Tensor:
+        """``(n,)`` bool: scored trials that violate nothing, as far as is known."""
+        return self.scored & ~(self.slacks < 0).any(0)
+
+    @cached_property
+    def violation(self) -> Tensor:
+        """``(n,)`` sum of the violations, each in units of its mean over the violating trials."""
+        excess = (-self.slacks).nan_to_num(0.0).clamp_min(0)
+        unit = excess.sum(-1, keepdim=True) / (excess > 0).sum(-1, keepdim=True).clamp_min(1)
+        return (excess / unit.clamp_min(1e-300)).sum(0)
+
+    @cached_property
+    def standing(self) -> Tensor:
+        """``(n,)`` greater for trials that are better to build on, -inf where not scored.
+
+        Feasible trials come first, by their best rank under any of a fixed set of preferences
+        (weighted Chebyshev distances of ranks), so that the non-dominated ones lead; then the
+        others by their violation.
+        """
+        return self.ordered(self._best_rank() if len(self.scores) > 1 else self.scores[0])
+
+    def ordered(self, merit: Tensor) -> Tensor:
+        """``merit`` ``(n,)`` of feasible trials; infeasible ones fall below, by violation."""
+        low = merit.masked_fill(~self.feasible, torch.inf).amin() if self.n_trials else 0.0
+        low = torch.where(torch.isfinite(torch.as_tensor(low)), low, 0.0)
+        below = low - 1e-9 - low.abs() * 1e-9 - self.violation * (1 + low.abs())
+        return torch.where(self.feasible, merit, below).masked_fill(~self.scored, -torch.inf)
+
+    def _best_rank(self) -> Tensor:
+        n = self.n_trials
+        worst = self.scores.masked_fill(~self.feasible, -torch.inf)
+        rank = torch.zeros_like(worst)
+        grid = torch.arange(1, n + 1, dtype=rank.dtype).expand_as(rank)
+        rank.scatter_(1, worst.argsort(dim=-1, stable=True), grid)
+        preferences = directions(_N_PREFERENCES, len(rank), torch.full((len(rank),), 0.5))
+        merit = (rank / preferences[..., None]).amin(1).masked_fill(~self.feasible, -torch.inf)
+        best = merit.topk(min(n, _N_RANKS), -1).indices
+        position = torch.arange(best.shape[1], dtype=rank.dtype).expand_as(best)
+        place = torch.full((n,), float(_N_RANKS), dtype=rank.dtype)
+        place.scatter_reduce_(0, best.flatten(), position.flatten(), "amin")
+        return rank.mean(0) / (2 * n) - place
+
+
+def beside(history: History, values: Tensor) -> History:
+    """A history (a batch of one) as a batch of the rows of ``values`` ``(k, n)``."""
+    k, n = values.shape
+
+    def wide(tensor: Tensor) -> Tensor:
+        return tensor.expand(k, *tensor.shape[1:])
+
+    pending = history.outcomes == Outcome.PENDING
+    return History(
+        wide(history.units),
+        wide(history.active),
+        wide(history.outcomes),
+        values.masked_fill(pending, torch.nan),
+        wide(history.fidelity),
+        # One expectation is stored per trial, and it is the first objective's.
+        history.predicted if k == 1 else torch.full((k, n, 2), torch.nan, dtype=torch.float64),
+        wide(history.kind),
+    )
+
+
+def repeated(geometry: Geometry, k: int) -> Geometry:
+    """The geometry of one space for a batch of ``k``."""
+    bounds = geometry.log_bounds
+    return replace(
+        geometry,
+        is_categorical=geometry.is_categorical.expand(k, -1),
+        n_cells=geometry.n_cells.expand(k, -1),
+        present=geometry.present.expand(k, -1),
+        parent=geometry.parent.expand(k, -1),
+        allowed=geometry.allowed.expand(k, -1, -1),
+        log_bounds=None if bounds is None else bounds.expand(-1, k, -1),
+    )
+
+
+def directions(n: int, m: int, shift: Tensor) -> Tensor:
+    """``(n, m)`` unit vectors spread over the positive part of the sphere.
+
+    An additive recurrence with the powers of the generalised golden ratio (Roberts 2018, "The
+    unreasonable effectiveness of quasirandom sequences"), moved by ``shift`` ``(m,)``, is turned
+    into half-normal numbers.
+    """
+    ratio = 2.0
+    for _ in range(40):  # the root of x^(m + 1) = x + 1
+        ratio = (1 + ratio) ** (1 / (m + 1))
+    steps = ratio ** -torch.arange(1, m + 1, dtype=torch.float64)
+    points = (torch.arange(n, dtype=torch.float64)[:, None] * steps + shift) % 1
+    normal = torch.special.ndtri(0.5 + points.clamp(1e-4, 1 - 1e-4) / 2)
+    return torch.as_tensor(normal / normal.norm(dim=-1, keepdim=True))

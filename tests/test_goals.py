@@ -1,0 +1,223 @@
+"""Goals beside a history, the hypervolume rule, and the chance of feasibility."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.distributions import FloatDistribution
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.hypervolume import hypervolume as exact_hypervolume
+from optuna_rocket import constraints
+from optuna_rocket.agent import feasibility
+from optuna_rocket.agent import hypervolume
+from optuna_rocket.agent import many_goals
+from optuna_rocket.agent import memory
+from optuna_rocket.features import continue_transform
+from optuna_rocket.features import gaps_of
+from optuna_rocket.features import transform_gaps
+from optuna_rocket.features import transform_scores
+from optuna_rocket.goals import Goals
+from optuna_rocket.goals import beside
+from optuna_rocket.goals import directions
+from optuna_rocket.goals import repeated
+from optuna_rocket.history import History
+from optuna_rocket.space import Space
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def random_goals(m: int, n: int, n_constraints: int = 0) -> Goals:
+    draw = generator(m * 1000 + n)
+    return Goals(
+        torch.randn(m, n, generator=draw, dtype=torch.float64),
+        torch.randn(n_constraints, n, generator=draw, dtype=torch.float64),
+    )
+
+
+def dominated(scores: Tensor) -> Tensor:
+    better = (scores[:, None] >= scores[:, :, None]).all(0)
+    return (better & (scores[:, None] > scores[:, :, None]).any(0)).any(-1)
+
+
+# Standing
+
+
+@pytest.mark.parametrize("m", [2, 3, 5])
+def test_the_best_standing_is_never_dominated(m: int) -> None:
+    goals = random_goals(m, 60)
+    leaders = goals.standing.argsort(descending=True)[:4]
+    assert not dominated(goals.scores)[leaders].any()
+
+
+def test_infeasible_trials_stand_below_by_their_violation() -> None:
+    goals = Goals(
+        torch.tensor([[5.0, 4.0, 1.0, 9.0, math.nan]], dtype=torch.float64),
+        torch.tensor([[-1.0, -3.0, 0.0, math.nan, 1.0]], dtype=torch.float64),
+    )
+    order = goals.standing.argsort(descending=True, stable=True).tolist()
+    assert order == [3, 2, 0, 1, 4]
+    assert goals.standing[4] == -math.inf
+    assert goals.feasible.tolist() == [False, False, True, True, False]
+
+
+def test_standing_where_nothing_is_feasible_or_nothing_is_there() -> None:
+    goals = Goals(torch.tensor([[1.0, 2.0]]).double(), torch.tensor([[-2.0, -1.0]]).double())
+    assert goals.standing.argmax() == 1
+    for n in (0, 1):
+        empty = Goals(torch.full((2, n), torch.nan).double(), torch.zeros(1, n).double())
+        assert empty.standing.tolist() == [-math.inf] * n
+
+
+def test_context_keeps_the_latest_and_those_of_best_standing() -> None:
+    goals = random_goals(2, 400)
+    index = many_goals.context_index(goals)
+    assert len(index) == memory.MAX_CONTEXT and index.tolist() == sorted(set(index.tolist()))
+    assert index[-80:].tolist() == list(range(320, 400))
+    early = goals.take(torch.arange(320))
+    assert set(early.standing.topk(40).indices.tolist()) <= set(index.tolist())
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 5])
+def test_directions_fill_the_positive_part_of_the_sphere(m: int) -> None:
+    found = directions(512, m, torch.full((m,), 0.5))
+    assert torch.allclose(found.norm(dim=-1), torch.ones(512, dtype=torch.float64))
+    assert (found > 0).all()
+    assert torch.allclose(found.square().mean(0), torch.full((m,), 1 / m).double(), atol=0.02)
+
+
+# Hypervolume
+
+
+def test_gaps_and_transformed_scores_are_two_views() -> None:
+    scores = torch.randn(3, 40, generator=generator(), dtype=torch.float64)
+    scored = torch.ones_like(scores, dtype=torch.bool)
+    gaps = torch.linspace(-0.2, 2.9, 20, dtype=torch.float64).expand(3, -1)
+    transformed = transform_gaps(scores, scored, gaps)
+    assert torch.allclose(gaps_of(scores, scored, transformed), gaps)
+    best = torch.zeros(3, 1, dtype=torch.float64)
+    top = scores.amax(-1, keepdim=True)
+    assert torch.allclose(
+        transform_gaps(scores, scored, best), continue_transform(scores, scored, top)
+    )
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_gain_of_sure_points_is_that_of_the_exact_hypervolume(m: int) -> None:
+    """In gap units, from the same reference point, up to a common factor."""
+    goals = random_goals(m, 40)
+    scored = torch.ones_like(goals.scores, dtype=torch.bool)
+    front = transform_scores(goals.scores, scored)
+    points = -gaps_of(goals.scores, scored, front)
+    leading = points[:, ~dominated(points)]
+    nadir = leading.amin(-1, keepdim=True)
+    reference = (nadir - 0.1 * (leading.amax(-1, keepdim=True) - nadir)).numpy().ravel()
+    # Points a little beyond the front
+    better = (leading + 0.08).clamp_max(0.2)
+    mean = transform_gaps(goals.scores, scored, -better)
+    totals = torch.zeros(better.shape[1], dtype=torch.float64)
+    for seed in range(64):
+        nodes = hypervolume.nodes(goals.scores, scored, front, generator(seed))
+        gain = hypervolume.log_gain(nodes, mean, torch.full_like(mean, 1e-4)).exp()
+        totals += gain
+    before = exact_hypervolume(-leading.T.numpy(), -reference)
+    exact = [
+        exact_hypervolume(-torch.cat([leading, better[:, [k]]], 1).T.numpy(), -reference) - before
+        for k in range(better.shape[1])
+    ]
+    shares = (totals / totals.sum()).numpy()
+    assert (
+        np.abs(shares - np.array(exact) / sum(exact)).max() < 0.06
+    )  # few nodes on a ray see a sharp edge
+
+
+def test_a_dominated_candidate_gains_little_and_a_wider_one_more() -> None:
+    goals = random_goals(2, 30)
+    scored = torch.ones_like(goals.scores, dtype=torch.bool)
+    front = transform_scores(goals.scores, scored)
+    nodes = hypervolume.nodes(goals.scores, scored, front, generator())
+    mean = torch.tensor([[2.0, -1.0, -1.0], [2.0, -1.0, -1.0]], dtype=torch.float64)
+    std = torch.tensor([[0.3, 0.3, 1.0], [0.3, 0.3, 1.0]], dtype=torch.float64)
+    ideal, poor, wide = hypervolume.log_gain(nodes, mean, std).tolist()
+    assert ideal > wide > poor
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300])
+def test_gains_are_finite_at_any_scale_and_where_all_are_equal(scale: float) -> None:
+    scores = random_goals(2, 10).scores * scale
+    for known in (scores, torch.full_like(scores, scale), scores[:, :1]):
+        scored = torch.ones_like(known, dtype=torch.bool)
+        front = transform_scores(known, scored)
+        nodes = hypervolume.nodes(known, scored, front, generator())
+        gain = hypervolume.log_gain(nodes, front, torch.ones_like(front))
+        assert torch.isfinite(gain).all()
+
+
+# Constraints
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({}, {}),
+        ({"constraints:a": 1.5, "constraints:b": -1, "rocket": 3}, {"a": 1.5, "b": -1.0}),
+        ({"constraints": [0.5, -2.0], "constraints:1": 3.0}, {"0": 0.5, "1": 3.0}),
+        ({"constraints": (1, None, math.nan, "x"), "constraints:k": "y"}, {"0": 1.0}),
+        ({"constraints": {"a": 1.0}}, {}),
+        ({"constraints:big": -(10**400)}, {"big": -math.inf}),
+    ],
+)
+def test_what_is_read_of_stored_constraints(
+    attributes: dict[str, object], expected: dict[str, float]
+) -> None:
+    assert constraints.read(attributes) == expected
+    assert constraints.is_feasible(attributes) == all(x <= 0 for x in expected.values())
+
+
+def line(values: list[float]) -> tuple[History, memory.Conditioned]:
+    """Trials at equal distances on one parameter, with the slacks of one constraint."""
+    n = len(values)
+    distributions: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
+    geometry = Space(distributions).geometry({}, has_gaps=False)
+    units = torch.linspace(0, 1, n, dtype=torch.float64)[None, :, None]
+    history = History(
+        units,
+        torch.ones_like(units, dtype=torch.bool),
+        torch.ones(1, n, dtype=torch.long),
+        torch.zeros(1, n, dtype=torch.float64),
+        torch.ones(1, n, dtype=torch.float64),
+        torch.full((1, n, 2), torch.nan, dtype=torch.float64),
+        torch.full((1, n), -1),
+    )
+    slacks = feasibility.balanced(torch.tensor([values], dtype=torch.float64))
+    wide = repeated(geometry, 1)
+    known = memory.condition(beside(history, slacks), wide, memory.prior_weights(wide))
+    return history, known
+
+
+def chances(values: list[float]) -> Tensor:
+    history, known = line(values)
+    reading = memory.read(known, history.units, history.active)
+    return feasibility.log_chance(known, reading).exp()
+
+
+def test_chance_of_feasibility_follows_the_slack() -> None:
+    chance = chances([-100.0, -1.0, -0.5, 0.5, 1.0, 50.0])
+    assert (chance[:2] < 0.4).all() and (chance[4:] > 0.6).all()
+    assert chance[2] < chance[3]
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [(1.0, 0.9, 1.0), (-1.0, 0.0, 0.3)])
+def test_a_constraint_that_never_varies(value: float, low: float, high: float) -> None:
+    chance = chances([value] * 5)
+    assert (chance >= low).all() and (chance <= high).all()
+
+
+def test_a_constraint_that_no_trial_has_says_nothing() -> None:
+    assert (chances([math.nan] * 4) > 0.95).all()

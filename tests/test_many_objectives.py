@@ -1,0 +1,85 @@
+"""The benchmark of several objectives and constraints."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+from benchmarks import many_objectives
+from benchmarks.goal_problems import GOAL_PROBLEMS
+from benchmarks.goal_problems import load_goal_problem
+from benchmarks.hypervolume import hypervolume
+from benchmarks.hypervolume import non_dominated
+from benchmarks.records import read_goal_replications
+
+
+def test_hypervolume_of_boxes() -> None:
+    two = np.array([[0.0, 0.5], [0.5, 0.0], [0.6, 0.6], [2.0, -1.0]])
+    assert hypervolume(two, np.array([1.0, 1.0])) == pytest.approx(0.75)
+    assert hypervolume(np.array([[3.0], [1.0]]), np.array([2.0])) == 1.0
+    assert hypervolume(np.array([[0.5, 0.5, 0.5]]), np.ones(3)) == pytest.approx(0.125)
+
+
+def test_hypervolume_in_three_dimensions_is_that_of_sampling() -> None:
+    generator = np.random.default_rng(0)
+    points, probes = generator.random((12, 3)), generator.random((100_000, 3))
+    inside = (points[:, None] <= probes[None]).all(-1).any(0).mean()
+    assert hypervolume(points, np.ones(3)) == pytest.approx(inside, abs=0.006)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_non_dominated_points(m: int) -> None:
+    points = np.random.default_rng(m).random((40, m))
+    better = (points[None] <= points[:, None]).all(-1) & (points[None] < points[:, None]).any(-1)
+    assert (non_dominated(points) == ~np.any(better, axis=1)).all()
+
+
+@pytest.mark.parametrize("name", GOAL_PROBLEMS)
+def test_no_random_trial_is_beyond_the_front(name: str) -> None:
+    problem = load_goal_problem(name)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=5))
+    drawn = [problem.evaluate(study.ask()) for _ in range(300)]
+    points = np.array([values for values, limits in drawn if all(x <= 0 for x in limits)])
+    assert problem.share(problem.front) == pytest.approx(1)
+    together = problem.share(np.concatenate([problem.front, points]))
+    assert 0 < problem.share(points) < 1 and together < 1.005  # the front is a fine grid
+
+
+def test_front_of_the_sphere_has_the_known_hypervolume() -> None:
+    problem = load_goal_problem("front/dtlz2_2")
+    assert problem.reference == pytest.approx([1.1, 1.1])
+    exact = 1.1**2 - math.pi / 4
+    assert hypervolume(problem.front, problem.reference) == pytest.approx(exact, rel=0.001)
+
+
+def test_unknown_problem_is_named() -> None:
+    with pytest.raises(ValueError, match="'front/zdt9'"):
+        load_goal_problem("front/zdt9")
+
+
+def test_multivariate_tpe_is_another_method_than_the_default() -> None:
+    problem = load_goal_problem("front/zdt1")
+    curves = [
+        many_objectives.measure(problem, name, many_objectives._OWN[name](0), 0, 16).regret
+        for name in ("tpe_multivariate", "tpe_univariate")
+    ]
+    assert curves[0] != curves[1]
+
+
+def test_measured_curves_fall_and_can_be_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "raw.jsonl"
+    command = ["--methods", "random", "--problems", "constrained/srn", "--trials", "30"]
+    command += ["--out", str(out)]
+    many_objectives.main([*command, "--seeds", "1"])
+    many_objectives.main([*command, "--seeds", "2"])
+    assert "1 replications run, 1 were there already" in capsys.readouterr().out
+    for found in read_goal_replications(out):
+        curve = [x for x in found.regret if x is not None]
+        assert len(curve) == 30 and curve == sorted(curve, reverse=True) and curve[-1] < curve[0]
+        assert 0 < found.feasible_share < 1 and found.n_objectives == 2 and found.error == 0
