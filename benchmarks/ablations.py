@@ -37,7 +37,7 @@ from optuna_rocket.training.tasks import sample_tasks
 
 _CHECKPOINTS = (10, 25, 50)
 _TASKS_PER_BATCH = 24
-_SMALL_START = ((policy, "_START_CANDIDATES", 0),)
+_SMALL_START = ((policy, "START_CANDIDATES", 0),)
 _NO_DOUBT = ((policy, "_BRANCH_DOUBT", 0.0),)
 
 

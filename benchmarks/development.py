@@ -68,7 +68,7 @@ def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Varia
         "rule, start without centre": changed(policy, "_START_CENTRE", 0.0),
         "rule, from 3 trials": changed(policy, "RULE_FROM", 3),
         "rule, from 8 trials": changed(policy, "RULE_FROM", 8),
-        "rule, small start": changed(policy, "_START_CANDIDATES", 0),
+        "rule, small start": changed(policy, "START_CANDIDATES", 0),
         "rule, smooth kernel": changed(memory, "_ROUGH_SHARE", 0.0),
         "rule, rough kernel": changed(memory, "_ROUGH_SHARE", 1.0),
         "rule, 128 candidates": Variant(rule, rule_player, {"n_candidates": 128}),

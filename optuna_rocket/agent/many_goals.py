@@ -3,8 +3,7 @@
 As in ``policy``: ``believe``, then ``decide``. Every objective and every constraint has a memory
 of its own; they are fitted side by side, as a batch. One objective under constraints is the case
 of ``policy`` where violating is one more way to fail. With several objectives the rule decides
-alone: the network's residuals, weighted by a preference drawn for each trial, gained nothing
-(``benchmarks/README.md``).
+alone: the network was trained on one objective and takes no part.
 """
 
 from __future__ import annotations
