@@ -232,11 +232,11 @@ class TrialReader:
 
 def records_of(study: Study, stored: Sequence[FrozenTrial], number: int) -> list[Record]:
     """What a new reader makes of some trials, by number, on behalf of the trial ``number``."""
-    sign, rungs = score_sign(study), _Rungs()
+    signs, rungs = score_signs(study), _Rungs()
     records: list[Record] = []
     for other in stored:
         if other.state in _OUTCOMES and not _is_dead(other, number):
-            records.append(_record(other, sign, rungs))
+            records.append(_record(other, signs, rungs))
             rungs.add(records[-1])
     return records
 
