@@ -54,6 +54,7 @@ class _Cached:
     """What was computed for the last suggestion over one set of parameter names."""
 
     rows: Rows
+    geometry: Geometry
     finished: History
     goals: Goals | None
     belief: Belief | Beliefs
@@ -162,7 +163,7 @@ class Suggester:
         finished, reached = past.take(done), None if goals is None else goals.take(done)
         start: Belief | Beliefs
         belief: Belief | Beliefs
-        if cached is not None and _continues(cached, finished, reached, rows):
+        if cached is not None and _continues(cached, finished, reached, rows, geometry):
             start = cached.belief
         elif reached is None:
             start = policy.initial_belief(geometry)
@@ -173,7 +174,7 @@ class Suggester:
             belief = many_goals.believe(reached, finished, geometry, start, self.network)
         else:
             belief = policy.believe(finished, geometry, start, self.network)
-        self._cache[space.names] = _Cached(rows, finished, reached, belief)
+        self._cache[space.names] = _Cached(rows, geometry, finished, reached, belief)
         while len(self._cache) > _N_CACHED:
             self._cache.popitem(last=False)
         return past, geometry, belief, goals
@@ -205,12 +206,19 @@ def quietly() -> Iterator[None]:
             torch.set_num_threads(n_threads)
 
 
-def _continues(cached: _Cached, finished: History, goals: Goals | None, rows: Rows) -> bool:
+def _continues(
+    cached: _Cached, finished: History, goals: Goals | None, rows: Rows, geometry: Geometry
+) -> bool:
     """Whether the cached belief is about the first of today's finished trials, unchanged."""
     old, n = cached.finished, cached.finished.n_trials
     if n > finished.n_trials or cached.rows.space.distributions != rows.space.distributions:
         return False
     if bool(cached.rows.active.all()) != bool(rows.active.all()):
+        return False
+    known = cached.geometry  # conditions are found as trials come in
+    if not torch.equal(known.parent, geometry.parent):
+        return False
+    if not torch.equal(known.allowed, geometry.allowed):
         return False
     if (cached.goals is None) != (goals is None):
         return False

@@ -44,6 +44,7 @@ def bowl(trial: Trial) -> float:
 
 def test_the_server_shows_the_study_while_it_runs(tmp_path: Path) -> None:
     study = study_on_disk(tmp_path / "study.db")
+    study.enqueue_trial({"layers": 8})  # above the limit; the agent itself avoids that
     seen: list[dict[str, Any]] = []
     with served(tmp_path / "study.db") as address:
 
