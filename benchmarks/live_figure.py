@@ -1,4 +1,4 @@
-"""The figure of the live benchmark: best accuracy against cost."""
+"""The figure of the live benchmark: best error rate against cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STYLES = {"none": "-", "rocket": "--", "hyperband": ":"}
 
 
 def save_live_figure(path: Path, studies: Studies) -> None:
-    """Draw one panel per task, the mean over seeds of every method.
+    """Draw one panel per task: validation error of the methods that ran on all of its seeds.
 
     Args:
         path: Where the SVG file goes.
@@ -31,25 +31,22 @@ def save_live_figure(path: Path, studies: Studies) -> None:
         figure = Figure(figsize=(3.1 * len(studies), 3.3), layout="constrained")
         panels = np.atleast_1d(figure.subplots(1, len(studies)))
         for panel, (task, methods) in zip(panels, studies.items(), strict=True):
-            scores = []
+            n_seeds = max(len(own) for own in methods.values())
             for method, own in methods.items():
-                if method == RANKING_METHOD:
+                if method == RANKING_METHOD or len(own) < n_seeds:
                     continue
                 sampler, pruner = method.split("+")
                 clock, best = mean_curve(own, "examples")
                 colour, line = _COLOURS.get(sampler, "black"), _STYLES.get(pruner, "-.")
-                panel.step(clock, best, where="post", color=colour, ls=line, label=method)
-                scores.append(best)
-            n_seeds = max((len(own) for own in methods.values()), default=0)
+                panel.step(clock, 1 - best, where="post", color=colour, ls=line, label=method)
             panel.set_title(f"{task} ({n_seeds} seeds)")
             panel.set_xlabel("cost (full evaluations)")
             panel.set_xscale("log")
-            panel.set_xlim(left=0.5)
-            top = max((float(best.max()) for best in scores), default=1.0)
-            panel.set_ylim(top * 0.6, top * 1.01)
+            panel.set_yscale("log")
+            panel.set_xlim(left=1)
             panel.grid(color="#dddddd", linewidth=0.5)
             panel.spines[["top", "right"]].set_visible(False)
-        panels[0].set_ylabel("best validation accuracy, mean")
+        panels[0].set_ylabel("best validation error, mean")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=8, frameon=False)
         figure.savefig(path, metadata={"Date": None})

@@ -210,3 +210,4 @@ def test_a_subset_that_ranks_backwards() -> None:
     (row,) = ranking_rows(arrange([study]))
     assert row["fraction"] == 0.1 and row["n"] == 20
     assert row["all"] < -0.9 and row["best"] < -0.9
+    assert (row["best_score"], row["promoted"], row["cost"]) == (0.9, 0.1421, 4.0)
