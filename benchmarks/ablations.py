@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from benchmarks.report import markdown_rows
 from benchmarks.variants import Variant
 from benchmarks.variants import checkpoints
 from benchmarks.variants import compared
-from benchmarks.variants import markdown
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     rows = [_row(name, *results[name], results["agent"][0]) for name in table]
     Path(options.out).write_text(json.dumps(rows, indent=1) + "\n")
-    print(markdown(rows))
+    print(markdown_rows(rows))
 
 
 def _row(name: str, regret: Tensor, noisy: Tensor, agent: Tensor) -> dict[str, Any]:

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from benchmarks.report import markdown_rows
 from benchmarks.variants import Variant
 from benchmarks.variants import compared
-from benchmarks.variants import markdown
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import update
@@ -164,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             row = {"variant": f"{name}, adapting at {rate:g}"}
             rows.append(row | compared(adapted, still, _CHECKPOINTS))
     Path(options.out).write_text(json.dumps(rows, indent=1) + "\n")
-    print(markdown(rows))
+    print(markdown_rows(rows))
 
 
 if __name__ == "__main__":

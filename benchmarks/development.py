@@ -20,10 +20,10 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from benchmarks.development_tables import PATH
 from benchmarks.development_tables import TableTasks
 from benchmarks.development_tables import read_tables
+from benchmarks.report import markdown_rows
 from benchmarks.variants import Variant
 from benchmarks.variants import checkpoints
 from benchmarks.variants import compared
-from benchmarks.variants import markdown
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     distances = off_centre(TableTasks(tables))
     results = {"variants": rows, "off_centre": distances}
     options.out.write_text(json.dumps(results, indent=1) + "\n")
-    print(markdown(rows), markdown(distances), sep="\n\n")
+    print(markdown_rows(rows), markdown_rows(distances), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import math
 from pathlib import Path
 import time
 from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,15 +145,10 @@ class Objective:
             self.examples.append(round(self._spent[0]))
             self.seconds.append(round(self._spent[1], 4))
 
-    def full_score(self, number: int) -> float:
+    def full_score(self, number: int, part: Literal["validation", "test"] = "validation") -> float:
         """Full-data score of a trial's configuration, off the clock."""
         args = self._task, self.params[number], self._everything, self._seed
-        return self._evaluations.get(*args).score
-
-    def test_score(self, number: int) -> float:
-        """The same on the test part."""
-        args = self._task, self.params[number], self._everything, self._seed
-        return self._evaluations.get(*args, part="test").score
+        return self._evaluations.get(*args, part=part).score
 
     def _score(self, indices: NDArray[np.int64]) -> float:
         start = time.perf_counter()
@@ -207,7 +203,7 @@ def measure(
         examples=objective.examples,
         seconds=objective.seconds,
         best=best,
-        test=None if best is None else _storable(objective.test_score(best)),
+        test=None if best is None else _storable(objective.full_score(best, "test")),
         audit={
             str(number): _storable(objective.full_score(number))
             for number in _audited(trials, n_audited, seed)

@@ -23,6 +23,7 @@ from benchmarks.live import PATH
 from benchmarks.live import LiveReplication
 from benchmarks.live import read_live_replications
 from benchmarks.pruning_summary import write_table
+from benchmarks.report import markdown_rows
 from optuna_rocket.fidelity.correlation import rank_correlation
 
 
@@ -239,14 +240,6 @@ def ranking_rows(studies: Studies) -> list[dict[str, Any]]:
     return rows
 
 
-def markdown(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> str:
-    """Rows as a table."""
-    names = list(columns or rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(str(row.get(name, "")) for name in names) + " |" for row in rows]
-    return "\n".join(lines)
-
-
 def _order(item: tuple[str, Any]) -> tuple[int, str]:
     method = item[0]
     return (METHODS.index(method) if method in METHODS else len(METHODS), method)
@@ -280,11 +273,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = task_rows(studies)
     write_table(path.with_suffix(".csv"), _even(rows))
     save_live_figure(path.with_suffix(".svg"), studies)
-    print(markdown(method_rows(rows)), "\n")
-    print(markdown(_even(rows), COLUMNS), "\n")
+    print(markdown_rows(method_rows(rows)), "\n")
+    print(markdown_rows(_even(rows), COLUMNS), "\n")
     ranking = ranking_rows(studies)
     if ranking:
-        print(markdown(ranking))
+        print(markdown_rows(ranking))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import csv
 from pathlib import Path
+from typing import Any
 
 from benchmarks.comparison import Row
 
@@ -80,6 +82,17 @@ def markdown_table(cells: Sequence[Sequence[str]]) -> str:
     """Return a table whose first line is its head."""
     head, *body = (f"| {' | '.join(line)} |" for line in cells)
     return "\n".join([head, "|" + "---|" * len(cells[0]), *body])
+
+
+def markdown_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
+    """Return a table of one line per row.
+
+    Args:
+        rows: All of the same fields.
+        columns: The fields that are shown; None shows all.
+    """
+    names = list(columns or rows[0])
+    return markdown_table([names, *([str(row[name]) for name in names] for row in rows)])
 
 
 def _label(row: Row) -> str:

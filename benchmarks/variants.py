@@ -93,11 +93,3 @@ def compared(regret: Tensor, agent: Tensor, trials: Sequence[int]) -> dict[str, 
     row |= {"minus_agent": round(float(difference.mean()), 4)}
     row |= {"t": round(paired_t(difference), 2) if bool(difference.any()) else 0.0}
     return row
-
-
-def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """A table with one line per row; all rows have the same fields."""
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in rows]
-    return "\n".join(lines)

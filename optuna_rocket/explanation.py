@@ -28,9 +28,6 @@ from optuna_rocket.suggest import quietly
 from optuna_rocket.trials import Suggestion
 
 
-_NORMAL_90 = 1.2816  # ± so many standard deviations hold 80 %
-
-
 class _Choice(NamedTuple):
     """How the policy sees a configuration among others: see ``Explanation``."""
 
@@ -134,7 +131,7 @@ def _consider(
     if suggestion is not None and is_stored:
         mean, std = suggestion.mean, suggestion.std
     kind = suggestion.kind if suggestion is not None else -1
-    steps = torch.tensor([0.0, -_NORMAL_90, _NORMAL_90], dtype=torch.float64)
+    steps = torch.tensor([0.0, -hindsight.HALF_WIDTH, hindsight.HALF_WIDTH], dtype=torch.float64)
     expected, low, high = view.values(mean + std * steps)
     incumbent, distance = view.incumbent, math.nan
     if incumbent is not None:

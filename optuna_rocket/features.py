@@ -8,6 +8,8 @@ can be continued trial by trial.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -41,7 +43,7 @@ def transform_scores(scores: Tensor, scored: Tensor) -> Tensor:
     """
     if scores.shape[1] == 0:
         return torch.zeros_like(scores)
-    known = _log_gap(scores, *_yardstick(scores, scored), least=0.0)
+    known = _log_gap(scores, *_yardstick(scores, scored))
     mean, std = _moments(known, scored)
     return torch.where(scored & (std > 1e-9), (known - mean) / std.clamp_min(1e-9), 0.0)
 
@@ -51,10 +53,8 @@ def continue_transform(scores: Tensor, scored: Tensor, further: Tensor) -> Tenso
 
     They may be better than all of those. All are 0 where all of those are equal.
     """
-    best, unit = _yardstick(scores, scored)
-    mean, std = _moments(_log_gap(scores, best, unit, least=0.0), scored)
-    new = _log_gap(further, best, unit, least=-0.25)
-    return torch.where(std > 1e-9, (new - mean) / std.clamp_min(1e-9), 0.0)
+    scale = _scale(scores, scored)
+    return _at_gaps(scale, (scale.best - further / 2) / scale.unit)
 
 
 def invert_transform(scores: Tensor, scored: Tensor, transformed: Tensor) -> Tensor:
@@ -63,10 +63,8 @@ def invert_transform(scores: Tensor, scored: Tensor, transformed: Tensor) -> Ten
     Cut where scores count as equally bad, and where all scores are equal: that score. There must
     be at least one.
     """
-    best, unit = _yardstick(scores, scored)
-    mean, std = _moments(_log_gap(scores, best, unit, least=0.0), scored)
-    gap = torch.exp(-(transformed * std + mean)) - 0.3
-    return 2 * (best - gap.clamp_max(3) * unit)
+    scale = _scale(scores, scored)
+    return 2 * (scale.best - _gaps(scale, transformed).clamp_max(3) * scale.unit)
 
 
 def transform_gaps(scores: Tensor, scored: Tensor, gaps: Tensor) -> Tensor:
@@ -74,20 +72,40 @@ def transform_gaps(scores: Tensor, scored: Tensor, gaps: Tensor) -> Tensor:
 
     A gap is in units of the distance from the best score to the lower quartile.
     """
-    mean, std = _moments(_log_gap(scores, *_yardstick(scores, scored), least=0.0), scored)
-    new = -torch.log(0.3 + gaps.clamp(-0.25, 3))
-    return torch.where(std > 1e-9, (new - mean) / std.clamp_min(1e-9), 0.0)
+    return _at_gaps(_scale(scores, scored), gaps)
 
 
 def gaps_of(scores: Tensor, scored: Tensor, transformed: Tensor) -> Tensor:
     """Gaps ``(B, k)``, from -0.25 to 3, which ``transform_gaps`` turns into ``transformed``."""
-    mean, std = _moments(_log_gap(scores, *_yardstick(scores, scored), least=0.0), scored)
-    gaps = torch.exp(-transformed * std - mean) - 0.3
-    return torch.where(std > 1e-9, gaps, 0.0).clamp(-0.25, 3)
+    scale = _scale(scores, scored)
+    return torch.where(scale.std > 1e-9, _gaps(scale, transformed), 0.0).clamp(-0.25, 3)
 
 
-def _log_gap(scores: Tensor, best: Tensor, unit: Tensor, least: float) -> Tensor:
-    return -torch.log(0.3 + ((best - scores / 2) / unit).clamp(least, 3))
+class _Scale(NamedTuple):
+    """What ``transform_scores`` takes from some scores, each ``(B, 1)``."""
+
+    best: Tensor
+    unit: Tensor
+    mean: Tensor
+    std: Tensor
+
+
+def _scale(scores: Tensor, scored: Tensor) -> _Scale:
+    best, unit = _yardstick(scores, scored)
+    return _Scale(best, unit, *_moments(_log_gap(scores, best, unit), scored))
+
+
+def _at_gaps(scale: _Scale, gaps: Tensor) -> Tensor:
+    new = -torch.log(0.3 + gaps.clamp(-0.25, 3))
+    return torch.where(scale.std > 1e-9, (new - scale.mean) / scale.std.clamp_min(1e-9), 0.0)
+
+
+def _gaps(scale: _Scale, transformed: Tensor) -> Tensor:
+    return torch.exp(-(transformed * scale.std + scale.mean)) - 0.3
+
+
+def _log_gap(scores: Tensor, best: Tensor, unit: Tensor) -> Tensor:
+    return -torch.log(0.3 + ((best - scores / 2) / unit).clamp(0, 3))
 
 
 def _yardstick(scores: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,9 @@ from optuna_rocket.suggest import Suggester
 from optuna_rocket.trials import Record
 
 
+HALF_WIDTH = 1.2816  # ± so many standard deviations hold 80 %
+
+
 @dataclass(frozen=True)
 class View:
     """What the agent makes of a study's trials; tensors are batches of one.

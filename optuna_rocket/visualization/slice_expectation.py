@@ -32,7 +32,6 @@ _TITLE = "Slice of the Agent's Expectation"
 _N_GRID = 61
 _N_SHOWN = 3
 _LONGEST_CHOICE = 12
-_NORMAL_90 = 1.2816  # ± so many standard deviations hold 80 %
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def _slice(view: View, best: int, param: str, recent: slice) -> SliceExpectation
     units[0, :, column] = torch.tensor(at, dtype=torch.float64)
     active = view.geometry.activity(units)
     reading = view.read(view.geometry.fill_inactive(units, active), active)
-    mean, half = reading.mean[0], reading.std[0] * _NORMAL_90
+    mean, half = reading.mean[0], reading.std[0] * hindsight.HALF_WIDTH
     bounds = zip(view.values(mean - half), view.values(mean + half), strict=True)
     low, high = zip(*(sorted(pair) for pair in bounds), strict=True)
     shown = [i for i, record in enumerate(view.records) if _is_shown(record, param)]
