@@ -40,7 +40,7 @@ from optuna_rocket.fidelity.subset import nested_subsets
 
 
 if TYPE_CHECKING:
-    from optuna_rocket.trials import Curve
+    from optuna_rocket.curves import Curve
     from optuna_rocket.trials import CurveReader
 
 # A trial's user attribute: report steps and the seconds that each of them took.

@@ -25,7 +25,7 @@ from optuna_rocket.history import Outcome
 from optuna_rocket.reasons import Explanation
 from optuna_rocket.reasons import Origin
 from optuna_rocket.suggest import quietly
-from optuna_rocket.trials import Suggestion
+from optuna_rocket.suggestions import Suggestion
 
 
 class _Choice(NamedTuple):

@@ -12,10 +12,12 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_rocket.curves import Curve
+from optuna_rocket.curves import horizon
+from optuna_rocket.curves import level_to_beat
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import gather
 from optuna_rocket.fidelity.forecast import rung_of
-from optuna_rocket.trials import Curve
 from optuna_rocket.trials import CurveReader
 from optuna_rocket.trials import score_sign
 
@@ -31,7 +33,7 @@ class RungForecast:
         reported: The value reported there.
         expected: Expected final value, on the objective's own scale.
         interval: Bounds that hold the final value with probability 0.8, the lower one first.
-        beats_best: Probability that the final value is better than the best one before it.
+        beats_best: Probability that the final value is better than the best feasible one before.
         truth: The final value, NaN where the trial did not end with one.
         rank: Probability that the forecast gave to a final score below the true one, NaN without
             a truth; uniform on [0, 1] over many trials if the forecast is calibrated.
@@ -84,17 +86,17 @@ def _forecasts(
 ) -> list[RungForecast]:
     """Forecasts of a trial at some of its report steps; none where they tell nothing."""
     telling = [c for c in before if c.steps]
-    best = max((c.final for c in before if math.isfinite(c.final)), default=None)
+    best = level_to_beat(before)
     if not telling or best is None:
         return []
     evidence = gather([(c.steps, c.scores, c.final) for c in telling])
-    horizon = max((c.steps[-1] for c in telling if not math.isnan(c.final)), default=0)
-    found = (_at(curve, step, evidence, best, horizon, sign) for step in steps)
+    last = horizon(telling)
+    found = (_at(curve, step, evidence, best, last, sign) for step in steps)
     return [forecast for forecast in found if forecast is not None]
 
 
 def _at(
-    curve: Curve, step: int, evidence: Evidence, best: float, horizon: int, sign: float
+    curve: Curve, step: int, evidence: Evidence, best: float, last: int, sign: float
 ) -> RungForecast | None:
     score = curve.scores[curve.steps.index(step)]
     forecast = evidence.forecast(step, score)
@@ -109,7 +111,7 @@ def _at(
     return RungForecast(
         number=curve.trial.number,
         step=step,
-        effort=min(step / horizon, 1.0) if horizon else 1.0,
+        effort=min(step / last, 1.0) if last else 1.0,
         reported=sign * score,
         expected=sign * (centre + unit * forecast.mean),
         interval=(low, high),

@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial
 
 
 if TYPE_CHECKING:
+    from optuna_rocket.curves import Curve
     from optuna_rocket.fidelity.forecast import Evidence
-    from optuna_rocket.trials import Curve
     from optuna_rocket.trials import CurveReader
 
 
@@ -100,6 +100,8 @@ class RocketPruner(BasePruner):
             return False
 
     def _judge(self, study: Study, trial: FrozenTrial) -> bool:
+        from optuna_rocket.curves import horizon
+        from optuna_rocket.curves import level_to_beat
         from optuna_rocket.trials import CurveReader
         from optuna_rocket.trials import score_sign
 
@@ -109,12 +111,10 @@ class RocketPruner(BasePruner):
         if self._reader is None:
             self._reader = CurveReader()
         curves = self._reader.read(study)
-        complete = [curve for curve in curves if not math.isnan(curve.final)]
-        levels = [x.final for x in complete if x.is_feasible and math.isfinite(x.final)]
-        best = max(levels, default=None)
-        horizon = max((curve.steps[-1] for curve in complete if curve.steps), default=0)
+        n_complete = sum(not math.isnan(curve.final) for curve in curves)
+        best, last = level_to_beat(curves), horizon(curves)
         step = max(trial.intermediate_values)
-        if len(complete) < self._n_startup_trials or best is None or step >= horizon:
+        if n_complete < self._n_startup_trials or best is None or step >= last:
             return False
 
         evidence = self._arrange([curve for curve in curves if curve.steps])
@@ -124,7 +124,7 @@ class RocketPruner(BasePruner):
             return False
         level = evidence.rescale(best)
         worth = forecast.expected_gain(level)
-        ahead = (horizon - step) / horizon
+        ahead = (last - step) / last
         return worth < self._risk * ahead * evidence.new_trial.expected_gain(level)
 
     def _arrange(self, curves: list[Curve]) -> Evidence:

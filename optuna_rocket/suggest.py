@@ -38,8 +38,8 @@ from optuna_rocket.history import Outcome
 from optuna_rocket.rows import Rows
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
+from optuna_rocket.suggestions import Suggestion
 from optuna_rocket.trials import Record
-from optuna_rocket.trials import Suggestion
 
 
 # A finite space up to this size is put before the policy whole.

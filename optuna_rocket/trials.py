@@ -1,8 +1,7 @@
 """From stored Optuna trials to records: the only reader of a study's storage.
 
 All private names of Optuna that this package uses are in this file. What the agent writes is one
-small JSON attribute per trial, ``rocket:suggestion``: the suggested parameters (so that other
-workers see a running trial whole), the kind of the winning proposal, and what the memory expected.
+attribute per trial: see ``suggestions``.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections import deque
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-import json
 import math
 from typing import Any
 
@@ -25,12 +23,14 @@ from optuna.trial import Trial
 from optuna.trial import TrialState
 
 from optuna_rocket import constraints
+from optuna_rocket import suggestions
+from optuna_rocket.curves import Curve
+from optuna_rocket.curves import curve_of
 from optuna_rocket.history import Outcome
+from optuna_rocket.suggestions import ATTRIBUTE
+from optuna_rocket.suggestions import Suggestion
 
 
-ATTRIBUTE = "rocket:suggestion"
-# The smallest limit among the storages is MySQL's TEXT column: 65,535 bytes.
-_MAX_ATTRIBUTE = 60_000
 # A trial still running this many trials later belongs to a worker that died.
 _MAX_PENDING_AGE = 200
 _N_RUNG_PEERS = 64
@@ -40,23 +40,6 @@ _OUTCOMES = {
     TrialState.PRUNED: Outcome.PRUNED,
     TrialState.FAIL: Outcome.FAILED,
 }
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """What the agent said when it suggested a trial.
-
-    Attributes:
-        params: Parameter name to Optuna's internal representation.
-        kind: Index into ``features.PROPOSAL_KINDS``, -1 where unknown.
-        mean: Expected transformed score, NaN where unknown.
-        std: Its standard deviation, NaN where unknown.
-    """
-
-    params: dict[str, float]
-    kind: int = -1
-    mean: float = math.nan
-    std: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -82,25 +65,6 @@ class Record:
         return self.scores[0]
 
 
-@dataclass(frozen=True)
-class Curve:
-    """What a finished trial reported; scores are greater when better.
-
-    Attributes:
-        trial: The stored trial.
-        steps: Its report steps, rising; none where it reported nothing.
-        scores: The scores there.
-        final: The score it ended with, NaN for a pruned trial.
-        is_feasible: Whether it violates no constraint.
-    """
-
-    trial: FrozenTrial
-    steps: tuple[int, ...]
-    scores: tuple[float, ...]
-    final: float
-    is_feasible: bool
-
-
 class CurveReader:
     """Reads what finished trials reported; keeps it, as they never change.
 
@@ -120,7 +84,7 @@ class CurveReader:
         self._kept = {
             trial.number: known
             if (known := kept.get(trial.number)) is not None and known.trial is trial
-            else _curve(trial, sign)
+            else curve_of(trial, sign)
             for trial in stored
         }
         return list(self._kept.values())
@@ -243,7 +207,7 @@ def records_of(study: Study, stored: Sequence[FrozenTrial], number: int) -> list
 
 def stored_suggestion(trial: FrozenTrial) -> Suggestion | None:
     """What the agent said about a trial, None where nothing that can be read is stored."""
-    suggestion = _parse(trial.system_attrs.get(ATTRIBUTE))
+    suggestion = suggestions.parse(trial.system_attrs.get(ATTRIBUTE))
     return suggestion if suggestion.kind >= 0 or suggestion.params else None
 
 
@@ -281,7 +245,7 @@ def imposed_params(
     trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]
 ) -> dict[str, float]:
     """What is already decided of a trial: values set, enqueued, or suggested before."""
-    planned = _parse(trial.system_attrs.get(ATTRIBUTE)).params
+    planned = suggestions.parse(trial.system_attrs.get(ATTRIBUTE)).params
     planned = {name: value for name, value in planned.items() if name in distributions}
     enqueued = enqueued_params(trial, distributions)
     return planned | enqueued | internal_params(trial.params, distributions)
@@ -289,16 +253,9 @@ def imposed_params(
 
 def write_suggestion(study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:
     """Store what the agent said about a running trial."""
-    content = {
-        "params": suggestion.params,
-        "kind": suggestion.kind,
-        "mean": round(suggestion.mean, 6),
-        "std": round(suggestion.std, 6),
-    }
-    text = json.dumps(content)
-    if len(text) > _MAX_ATTRIBUTE:
-        text = json.dumps({**content, "params": {}})
-    study._storage.set_trial_system_attr(trial._trial_id, ATTRIBUTE, text)
+    study._storage.set_trial_system_attr(
+        trial._trial_id, ATTRIBUTE, suggestions.encode(suggestion)
+    )
 
 
 class _Rungs:
@@ -348,20 +305,8 @@ class _Rungs:
         return float(np.quantile([final for _, final in pairs], worse)), fidelity
 
 
-def _curve(trial: FrozenTrial, sign: float) -> Curve:
-    reports = sorted(trial.intermediate_values.items())
-    is_complete = trial.state == TrialState.COMPLETE and trial.values is not None
-    return Curve(
-        trial,
-        steps=tuple(step for step, _ in reports),
-        scores=tuple(sign * value for _, value in reports),
-        final=sign * trial.values[0] if is_complete else math.nan,
-        is_feasible=constraints.is_feasible(trial.system_attrs),
-    )
-
-
 def _record(trial: FrozenTrial, signs: tuple[float, ...], rungs: _Rungs) -> Record:
-    suggestion = _parse(trial.system_attrs.get(ATTRIBUTE))
+    suggestion = suggestions.parse(trial.system_attrs.get(ATTRIBUTE))
     params = internal_params(trial.params, trial.distributions)
     scores, fidelity = (math.nan,) * len(signs), 1.0
     if trial.state == TrialState.COMPLETE and trial.values is not None:
@@ -382,20 +327,3 @@ def _record(trial: FrozenTrial, signs: tuple[float, ...], rungs: _Rungs) -> Reco
         fidelity,
         suggestion,
     )
-
-
-def _parse(text: object) -> Suggestion:
-    """A stored suggestion, blank where it is absent or not as this version writes it."""
-    blank = Suggestion({})
-    if not isinstance(text, str) or len(text) > _MAX_ATTRIBUTE:
-        return blank
-    try:
-        content = json.loads(text)
-        params = {str(name): float(value) for name, value in content["params"].items()}
-        suggestion = Suggestion(
-            params, int(content["kind"]), float(content["mean"]), float(content["std"])
-        )
-    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError):
-        return blank
-    sane = abs(suggestion.kind) < 100 and all(math.isfinite(value) for value in params.values())
-    return suggestion if sane else blank

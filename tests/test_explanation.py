@@ -20,7 +20,7 @@ from optuna_rocket import RocketSampler
 from optuna_rocket import explain
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.reasons import KIND_WORDS
-from optuna_rocket.trials import ATTRIBUTE
+from optuna_rocket.suggestions import ATTRIBUTE
 from tests.support import Crash
 from tests.support import mixed_study
 from tests.support import rough

@@ -62,20 +62,24 @@ ALLOWED: dict[str, set[str]] = {
     | {"training/league", "training/games"},
     # adapter
     "constraints": set(),
-    "trials": {"history", "constraints"},
+    "suggestions": set(),
+    "curves": {"constraints"},
+    "trials": {"history", "constraints", "suggestions", "curves"},
     "rows": {"space", "history", "goals", "trials"},
     "conditions": {"space", "history"},
-    "suggest": CORE | AGENT | GOALS | {"trials", "rows", "conditions"},
+    "suggest": CORE | AGENT | GOALS | {"suggestions", "trials", "rows", "conditions"},
     "sampler": CORE | {"agent/weights_file", "trials", "suggest"},
-    "pruner": {"fidelity/forecast", "trials"},
-    "evaluator": {"fidelity/subset", "fidelity/correlation", "trials"},
+    "pruner": {"fidelity/forecast", "curves", "trials"},
+    "evaluator": {"fidelity/subset", "fidelity/correlation", "curves", "trials"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
     | {"explanation", "dashboard", "visualization/__init__"},
     # views
     "hindsight": CORE | AGENT | GOALS | {"trials", "rows", "suggest", "sampler"},
-    "forecasts": {"fidelity/forecast", "trials"},
+    "forecasts": {"fidelity/forecast", "curves", "trials"},
     "reasons": {"forecasts"},
-    "explanation": CORE | AGENT | {"trials", "suggest", "hindsight", "forecasts", "reasons"},
+    "explanation": CORE
+    | AGENT
+    | {"suggestions", "trials", "suggest", "hindsight", "forecasts", "reasons"},
     "visualization/drawing": {"reasons"},
     "visualization/policy_timeline": CORE | VIEW,
     "visualization/relevance": CORE | VIEW,
@@ -92,6 +96,7 @@ VIEWS = {"hindsight", "forecasts", "reasons", "explanation", "dashboard"} | {
 }
 ADAPTER = {
     "constraints",
+    "curves",
     "trials",
     "rows",
     "conditions",

@@ -24,12 +24,13 @@ import pytest
 import torch
 
 from optuna_rocket import rows as encoding
+from optuna_rocket import suggestions
 from optuna_rocket import trials
 from optuna_rocket.history import Outcome
 from optuna_rocket.space import Space
-from optuna_rocket.trials import ATTRIBUTE
+from optuna_rocket.suggestions import ATTRIBUTE
+from optuna_rocket.suggestions import Suggestion
 from optuna_rocket.trials import Record
-from optuna_rocket.trials import Suggestion
 from optuna_rocket.trials import TrialReader
 from tests.records import Direction
 from tests.records import X
@@ -394,7 +395,7 @@ def test_huge_suggestions_are_cut_to_what_storages_hold() -> None:
     ids=range(20),
 )
 def test_garbage_is_a_blank_suggestion(garbage: object) -> None:
-    blank = trials._parse(garbage)
+    blank = suggestions.parse(garbage)
     assert blank.params == {} and blank.kind == -1
     assert math.isnan(blank.mean) and math.isnan(blank.std)
 

@@ -1,0 +1,56 @@
+"""What finished trials reported, and what pruning asks of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import math
+
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from optuna_rocket import constraints
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a finished trial reported; scores are greater when better.
+
+    Attributes:
+        trial: The stored trial.
+        steps: Its report steps, rising; none where it reported nothing.
+        scores: The scores there.
+        final: The score it ended with, NaN for a pruned trial.
+        is_feasible: Whether it violates no constraint.
+    """
+
+    trial: FrozenTrial
+    steps: tuple[int, ...]
+    scores: tuple[float, ...]
+    final: float
+    is_feasible: bool
+
+
+def curve_of(trial: FrozenTrial, sign: float) -> Curve:
+    """A finished trial; ``sign`` turns its values into scores."""
+    reports = sorted(trial.intermediate_values.items())
+    is_complete = trial.state == TrialState.COMPLETE and trial.values is not None
+    return Curve(
+        trial,
+        steps=tuple(step for step, _ in reports),
+        scores=tuple(sign * value for _, value in reports),
+        final=sign * trial.values[0] if is_complete else math.nan,
+        is_feasible=constraints.is_feasible(trial.system_attrs),
+    )
+
+
+def level_to_beat(curves: Sequence[Curve]) -> float | None:
+    """The best final score of a feasible trial, None where there is none."""
+    levels = [x.final for x in curves if x.is_feasible and math.isfinite(x.final)]
+    return max(levels, default=None)
+
+
+def horizon(curves: Sequence[Curve]) -> int:
+    """The longest report step of a complete trial, 0 where none has reported."""
+    complete = [x for x in curves if x.steps and not math.isnan(x.final)]
+    return max((x.steps[-1] for x in complete), default=0)

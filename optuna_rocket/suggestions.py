@@ -1,0 +1,64 @@
+"""What the agent writes about a trial: one small JSON attribute, ``rocket:suggestion``.
+
+It holds the suggested parameters (so that other workers see a running trial whole), the kind of
+the winning proposal, and what the memory expected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import json
+import math
+
+
+ATTRIBUTE = "rocket:suggestion"
+# The smallest limit among the storages is MySQL's TEXT column: 65,535 bytes.
+_MAX_ATTRIBUTE = 60_000
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What the agent said when it suggested a trial.
+
+    Attributes:
+        params: Parameter name to Optuna's internal representation.
+        kind: Index into ``features.PROPOSAL_KINDS``, -1 where unknown.
+        mean: Expected transformed score, NaN where unknown.
+        std: Its standard deviation, NaN where unknown.
+    """
+
+    params: dict[str, float]
+    kind: int = -1
+    mean: float = math.nan
+    std: float = math.nan
+
+
+def encode(suggestion: Suggestion) -> str:
+    """A suggestion as it is stored, without its parameters where they are too many."""
+    content = {
+        "params": suggestion.params,
+        "kind": suggestion.kind,
+        "mean": round(suggestion.mean, 6),
+        "std": round(suggestion.std, 6),
+    }
+    text = json.dumps(content)
+    if len(text) > _MAX_ATTRIBUTE:
+        text = json.dumps({**content, "params": {}})
+    return text
+
+
+def parse(text: object) -> Suggestion:
+    """A stored suggestion, blank where it is absent or not as this version writes it."""
+    blank = Suggestion({})
+    if not isinstance(text, str) or len(text) > _MAX_ATTRIBUTE:
+        return blank
+    try:
+        content = json.loads(text)
+        params = {str(name): float(value) for name, value in content["params"].items()}
+        suggestion = Suggestion(
+            params, int(content["kind"]), float(content["mean"]), float(content["std"])
+        )
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError):
+        return blank
+    sane = abs(suggestion.kind) < 100 and all(math.isfinite(value) for value in params.values())
+    return suggestion if sane else blank
