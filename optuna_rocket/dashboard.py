@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Mapping
 import importlib
 import re
 import threading
@@ -151,6 +150,7 @@ def _figures(study: Study) -> dict[str, go.Figure]:
 
 def _paragraphs(study: Study) -> Iterator[str]:
     """The note, as Markdown."""
+    from optuna_rocket import constraints
     from optuna_rocket.explanation import explain
 
     stored = study.get_trials(deepcopy=False)
@@ -161,7 +161,8 @@ def _paragraphs(study: Study) -> Iterator[str]:
         yield f"**The best trial.** {_escape(explain(study, best).text)}"
     if started and started[-1].number != best:
         yield f"**The latest trial.** {_escape(explain(study, started[-1].number).text)}"
-    constrained = [trial for trial in started if trial.constraints]
+    read = {trial.number: constraints.read(trial.system_attrs) for trial in started}
+    constrained = [(number, values) for number, values in read.items() if values]
     if constrained:
         yield "**Constraints** of the latest trials that have some: 0 or less is feasible."
         yield _constraint_table(constrained[-_N_CONSTRAINED:])
@@ -174,21 +175,17 @@ def _best_number(study: Study) -> int | None:
         return None
 
 
-def _constraint_table(constrained: list[FrozenTrial]) -> str:
+def _constraint_table(constrained: list[tuple[int, dict[str, float]]]) -> str:
     from optuna_rocket.reasons import short_name
 
-    names = sorted({name for trial in constrained for name in trial.constraints})
+    names = sorted({name for _, values in constrained for name in values})
     header = ["trial", *(_escape(short_name(name)) for name in names), "feasible"]
     lines = [header, ["---"] * len(header)]
-    for trial in reversed(constrained):
-        values = [_number(trial.constraints, name) for name in names]
-        feasible = all(value <= 0 for value in trial.constraints.values())
-        lines.append([str(trial.number), *values, "yes" if feasible else "**no**"])
+    for number, values in reversed(constrained):
+        shown = [f"{values[name]:.4g}" if name in values else "" for name in names]
+        feasible = all(value <= 0 for value in values.values())
+        lines.append([str(number), *shown, "yes" if feasible else "**no**"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _number(constraints: Mapping[str, float], name: str) -> str:
-    return f"{constraints[name]:.4g}" if name in constraints else ""
 
 
 def _escape(text: str) -> str:

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 import torch
 from torch import Tensor
 
+from optuna_rocket import constraints
 from optuna_rocket import forecasts
 from optuna_rocket import hindsight
 from optuna_rocket import trials
@@ -100,7 +101,7 @@ def _blank(study: Study, trial: FrozenTrial, origin: Origin) -> Explanation:
         enqueued=(),
         value=trial.value if trial.values else None,
         is_minimized=study.direction == StudyDirection.MINIMIZE,
-        constraints=MappingProxyType(dict(trial.constraints)),
+        constraints=MappingProxyType(constraints.read(trial.system_attrs)),
         n_finished=0,
         n_running=0,
         is_start=False,

@@ -30,6 +30,7 @@ from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import weights_file
 from optuna_rocket.agent.many_goals import Beliefs
+from optuna_rocket.agent.many_goals import Choice
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.policy import Belief
@@ -38,11 +39,13 @@ from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.features import invert_transform
 from optuna_rocket.features import row_distance
 from optuna_rocket.features import tokens
+from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.sampler import RocketSampler
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
+from optuna_rocket.space import modelled
 from optuna_rocket.suggest import Suggester
 from optuna_rocket.trials import Record
 
@@ -60,7 +63,8 @@ class View:
         space: The parameters that the agent models.
         history: The same trials over that space.
         geometry: The space with the conditions found in it.
-        belief: After the finished trials.
+        goals: What is wanted beside the score, None without constraints.
+        beliefs: After the finished trials.
         remembered: The memory, conditioned on the trials.
         suggester: The agent.
     """
@@ -70,9 +74,15 @@ class View:
     space: Space
     history: History
     geometry: Geometry
-    belief: Belief
+    goals: Goals | None
+    beliefs: Belief | Beliefs
     remembered: Conditioned
     suggester: Suggester
+
+    @property
+    def belief(self) -> Belief:
+        """The belief of the objective."""
+        return _of_objective(self.beliefs)
 
     @property
     def incumbent(self) -> int | None:
@@ -92,7 +102,7 @@ class View:
 
     def reconsider(
         self, units: Tensor, active: Tensor, kind: int, enqueued: Mapping[str, float], seed: int
-    ) -> Decision:
+    ) -> Decision | Choice:
         """The policy's view of a configuration among candidates that are proposed afresh.
 
         Args:
@@ -107,10 +117,11 @@ class View:
         generator = torch.Generator(device="cpu").manual_seed(seed)
         fixed = suggest.fixed_units(space, enqueued)
         pool = suggest.whole_pool(space, geometry, fixed, past, generator)
-        fresh = policy.decide(
+        decide = suggest.decider(self.goals)
+        fresh = decide(
             past,
             geometry,
-            self.belief,
+            self.beliefs,
             network,
             generator,
             horizon=horizon,
@@ -124,9 +135,7 @@ class View:
             torch.cat([fresh.active, active], 1),
             torch.cat([fresh.kind, torch.tensor([[kind]])], 1),
         )
-        return policy.decide(
-            past, geometry, self.belief, network, generator, horizon=horizon, pool=pool
-        )
+        return decide(past, geometry, self.beliefs, network, generator, horizon=horizon, pool=pool)
 
     def values(self, transformed: Tensor) -> list[float]:
         """Transformed scores ``(m,)`` as objective values; NaN until two scores differ.
@@ -212,13 +221,16 @@ def _view(study: Study, records: Sequence[Record], own: dict[str, BaseDistributi
     for record in records:
         known.update(record.trial.distributions)
     # A parameter that no earlier trial had was asked for by itself, later.
-    space = Space(_modelled({name: own.get(name, known[name]) for name in known} or own))
+    space = Space(modelled({name: own.get(name, known[name]) for name in known} or own))
     suggester = _agent(study)
-    history, geometry, belief, _ = suggester.believe(records, space)
-    if isinstance(belief, Beliefs):  # under constraints; the view is of the objective
-        belief = belief.objectives
-    remembered = memory.condition(memory.context(history), geometry, belief.weights)
-    return View(study, records, space, history, geometry, belief, remembered, suggester)
+    history, geometry, beliefs, goals = suggester.believe(records, space)
+    weights = _of_objective(beliefs).weights
+    remembered = memory.condition(memory.context(history), geometry, weights)
+    return View(study, records, space, history, geometry, goals, beliefs, remembered, suggester)
+
+
+def _of_objective(beliefs: Belief | Beliefs) -> Belief:
+    return beliefs.objectives if isinstance(beliefs, Beliefs) else beliefs
 
 
 def _agent(study: Study) -> Suggester:
@@ -227,20 +239,6 @@ def _agent(study: Study) -> Suggester:
     if isinstance(sampler, RocketSampler):
         return suggest.load(sampler.checkpoint, sampler.n_trials)
     return suggest.load(weights_file.SHIPPED, None)
-
-
-def _modelled(distributions: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
-    """The parameters that ``RocketSampler`` models."""
-    modelled = {}
-    for name, distribution in distributions.items():
-        if distribution.single():
-            continue
-        try:
-            Space({name: distribution})
-        except (ArithmeticError, ValueError):
-            continue
-        modelled[name] = distribution
-    return modelled
 
 
 def _was_there(other: FrozenTrial, trial: FrozenTrial) -> bool:

@@ -222,21 +222,14 @@ class RocketSampler(BaseSampler):
         self, distributions: Mapping[str, BaseDistribution]
     ) -> dict[str, BaseDistribution]:
         """Parameters that have a choice and that the agent can model; others are logged once."""
-        from optuna_rocket.space import Space
+        from optuna_rocket.space import modelled
 
-        modelled: dict[str, BaseDistribution] = {}
-        for name, distribution in distributions.items():
-            if distribution.single():
-                continue
-            try:
-                Space({name: distribution})
-            except (ArithmeticError, ValueError) as error:
-                if name not in self._told:
-                    self._told.add(name)
-                    _logger.warning(f"Parameter {name!r} is drawn at random: {error}")
-                continue
-            modelled[name] = distribution
-        return modelled
+        return modelled(distributions, self._tell)
+
+    def _tell(self, name: str, error: Exception) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            _logger.warning(f"Parameter {name!r} is drawn at random: {error}")
 
     def _load(self) -> Suggester:
         from optuna_rocket import suggest

@@ -11,6 +11,7 @@ Notation used by every numeric module of this package
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -239,6 +240,30 @@ class Space:
             values = _grid_values(distribution)
             axes.append(np.array([self.encode(column, value) for value in values]))
         return np.stack([a.ravel() for a in np.meshgrid(*axes, indexing="ij")], axis=-1)
+
+
+def modelled(
+    distributions: Mapping[str, BaseDistribution],
+    refuse: Callable[[str, Exception], None] | None = None,
+) -> dict[str, BaseDistribution]:
+    """The parameters that have a choice and that the agent can model.
+
+    Args:
+        distributions: Parameter name to distribution.
+        refuse: Told of each other parameter that has a choice, with the reason.
+    """
+    found: dict[str, BaseDistribution] = {}
+    for name, distribution in distributions.items():
+        if distribution.single():
+            continue
+        try:
+            Space({name: distribution})
+        except (ArithmeticError, ValueError) as error:
+            if refuse is not None:
+                refuse(name, error)
+            continue
+        found[name] = distribution
+    return found
 
 
 def _is_log(distribution: BaseDistribution) -> bool:

@@ -128,7 +128,7 @@ class Suggester:
         asked = wanted if len(wanted) == 1 else ()
         past, geometry, belief, goals = self.believe(records, space, asked)
         fixed = fixed_units(space, imposed)
-        decision = _decider(goals)(
+        decision = decider(goals)(
             past,
             geometry,
             belief,
@@ -180,7 +180,8 @@ class Suggester:
         return past, geometry, belief, goals
 
 
-def _decider(goals: Goals | None) -> Callable[..., Decision | Choice]:
+def decider(goals: Goals | None) -> Callable[..., Decision | Choice]:
+    """The policy's ``decide`` for a study that wants ``goals``."""
     return policy.decide if goals is None else partial(many_goals.decide, goals)
 
 

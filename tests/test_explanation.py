@@ -18,9 +18,13 @@ import optuna_rocket
 from optuna_rocket import RocketPruner
 from optuna_rocket import RocketSampler
 from optuna_rocket import explain
+from optuna_rocket import hindsight
+from optuna_rocket.curves import level_to_beat
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.reasons import KIND_WORDS
+from optuna_rocket.suggest import quietly
 from optuna_rocket.suggestions import ATTRIBUTE
+from optuna_rocket.trials import CurveReader
 from tests.support import Crash
 from tests.support import mixed_study
 from tests.support import rough
@@ -241,3 +245,49 @@ def test_the_users_settings_of_torch_do_not_matter(bowl_study: Study) -> None:
         torch.set_default_device(None)
     assert torch.get_num_threads() == n_threads
     assert not torch.is_inference_mode_enabled()
+
+
+def test_a_malformed_constraint_of_a_foreign_storage_is_left_out() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(bowl, n_trials=3)
+    trial = study.ask()
+    bowl(trial)
+    study._storage.set_trial_system_attr(trial._trial_id, "constraints:memory", "much")
+    study._storage.set_trial_system_attr(trial._trial_id, "constraints:time", 2.0)
+    study.tell(trial, 1.0)
+    assert explain(study, trial.number).constraints == {"time": 2.0}
+
+
+def test_the_policy_is_asked_as_it_decides_under_constraints() -> None:
+    def limited(trial: Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        trial.set_constraint("x below a half", x - 0.5)
+        return abs(x - 0.9)
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(limited, n_trials=20)
+    view = hindsight.look(study)
+    assert view.goals is not None
+    active = torch.ones(1, 1, 1, dtype=torch.bool)
+    with quietly():
+        # Of all untried points this would be the best one, if it were allowed.
+        best = torch.full((1, 1, 1), 0.8999, dtype=torch.float64)
+        logits = view.reconsider(best, active, 0, {}, seed=1).logits[0]
+    assert int((logits > logits[-1]).sum()) > len(logits) / 4
+
+
+def test_infeasible_trials_are_no_level_to_beat() -> None:
+    def curve(trial: Trial, infeasible: bool) -> float:
+        x = trial.suggest_float("x", -3, 3)
+        trial.set_constraint("c", 1.0 if infeasible else -1.0)
+        final = -100.0 if infeasible else (x - 1) ** 2
+        for epoch in range(1, 10):
+            trial.report(final + 1 / epoch, epoch)
+        return final
+
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    study.optimize(lambda trial: curve(trial, trial.number == 2), n_trials=12)
+    curves = CurveReader().read(study)
+    feasible = [c.final for c in curves if c.trial.number != 2]
+    assert level_to_beat(curves) == max(feasible)
+    assert level_to_beat([c for c in curves if c.trial.number == 2]) is None

@@ -79,7 +79,8 @@ ALLOWED: dict[str, set[str]] = {
     "reasons": {"forecasts"},
     "explanation": CORE
     | AGENT
-    | {"suggestions", "trials", "suggest", "hindsight", "forecasts", "reasons"},
+    | {"constraints", "suggestions", "trials", "suggest"}
+    | {"hindsight", "forecasts", "reasons"},
     "visualization/drawing": {"reasons"},
     "visualization/policy_timeline": CORE | VIEW,
     "visualization/relevance": CORE | VIEW,
@@ -88,7 +89,7 @@ ALLOWED: dict[str, set[str]] = {
     "visualization/cost": VIEW | {"evaluator"},
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
     | {"visualization/policy_timeline", "visualization/slice_expectation"},
-    "dashboard": {"hindsight", "reasons", "explanation"}
+    "dashboard": {"constraints", "hindsight", "reasons", "explanation"}
     | {"visualization/__init__", "visualization/drawing"},
 }
 VIEWS = {"hindsight", "forecasts", "reasons", "explanation", "dashboard"} | {

@@ -101,6 +101,8 @@ def test_studies_resume_and_summarise(
 ) -> None:
     task, trained = counted_task("a/b")
     monkeypatch.setitem(TASKS, "a/b", task)
+    # Other tests of this process read the log, and have threads of their own.
+    monkeypatch.setattr(optuna.logging, "set_verbosity", lambda level: None)
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
     out, kept = tmp_path / "live.jsonl", tmp_path / "e.jsonl"
     arguments = ["--tasks", "a/b", "--seeds", "2", "--budget", "8", "--audit", "3"]
