@@ -36,10 +36,10 @@ class DashboardCallback:
     trials have changed.
 
     Example:
-        .. code-block:: python
-
-            study = optuna.create_study(storage="sqlite:///study.db", sampler=RocketSampler())
-            study.optimize(objective, n_trials=100, callbacks=[DashboardCallback()])
+        ```python
+        study = optuna.create_study(storage="sqlite:///study.db", sampler=RocketSampler())
+        study.optimize(objective, n_trials=100, callbacks=[DashboardCallback()])
+        ```
 
         Meanwhile, elsewhere: ``optuna-dashboard sqlite:///study.db``.
 

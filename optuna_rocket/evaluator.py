@@ -60,18 +60,18 @@ class SubsetEvaluator:
     to report to: the loop has one round, with the full data, and ``report`` only keeps the value.
 
     Example:
-        .. code-block:: python
+        ```python
+        subsets = SubsetEvaluator(y_train, min_fraction=1 / 27, seed=0)
 
-            subsets = SubsetEvaluator(y_train, min_fraction=1 / 27, seed=0)
-
-            def objective(trial):
-                lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
-                for subset in subsets.subsets(trial):
-                    rows = subset.indices
-                    model = train(x_train[rows], y_train[rows], lr, start=subset.carry)
-                    subset.carry = model.weights  # optional: warm start of the next subset
-                    subset.report(accuracy(model, x_val, y_val))
-                return subset.value
+        def objective(trial):
+            lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+            for subset in subsets.subsets(trial):
+                rows = subset.indices
+                model = train(x_train[rows], y_train[rows], lr, start=subset.carry)
+                subset.carry = model.weights  # optional: warm start of the next subset
+                subset.report(accuracy(model, x_val, y_val))
+            return subset.value
+        ```
 
     Args:
         data: Labels or targets of the training examples, shape ``(n,)``, or their number. Never

@@ -48,9 +48,9 @@ def explain(study: Study, trial_number: int) -> Explanation:
     shipped one, so load a study of another agent with its sampler.
 
     Example:
-        .. code-block:: python
-
-            print(explain(study, study.best_trial.number))
+        ```python
+        print(explain(study, study.best_trial.number))
+        ```
 
     Args:
         study: A study of one objective.

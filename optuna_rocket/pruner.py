@@ -46,9 +46,9 @@ class RocketPruner(BasePruner):
     go on being seen. A judgement depends on the stored trials, the trial and the seed alone.
 
     Example:
-        .. code-block:: python
-
-            study = optuna.create_study(pruner=RocketPruner())
+        ```python
+        study = optuna.create_study(pruner=RocketPruner())
+        ```
 
     Args:
         risk: Above 0. Greater values stop more trials, and more of those that would have become

@@ -60,13 +60,13 @@ class RocketSampler(BaseSampler):
     In a space of finitely many configurations none is suggested twice before all were tried.
 
     Example:
-        .. code-block:: python
+        ```python
+        import optuna
+        from optuna_rocket import RocketSampler
 
-            import optuna
-            from optuna_rocket import RocketSampler
-
-            study = optuna.create_study(sampler=RocketSampler(seed=0))
-            study.optimize(lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=20)
+        study = optuna.create_study(sampler=RocketSampler(seed=0))
+        study.optimize(lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=20)
+        ```
 
     Args:
         seed: Seed of the suggestions, an integer of at least 0. Workers that share a study may
