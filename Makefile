@@ -1,5 +1,6 @@
 # make demo   the quickstart: tune a small network in a study that the next call resumes
 # make test   lint, types and tests
+# make docs   the documentation, in build/site
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,11 @@ SEEDS ?=
 JOBS ?= 2
 OUT ?=
 
-.PHONY: demo test lint types tests test-slow wheel bench clean
+PYTHONS ?= $(BIN)/python
+FLAGS ?=
+
+.PHONY: demo test lint types tests test-slow test-frameworks docs notebook wheel release-check
+.PHONY: bench clean
 
 demo: $(VENV)/examples.stamp
 	$(BIN)/python examples/quickstart.py
@@ -28,6 +33,22 @@ tests: $(VENV)/dev.stamp
 
 test-slow: $(VENV)/dev.stamp
 	$(BIN)/pytest -n 2 -m slow
+
+# Large downloads; the versions are listed in docs/frameworks.md.
+test-frameworks: $(VENV)/dev.stamp $(VENV)/frameworks.stamp
+	$(BIN)/pytest -rs tests/test_frameworks.py
+
+docs: $(VENV)/docs.stamp
+	$(BIN)/mkdocs build --strict
+
+# Runs the notebook and keeps its pictures; needs Chrome or Chromium (BROWSER_PATH).
+notebook: $(VENV)/notebook.stamp
+	PLOTLY_RENDERER=png PYTHONWARNINGS=ignore $(BIN)/python -m jupyter execute --inplace \
+		--NotebookClient.record_timing=False examples/story.ipynb
+
+# For example: make release-check PYTHONS="python3.10 python3.14" FLAGS="--then numpy==1.26.4"
+release-check: $(VENV)/dev.stamp
+	$(BIN)/python -m release.check $(foreach python,$(PYTHONS),--python $(python)) $(FLAGS)
 
 wheel: $(VENV)/dev.stamp
 	$(BIN)/python -m build
