@@ -102,15 +102,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", action="append", help="interpreter (default: this one)")
     parser.add_argument("--optuna", action="append", help="default: optuna==5.0.0 and the newest")
-    parser.add_argument(
-        "--then", action="append", default=[], help="install this, then rerun"
-    )
+    parser.add_argument("--then", action="append", default=[], help="install this, then rerun")
     parser.add_argument("--without-torch", action="store_true", help="install no PyTorch")
     parser.add_argument("--releasing", action="store_true", help="the changelog must be final")
     options = parser.parse_args()
 
-    texts = [(ROOT / name).read_text() for name in ("pyproject.toml", "CHANGELOG.md")]
-    found = disagreements(optuna_rocket.__version__, *texts, releasing=options.releasing)
+    project, changelog = (ROOT / n for n in ("pyproject.toml", "CHANGELOG.md"))
+    found = disagreements(
+        optuna_rocket.__version__,
+        project.read_text(),
+        changelog.read_text(),
+        releasing=options.releasing,
+    )
     if found:
         raise SystemExit("\n".join(found))
     with tempfile.TemporaryDirectory() as name:
