@@ -2,7 +2,7 @@
 
 For example, with the oldest and newest interpreter and with the oldest numpy of one of them::
 
-    python -m release.check --python python3.11 --then numpy==1.26.4
+    python -m release.check --python python3.11 --along torch==2.13.0 --then numpy==1.26.4
     python -m release.check --python python3.10 --python python3.13 --without-torch
 """
 
@@ -61,13 +61,15 @@ def build(folder: Path) -> Path:
     return wheel
 
 
-def smoke(interpreter: str, wheel: Path, optuna: str, then: Sequence[str], torch: bool) -> None:
+def smoke(
+    interpreter: str, wheel: Path, along: Sequence[str], then: Sequence[str], torch: bool
+) -> None:
     """Install the wheel in a clean environment and run a study there.
 
     Args:
         interpreter: Python that makes the environment.
         wheel: The wheel.
-        optuna: Requirement, such as ``optuna==5.0.0``.
+        along: Requirements that are installed with it, such as ``optuna==5.0.0``.
         then: Requirements that are installed afterwards, one by one, each with a study.
         torch: Whether PyTorch is installed.
     """
@@ -77,11 +79,11 @@ def smoke(interpreter: str, wheel: Path, optuna: str, then: Sequence[str], torch
         python = str(folder / "venv" / "bin" / "python")
         install = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
         if torch:
-            _run(*install, f"{wheel}[viz]", optuna)
+            _run(*install, f"{wheel}[viz]", *along)
             _run(python, "-m", "pip", "check")
         else:
             _run(*install, "--no-deps", str(wheel))
-            _run(*install, optuna, "numpy>=1.26")
+            _run(*install, "numpy>=1.26", *along)
         for requirement in ("", *then):
             if requirement:
                 _run(*install, requirement)
@@ -102,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", action="append", help="interpreter (default: this one)")
     parser.add_argument("--optuna", action="append", help="default: optuna==5.0.0 and the newest")
+    parser.add_argument("--along", action="append", default=[], help="install this with the wheel")
     parser.add_argument("--then", action="append", default=[], help="install this, then rerun")
     parser.add_argument("--without-torch", action="store_true", help="install no PyTorch")
     parser.add_argument("--releasing", action="store_true", help="the changelog must be final")
@@ -120,7 +123,8 @@ def main() -> None:
         wheel = build(Path(name))
         for interpreter in options.python or [sys.executable]:
             for optuna in options.optuna or ["optuna==5.0.0", "optuna>=5,<6"]:
-                smoke(interpreter, wheel, optuna, options.then, torch=not options.without_torch)
+                along = [optuna, *options.along]
+                smoke(interpreter, wheel, along, options.then, torch=not options.without_torch)
     print("ready")
 
 
