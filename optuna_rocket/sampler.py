@@ -242,7 +242,7 @@ class RocketSampler(BaseSampler):
     def _seed(self, trial: FrozenTrial, purpose: str) -> int:
         """A seed for one suggestion: the same in any process, another for every trial."""
         entropy = [self._entropy, trial.number, zlib.crc32(purpose.encode())]
-        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
 
 
 def _random_value(distribution: BaseDistribution, rng: random.Random) -> Any:
