@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import branches
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent.memory import Conditioned
@@ -182,6 +183,16 @@ def decide(
         pool = proposals.propose(context, geometry, count, generator, fixed)
         if starts:
             pool = pool.take(start_rule(remembered, pool).topk(n_candidates, -1).indices)
+        elif geometry.has_conditions and len(geometry.parent) == 1 and branches.ON and history.n_trials % branches.EVERY == 0:
+            key = branches.choose(history, geometry, pool)
+            pool = branches.propose(context, geometry, pool, key, n_candidates, generator, fixed)
+            own = branches.keys(context.active, geometry)[0] == key
+            own = own & context.scored[0]
+            inc = torch.zeros_like(remembered.incumbent)
+            if own.any():
+                inc = memory.read(remembered, context.units[:, own], context.active[:, own]).mean.amax(-1)
+            if branches.LOCAL:
+                remembered = replace(remembered, incumbent=inc)
     reading = memory.read(remembered, pool.units, pool.active)
     inputs = Inputs(*observe(remembered, pool, reading), study)
     logits = network(*inputs, belief.recurrent_state)
