@@ -183,16 +183,8 @@ def decide(
         pool = proposals.propose(context, geometry, count, generator, fixed)
         if starts:
             pool = pool.take(start_rule(remembered, pool).topk(n_candidates, -1).indices)
-        elif geometry.has_conditions and len(geometry.parent) == 1 and branches.ON and history.n_trials % branches.EVERY == 0:
-            key = branches.choose(history, geometry, pool)
-            pool = branches.propose(context, geometry, pool, key, n_candidates, generator, fixed)
-            own = branches.keys(context.active, geometry)[0] == key
-            own = own & context.scored[0]
-            inc = torch.zeros_like(remembered.incumbent)
-            if own.any():
-                inc = memory.read(remembered, context.units[:, own], context.active[:, own]).mean.amax(-1)
-            if branches.LOCAL:
-                remembered = replace(remembered, incumbent=inc)
+        elif focus := branches.focus(history, remembered, pool, n_candidates, generator, fixed):
+            pool, remembered = focus.pool, replace(remembered, incumbent=focus.incumbent)
     reading = memory.read(remembered, pool.units, pool.active)
     inputs = Inputs(*observe(remembered, pool, reading), study)
     logits = network(*inputs, belief.recurrent_state)
