@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import json
 import math
 from typing import Any
@@ -56,7 +55,9 @@ def distributions(draw: st.DrawFn) -> BaseDistribution:
         low, high = max(abs(low), 1e-300), max(abs(high), 1e-300)
         return FloatDistribution(min(low, high), max(low, high), log=True)
     if kind == "int":
-        first, width, step = draw(st.tuples(st.integers(-99, 99), st.integers(0, 99), st.integers(1, 9)))
+        first, width, step = draw(
+            st.tuples(st.integers(-99, 99), st.integers(0, 99), st.integers(1, 9))
+        )
         return IntDistribution(first, first + step * width, step=step)
     if kind == "logint":
         first, width = draw(st.tuples(st.integers(1, 99), st.integers(0, 10**6)))
@@ -99,7 +100,7 @@ def trials(draw: st.DrawFn, space: dict[str, BaseDistribution], n_objectives: in
     if state == TrialState.COMPLETE:
         values = [draw(floats()) for _ in range(n_objectives)]
     steps = st.integers(0, 9) | st.sampled_from([10**9, 2**62])
-    report = floats() | st.just(math.nan)
+    reports = st.dictionaries(steps, floats() | st.just(math.nan), max_size=4)
     attributes: dict[str, Any] = {}
     for name, content in {
         ATTRIBUTE: suggestion_attributes(space),
@@ -112,14 +113,17 @@ def trials(draw: st.DrawFn, space: dict[str, BaseDistribution], n_objectives: in
     }.items():
         if draw(st.integers(0, 3)) == 0:
             attributes[name] = draw(content)
-    if state == TrialState.WAITING:  # Optuna itself reads what the next trial is fixed to
+    if state == TrialState.WAITING:  # the next trial: Optuna itself reads what it is fixed to
         attributes.pop("fixed_params", None)
+        params, own = {}, {}
     return optuna.create_trial(
         params=params,
         distributions=own,
         values=values,
         state=state,
-        intermediate_values=draw(st.dictionaries(steps, report, max_size=4)) if n_objectives == 1 else {},
+        intermediate_values=draw(st.dictionaries(steps, report, max_size=4))
+        if n_objectives == 1
+        else {},
         system_attrs=attributes,
         user_attrs={COSTS: draw(st.sampled_from(_JUNK))} if draw(st.booleans()) else {},
     )
@@ -127,7 +131,9 @@ def trials(draw: st.DrawFn, space: dict[str, BaseDistribution], n_objectives: in
 
 def _value(share: float, distribution: BaseDistribution) -> Any:
     if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[min(int(share * len(distribution.choices)), len(distribution.choices) - 1)]
+        return distribution.choices[
+            min(int(share * len(distribution.choices)), len(distribution.choices) - 1)
+        ]
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     low, high, step = distribution.low, distribution.high, distribution.step
     value = low * (1 - share) + high * share
@@ -145,7 +151,9 @@ def studies(draw: st.DrawFn) -> tuple[Study, dict[str, BaseDistribution]]:
     n_objectives = draw(st.sampled_from([1, 1, 1, 2]))
     directions = [draw(st.sampled_from(["minimize", "maximize"])) for _ in range(n_objectives)]
     study = optuna.create_study(
-        directions=directions, sampler=RocketSampler(seed=0), pruner=RocketPruner(n_startup_trials=3)
+        directions=directions,
+        sampler=RocketSampler(seed=0),
+        pruner=RocketPruner(n_startup_trials=3),
     )
     for trial in draw(st.lists(trials(space, n_objectives), max_size=14)):
         study.add_trial(trial)
@@ -172,9 +180,8 @@ def prune_all(trial: optuna.Trial, reports: dict[int, float]) -> None:
     assert messages == []
 
 
-def explain_all(study: Study, read: Callable[[str], object] = str) -> None:
-    """Explain every trial, in one line without control characters."""
-    for trial in study.get_trials(deepcopy=False):
+def explain_some(study: Study) -> None:
+    """Explain the latest trials, in one line without control characters."""
+    for trial in study.get_trials(deepcopy=False)[-2:]:
         text = explain(study, trial.number).text
         assert text.isprintable() and len(text) < 5000
-        read(text)
