@@ -92,8 +92,9 @@ def suggestion_attributes(draw: st.DrawFn, space: dict[str, BaseDistribution]) -
 @st.composite
 def trials(draw: st.DrawFn, space: dict[str, BaseDistribution], n_objectives: int) -> FrozenTrial:
     own = {name: space[name] for name in draw(st.sets(st.sampled_from(sorted(space))))}
-    if own and draw(st.integers(0, 9)) == 0:  # another range, or another kind, under that name
-        own[draw(st.sampled_from(sorted(own)))] = draw(distributions())
+    if own and draw(st.integers(0, 4)) == 0:  # Optuna forbids another kind under that name
+        name = draw(st.sampled_from(sorted(own)))
+        own[name] = _other_range(own[name])
     params = {name: _value(draw(st.floats(0, 1)), each) for name, each in own.items()}
     state = draw(st.sampled_from(list(TrialState)))
     values = None
@@ -121,12 +122,18 @@ def trials(draw: st.DrawFn, space: dict[str, BaseDistribution], n_objectives: in
         distributions=own,
         values=values,
         state=state,
-        intermediate_values=draw(st.dictionaries(steps, report, max_size=4))
-        if n_objectives == 1
-        else {},
+        intermediate_values=draw(reports) if n_objectives == 1 else {},
         system_attrs=attributes,
         user_attrs={COSTS: draw(st.sampled_from(_JUNK))} if draw(st.booleans()) else {},
     )
+
+
+def _other_range(distribution: BaseDistribution) -> BaseDistribution:
+    if isinstance(distribution, FloatDistribution):
+        return FloatDistribution(1e-3, 1e3, log=distribution.log)
+    if isinstance(distribution, IntDistribution):
+        return IntDistribution(1, 7, log=distribution.log)
+    return distribution
 
 
 def _value(share: float, distribution: BaseDistribution) -> Any:

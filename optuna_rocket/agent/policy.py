@@ -141,7 +141,7 @@ def remember(
     for link in range(restarts[-1] if restarts else first, len(sizes)):
         restart = memory.starts_chain(link)
         weights = memory.prior_weights(geometry) if restart else weights
-        context = select(finished.take(torch.arange(sizes[link])))
+        context = select(finished.first(sizes[link]))
         weights = memory.fit(context, geometry, weights, _RESTART_STEPS if restart else _FIT_STEPS)
     return Belief(weights, belief.recurrent_state, finished.n_trials, len(sizes))
 
