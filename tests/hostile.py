@@ -13,6 +13,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.study import Study
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -28,8 +29,22 @@ from tests.support import sampler_log
 
 SCRIPT = "<script>alert(1)</script>"
 NAMES = ["x", "", SCRIPT, "$E=mc^2$", "a\nb\x00", "x" * 300, "| [a](javascript:alert(1)) |"]
-_SCALARS = [None, "", SCRIPT, 0, -1, 1e308, math.inf, -math.inf, math.nan, 10**400, True, [], {}]
-_JUNK = [*_SCALARS, [[]], [None, 1], {"steps": 1}, {"steps": [{}], "seconds": [0]}]
+_SCALARS: list[Any] = [
+    None,
+    "",
+    SCRIPT,
+    0,
+    -1,
+    1e308,
+    math.inf,
+    -math.inf,
+    math.nan,
+    10**400,
+    True,
+    [],
+    {},
+]
+_JUNK: list[Any] = [*_SCALARS, [[]], [None, 1], {"steps": 1}, {"steps": [{}], "seconds": [0]}]
 _JSON = ["", "null", "[]", "{}", "[" * 3000, '{"params": 1}', "NaN", '{"params": {"x": 1e999}}']
 
 
@@ -60,11 +75,11 @@ def distributions(draw: st.DrawFn) -> BaseDistribution:
         )
         return IntDistribution(first, first + step * width, step=step)
     if kind == "logint":
-        first, width = draw(st.tuples(st.integers(1, 99), st.integers(0, 10**6)))
-        return IntDistribution(first, first + width, log=True)
+        start, span = draw(st.tuples(st.integers(1, 99), st.integers(0, 10**6)))
+        return IntDistribution(start, start + span, log=True)
     if kind == "step":
-        width, step = draw(st.tuples(st.integers(0, 50), st.sampled_from([0.1, 0.25, 3.0])))
-        return FloatDistribution(0.0, width * step, step=step)
+        count, cell = draw(st.integers(0, 50)), draw(st.sampled_from([0.1, 0.25, 3.0]))
+        return FloatDistribution(0.0, count * cell, step=cell)
     return FloatDistribution(low, high)
 
 
@@ -156,7 +171,8 @@ def studies(draw: st.DrawFn) -> tuple[Study, dict[str, BaseDistribution]]:
     """A study with trials in it, and the space that its next trial asks for."""
     space = draw(st.dictionaries(names(), distributions(), min_size=1, max_size=5))
     n_objectives = draw(st.sampled_from([1, 1, 1, 2]))
-    directions = [draw(st.sampled_from(["minimize", "maximize"])) for _ in range(n_objectives)]
+    both = [StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE]
+    directions = [draw(st.sampled_from(both)) for _ in range(n_objectives)]
     study = optuna.create_study(
         directions=directions,
         sampler=RocketSampler(seed=0),

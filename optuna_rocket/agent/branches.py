@@ -91,11 +91,10 @@ def choose(history: History, geometry: Geometry, pool: Pool) -> Tensor:
     hope = _hope(*_gaps(history), index, count)
     at_hand = torch.isin(found, candidates)
     due = count < min(_FIRST, _FIRST_OF_ALL // len(candidates))
-    hope = torch.where(due, torch.inf, hope)
     rarest = torch.where(due, count, 0.0).masked_fill(~(due & at_hand), torch.inf)
     if bool(torch.isfinite(rarest).any()):
-        return found[rarest.argmin()]
-    return found[hope.masked_fill(~at_hand, -torch.inf).argmax()]
+        return torch.as_tensor(found[rarest.argmin()])
+    return torch.as_tensor(found[hope.masked_fill(~at_hand, -torch.inf).argmax()])
 
 
 def _hope(gaps: Tensor, scored: Tensor, index: Tensor, count: Tensor) -> Tensor:
