@@ -46,7 +46,7 @@ def check(case: tuple[Study, dict[str, BaseDistribution]], reports: dict[int, fl
         hostile.explain_some(study)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(case=hostile.studies(), reports=REPORTS)
 def test_any_study_is_continued(
     case: tuple[Study, dict[str, BaseDistribution]], reports: dict[int, float]
