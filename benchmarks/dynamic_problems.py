@@ -203,7 +203,7 @@ def _wide(n: int, n_matter: int) -> Build:
 
 def _choices(n: int, n_good: int | None, n_reals: int) -> Build:
     reals = tuple(Real(f"x{i}") for i in range(n_reals))
-    axes = (Choice("kind", tuple(f"kind_{i}" for i in range(n))), *reals)
+    axes: tuple[Axis, ...] = (Choice("kind", tuple(f"kind_{i}" for i in range(n))), *reals)
 
     def build(name: str, rng: np.random.Generator) -> BlindProblem:
         landscape = Landscape(axes, rng) if n_good is None else ManyChoices(axes, n_good, rng)
