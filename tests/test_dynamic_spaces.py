@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import optuna
 import pytest
@@ -17,7 +19,7 @@ def test_the_best_point_is_known_and_can_be_suggested(name: str) -> None:
     points = problem.terrain.sample(np.random.default_rng(3), 300)
     regrets = [problem.normalised_regret(point) for point in points]
     assert min(regrets) > 0 and 0.7 < float(np.median(regrets)) < 1.3
-    trial = optuna.trial.FixedTrial(problem.best_params, number=CHANGE_AT)
+    trial: Any = optuna.trial.FixedTrial(problem.best_params, number=CHANGE_AT)
     np.testing.assert_allclose(problem.terrain.suggest(trial), best, atol=1e-9)
 
 
