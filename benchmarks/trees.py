@@ -49,23 +49,32 @@ class _Leaf:
 class Tree:
     """Landscapes in the leaves of a tree.
 
-    One leaf holds the best value but is steep: without tuning it is worse than the others, which
-    are flat and forgiving.
+    One leaf holds the best value. By default it is steep: without tuning it is worse than the
+    others, which are flat and forgiving.
 
     Args:
         root: The tree.
         generator: Draws all constants.
+        best_height: Height of the best leaf's landscape.
+        heights: Range of the heights of the others.
     """
 
-    def __init__(self, root: Branch, generator: np.random.Generator) -> None:
+    def __init__(
+        self,
+        root: Branch,
+        generator: np.random.Generator,
+        *,
+        best_height: float = 2.0,
+        heights: tuple[float, float] = (0.2, 0.6),
+    ) -> None:
         self._root = root
         self._leaves = list(_leaves(root))
         n = len(self._leaves)
         self._landscapes = [Landscape(leaf.axes, generator) for leaf in self._leaves]
         self._floors = generator.uniform(0.2, 0.6, n)
-        self._heights = generator.uniform(0.2, 0.6, n)
+        self._heights = generator.uniform(*heights, n)
         best = int(generator.integers(n))
-        self._floors[best], self._heights[best] = 0.0, 2.0
+        self._floors[best], self._heights[best] = 0.0, best_height
         self.best_point = self._point(best, self._landscapes[best].best_point)
 
     def sample(self, generator: np.random.Generator, n: int) -> Array:

@@ -17,6 +17,7 @@ What becomes of a trial that uses it:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import math
 import threading
@@ -237,7 +238,7 @@ class SubsetEvaluator:
             return
         assert isinstance(trial, Trial)
         complete = trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        steps = complete[-1].user_attrs.get(COSTS, {}).get("steps") if complete else None
+        steps = _stored_costs(complete[-1].user_attrs)["steps"] if complete else []
         if steps and not set(steps) <= set(self.sizes) and self._tell_once("grid"):
             _logger.warning(
                 f"Earlier trials of this study report at {steps} examples, this evaluator at "
@@ -252,6 +253,17 @@ class SubsetEvaluator:
         return is_new
 
 
+def _stored_costs(attributes: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Report steps and seconds of a trial's rounds; empty where somebody else wrote there."""
+    stored = attributes.get(COSTS)
+    found = {}
+    for key in ("steps", "seconds"):
+        numbers = stored.get(key) if isinstance(stored, dict) else None
+        is_sane = isinstance(numbers, list) and all(type(x) in (int, float) for x in numbers)
+        found[key] = list(numbers) if isinstance(numbers, list) and is_sane else []
+    return found
+
+
 class _Loop:
     """What one trial's loop over its subsets keeps; it belongs to that trial alone."""
 
@@ -261,8 +273,7 @@ class _Loop:
         self.evaluator, self.trial, self.reported = evaluator, trial, reported
         self.carry: Any = None
         self.instance_values: list[Any] = []
-        earlier = trial.user_attrs.get(COSTS, {}) if reported else {}
-        self._costs = {key: list(earlier.get(key, [])) for key in ("steps", "seconds")}
+        self._costs = _stored_costs(trial.user_attrs if reported else {})
         self._begun = 0.0
 
     def begin(self) -> None:

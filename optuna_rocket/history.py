@@ -53,6 +53,18 @@ class History:
         """``(B, n)`` bool: complete and pruned trials that carry a score."""
         return torch.isfinite(self.scores) & (self.outcomes != Outcome.PENDING)
 
+    def first(self, n: int) -> History:
+        """The first ``n`` trials, without copying them."""
+        return History(
+            self.units[:, :n],
+            self.active[:, :n],
+            self.outcomes[:, :n],
+            self.scores[:, :n],
+            self.fidelity[:, :n],
+            self.predicted[:, :n],
+            self.kind[:, :n],
+        )
+
     def take(self, index: Tensor) -> History:
         """The trials at ``index`` ``(k,)``, the same in all studies of the batch."""
         return History(

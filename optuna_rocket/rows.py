@@ -142,7 +142,7 @@ def goals(rows: Rows) -> Goals | None:
 def _same_kind(trial: FrozenTrial, name: str, distribution: BaseDistribution) -> bool:
     """Whether a trial's value can be read in today's distribution of that name."""
     known = trial.distributions.get(name)
-    if known is None or known == distribution:
+    if known is None or known is distribution or known == distribution:
         return True
     if type(known) is not type(distribution):
         return False

@@ -160,7 +160,9 @@ class Suggester:
         }
         geometry = space.geometry(found, has_gaps=not bool(rows.active.all()))
         done = (past.outcomes[0] != Outcome.PENDING).nonzero()[:, 0]
-        finished, reached = past.take(done), None if goals is None else goals.take(done)
+        finished, reached = past, goals
+        if len(done) < past.n_trials:
+            finished, reached = past.take(done), None if goals is None else goals.take(done)
         start: Belief | Beliefs
         belief: Belief | Beliefs
         if cached is not None and _continues(cached, finished, reached, rows, geometry):
@@ -223,14 +225,13 @@ def _continues(
         return False
     if (cached.goals is None) != (goals is None):
         return False
-    first = torch.arange(n)
     if cached.goals is not None and goals is not None:
         if cached.rows.constraint_names != rows.constraint_names:
             return False
-        before, now = cached.goals, goals.take(first)
+        before, now = cached.goals, goals.take(torch.arange(n))
         if not (_same(before.scores, now.scores) and _same(before.slacks, now.slacks)):
             return False
-    new = finished.take(first)
+    new = finished.first(n)
     return (
         torch.equal(old.units, new.units)
         and torch.equal(old.active, new.active)

@@ -15,8 +15,8 @@ FILES = {
 
 # DESIGN.md section 2: a file imports from rows above it, or from its left in the same row.
 CORE = {"space", "history", "features"}
-AGENT = {f"agent/{x}" for x in ("weights_file", "network", "proposals", "memory", "policy")} | {
-    f"agent/{x}" for x in ("checkpoint", "returns", "update")
+AGENT = {f"agent/{x}" for x in ("weights_file", "network", "proposals", "memory", "branches")} | {
+    f"agent/{x}" for x in ("policy", "checkpoint", "returns", "update")
 }
 VIEW = {"suggest", "hindsight", "visualization/drawing"}
 GOALS = {"goals"} | {f"agent/{x}" for x in ("feasibility", "hypervolume", "many_goals")}
@@ -32,7 +32,8 @@ ALLOWED: dict[str, set[str]] = {
     "agent/network": CORE,
     "agent/proposals": CORE,
     "agent/memory": CORE,
-    "agent/policy": CORE | {"agent/network", "agent/proposals", "agent/memory"},
+    "agent/branches": CORE | {"agent/proposals", "agent/memory"},
+    "agent/policy": CORE | {"agent/network", "agent/proposals", "agent/memory", "agent/branches"},
     "agent/feasibility": CORE | {"agent/memory"},
     "agent/hypervolume": CORE | {"goals"},
     "agent/many_goals": CORE

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import branches
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent.memory import Conditioned
@@ -140,7 +141,7 @@ def remember(
     for link in range(restarts[-1] if restarts else first, len(sizes)):
         restart = memory.starts_chain(link)
         weights = memory.prior_weights(geometry) if restart else weights
-        context = select(finished.take(torch.arange(sizes[link])))
+        context = select(finished.first(sizes[link]))
         weights = memory.fit(context, geometry, weights, _RESTART_STEPS if restart else _FIT_STEPS)
     return Belief(weights, belief.recurrent_state, finished.n_trials, len(sizes))
 
@@ -182,6 +183,8 @@ def decide(
         pool = proposals.propose(context, geometry, count, generator, fixed)
         if starts:
             pool = pool.take(start_rule(remembered, pool).topk(n_candidates, -1).indices)
+        elif focus := branches.focus(history, remembered, pool, n_candidates, generator, fixed):
+            pool, remembered = focus.pool, replace(remembered, incumbent=focus.incumbent)
     reading = memory.read(remembered, pool.units, pool.active)
     inputs = Inputs(*observe(remembered, pool, reading), study)
     logits = network(*inputs, belief.recurrent_state)

@@ -71,14 +71,23 @@ class Pool:
 
 
 def finish(units: Tensor, kind: Tensor, geometry: Geometry, fixed: Tensor | None = None) -> Pool:
-    """Snap raw units to values that exist, with ``fixed`` ``(B, d)`` (NaN where free) imposed."""
+    """Snap raw units to values that exist, with ``fixed`` imposed.
+
+    ``fixed`` is ``(B, d)``, or ``(B, m, d)`` for each candidate; NaN where free.
+    """
     units = geometry.snap(units)
     if fixed is not None:
-        units = torch.where(torch.isfinite(fixed)[:, None], fixed[:, None], units)
+        imposed = fixed[:, None] if fixed.dim() == 2 else fixed
+        units = torch.where(torch.isfinite(imposed), imposed, units)
     active = geometry.activity(units)
     if geometry.has_conditions:
         units = geometry.fill_inactive(units, active)
     return Pool(units, active, kind)
+
+
+def pool_size(n_candidates: int) -> int:
+    """How many candidates ``propose`` makes of about ``n_candidates``."""
+    return len(_plan(n_candidates).kind)
 
 
 def propose(

@@ -1,0 +1,166 @@
+"""Branches of conditional spaces: which one to try next, and proposals inside of it.
+
+A *branch* is a set of conditional parameters that exist together. A rule over all candidates at
+once compares untuned trials of one branch with tuned ones of another: a branch that holds the best
+configuration, but is bad without tuning, gets the trials that spread it and never those that tune
+it. So every other trial chooses a branch first, by what its own trials leave to hope for, and then
+the configuration inside of it, measured against the branch's own best trial. The trials between
+follow the rule over everything (``benchmarks/README.md`` compares).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from optuna_rocket.agent import memory
+from optuna_rocket.agent import proposals
+from optuna_rocket.agent.memory import Conditioned
+from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.history import History
+from optuna_rocket.space import Geometry
+
+
+EVERY = 2  # trials, of which one is focused on a branch
+# How far below its best trial a branch's best value is hoped to be: so many standard deviations of
+# the branch's scores, over the root of its number of trials.
+_HOPE = 5.0
+_PRIOR_COUNT = 0.5  # trials that the common standard deviation of all branches counts for
+# Every branch gets this many trials before any is compared, fewer where there are many branches.
+_FIRST = 3
+_FIRST_OF_ALL = 48
+# Worse scores than this, in distances of the best to the lower quartile, are equally bad.
+_WORST_GAP = 4.0
+
+
+class Focus(NamedTuple):
+    """Candidates inside of one branch, and the level to beat there, ``(1,)``."""
+
+    pool: Pool
+    incumbent: Tensor
+
+
+def focus(
+    history: History,
+    remembered: Conditioned,
+    pool: Pool,
+    n_candidates: int,
+    generator: torch.Generator,
+    fixed: Tensor | None,
+) -> Focus | None:
+    """The branch to try now, None where the rule over everything has its turn.
+
+    Args:
+        history: All trials of one study.
+        remembered: The memory.
+        pool: Candidates; one of their branches is chosen.
+        n_candidates: How many to propose inside of it, about.
+        generator: The source of randomness.
+        fixed: ``(1, d)`` imposed unit values, NaN where free.
+    """
+    geometry = remembered.geometry
+    is_one_study = len(geometry.parent) == 1  # training's batches choose without branches
+    if not (is_one_study and geometry.has_conditions) or history.n_trials % EVERY:
+        return None
+    key = choose(history, geometry, pool)
+    context = remembered.history
+    own = (branch_keys(context.active, geometry)[0] == key) & context.scored[0]
+    incumbent = torch.zeros_like(remembered.incumbent)  # the mean of all trials
+    if bool(own.any()):
+        at = memory.read(remembered, context.units[:, own], context.active[:, own])
+        incumbent = at.mean.amax(-1)
+    inside = _propose(context, geometry, pool, key, n_candidates // 2, generator, fixed)
+    return Focus(inside, incumbent)
+
+
+def branch_keys(active: Tensor, geometry: Geometry) -> Tensor:
+    """``(B, m)`` int64, equal for configurations of the same branch."""
+    conditional = (geometry.parent >= 0)[:, None]
+    return geometry.keys((active & conditional).double())
+
+
+def choose(history: History, geometry: Geometry, pool: Pool) -> Tensor:
+    """Key of the branch to try next, among those of the candidates of one study."""
+    trials = branch_keys(history.active, geometry)[0]
+    candidates = branch_keys(pool.active, geometry)[0].unique()
+    found, index = torch.cat([candidates, trials]).unique(return_inverse=True)
+    index = index[len(candidates) :]
+    count = torch.bincount(index, minlength=len(found)).double()
+    hope = _hope(*_gaps(history), index, count)
+    at_hand = torch.isin(found, candidates)
+    due = count < min(_FIRST, _FIRST_OF_ALL // len(candidates))
+    rarest = torch.where(due, count, 0.0).masked_fill(~(due & at_hand), torch.inf)
+    if bool(torch.isfinite(rarest).any()):
+        return torch.as_tensor(found[rarest.argmin()])
+    return torch.as_tensor(found[hope.masked_fill(~at_hand, -torch.inf).argmax()])
+
+
+def _hope(gaps: Tensor, scored: Tensor, index: Tensor, count: Tensor) -> Tensor:
+    """What the best value of each branch ``(k,)`` may be, as the negative of its gap.
+
+    A branch whose scores differ much can be tuned much, and few trials tell little.
+
+    Args:
+        gaps: Of the scored trials.
+        scored: ``(n,)`` bool.
+        index: ``(n,)`` branch of each trial.
+        count: ``(k,)`` trials of each branch, in any state.
+    """
+    k, which = len(count), index[scored]
+    n = torch.bincount(which, minlength=k).double()
+    mean = torch.bincount(which, gaps, minlength=k) / n.clamp_min(1)
+    squares = torch.bincount(which, (gaps - mean[which]).square(), minlength=k)
+    freedom = (n - 1).clamp_min(0)
+    common = squares.sum() / freedom.sum().clamp_min(1)
+    spread = ((_PRIOR_COUNT * common + squares) / (_PRIOR_COUNT + freedom)).sqrt()
+    least = torch.full_like(n, torch.inf).scatter_reduce(0, which, gaps, "amin")
+    typical = least[n > 0].median() if len(which) else torch.zeros_like(common)
+    least = torch.where(n > 0, least, typical)
+    return _HOPE * spread / count.clamp_min(0.5).sqrt() - least
+
+
+def _gaps(history: History) -> tuple[Tensor, Tensor]:
+    """How far scored trials lie below the best, ``(k,)``, and which trials these are."""
+    scored = history.scored[0]
+    half = history.scores[0][scored] / 2  # keeps the differences of huge scores finite
+    if len(half) == 0:
+        return half, scored
+    best, ascending = half.max(), half.sort().values
+    unit = best - ascending[(len(half) - 1) // 4]
+    unit = unit if unit > 0 else (best - ascending[0])
+    return ((best - half) / unit.clamp_min(1e-300)).clamp(0, _WORST_GAP), scored
+
+
+def _propose(
+    context: History,
+    geometry: Geometry,
+    pool: Pool,
+    key: Tensor,
+    n_half: int,
+    generator: torch.Generator,
+    fixed: Tensor | None,
+) -> Pool:
+    """Candidates inside of a branch: half around its own trials, half around all good ones.
+
+    The parameters that switch others have the values of candidates of that branch.
+    """
+    inside = branch_keys(pool.active, geometry)[0] == key
+    is_parent = torch.zeros_like(geometry.present[0])
+    is_parent[geometry.parent[0][geometry.parent[0] >= 0]] = True
+    switches = pool.units[0, inside].masked_fill(~(pool.active[0, inside] & is_parent), torch.nan)
+    shape = (2, proposals.pool_size(n_half))
+    held = switches[torch.randint(0, len(switches), shape, generator=generator)]
+    if fixed is not None:
+        held = torch.where(torch.isfinite(fixed), fixed, held)
+    own = context.take((branch_keys(context.active, geometry)[0] == key).nonzero()[:, 0])
+    parts = [
+        proposals.propose(trials, geometry, n_half, generator, rows[None])
+        for trials, rows in zip((own, context), held, strict=True)
+    ]
+    return Pool(
+        torch.cat([part.units for part in parts], 1),
+        torch.cat([part.active for part in parts], 1),
+        torch.cat([part.kind for part in parts], 1),
+    )
