@@ -7,9 +7,11 @@ attribute per trial: see ``suggestions``.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 import math
 from typing import Any
 
@@ -249,6 +251,18 @@ def imposed_params(
     planned = {name: value for name, value in planned.items() if name in distributions}
     enqueued = enqueued_params(trial, distributions)
     return planned | enqueued | internal_params(trial.params, distributions)
+
+
+def with_planned(
+    trial: FrozenTrial,
+    suggestion: Suggestion,
+    imposed: Mapping[str, float],
+    wanted: Collection[str],
+) -> Suggestion:
+    """What is stored already of a trial's suggestion, with one more parameter decided."""
+    decided = {name: x for name, x in suggestion.params.items() if name in wanted}
+    stored = suggestions.parse(trial.system_attrs.get(ATTRIBUTE))
+    return replace(stored, params=dict(imposed) | decided)
 
 
 def write_suggestion(study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:

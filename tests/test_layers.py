@@ -67,8 +67,10 @@ ALLOWED: dict[str, set[str]] = {
     "trials": {"history", "constraints", "suggestions", "curves"},
     "rows": {"space", "history", "goals", "trials"},
     "conditions": {"space", "history"},
+    "claims": {"space", "history", "trials"},
     "suggest": CORE | AGENT | GOALS | {"suggestions", "trials", "rows", "conditions"},
-    "sampler": CORE | {"agent/weights_file", "trials", "suggest"},
+    "sampler": CORE
+    | {"agent/weights_file", "suggestions", "trials", "suggest", "claims"},
     "pruner": {"fidelity/forecast", "curves", "trials"},
     "evaluator": {"fidelity/subset", "fidelity/correlation", "curves", "trials"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
@@ -101,6 +103,7 @@ ADAPTER = {
     "trials",
     "rows",
     "conditions",
+    "claims",
     "suggest",
     "sampler",
     "pruner",
