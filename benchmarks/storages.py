@@ -78,6 +78,23 @@ def open_storage(url: str, **rdb_options: Any) -> BaseStorage:
 
 
 @contextmanager
+def opened(url: str, **rdb_options: Any) -> Iterator[BaseStorage]:
+    """Open a storage and close its connections afterwards, which Optuna leaves to the process."""
+    storage = open_storage(url, **rdb_options)
+    try:
+        yield storage
+    finally:
+        database = getattr(storage, "_backend", None)
+        if isinstance(storage, GrpcStorageProxy):
+            storage.close()
+        elif isinstance(database, RDBStorage):
+            storage.remove_session()
+            database.engine.dispose()
+        elif isinstance(database, JournalRedisBackend):
+            database._redis.close()
+
+
+@contextmanager
 def empty_storage(kind: str, folder: Path) -> Iterator[str]:
     """Yield the URL of an empty storage, which is gone afterwards.
 

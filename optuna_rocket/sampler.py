@@ -161,7 +161,8 @@ class RocketSampler(BaseSampler):
 
         distributions = {**self._modelled(trial.distributions), **search_space}
         with self._lock:
-            records = self._reading().read(study, trial, fresh=True)
+            reader = self._reading()
+            records = reader.read(study, trial, fresh=not reader.is_latest_of(trial))
             imposed = trials.imposed_params(trial, distributions)
             asked = _Asked(distributions, imposed, search_space, "relative")
             # The lock is held until it is written: another thread may read then.
@@ -205,7 +206,7 @@ class RocketSampler(BaseSampler):
             if asked.purpose != "relative":
                 if not claims.may_collide(records, asked.distributions):
                     return params
-                suggestion = trials.with_planned(trial, suggestion, asked.imposed, asked.wanted)
+                suggestion = trials.with_one_more(trial, suggestion, asked.imposed, asked.purpose)
             trials.write_suggestion(study, trial, suggestion)
             now = self._reading().read(study, trial, fresh=True)
             if not claims.rivals(records, now, suggestion.params, asked.distributions):

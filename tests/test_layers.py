@@ -64,7 +64,8 @@ ALLOWED: dict[str, set[str]] = {
     "constraints": set(),
     "suggestions": set(),
     "curves": {"constraints"},
-    "trials": {"history", "constraints", "suggestions", "curves"},
+    "retries": set(),
+    "trials": {"history", "constraints", "suggestions", "curves", "retries"},
     "rows": {"space", "history", "goals", "trials"},
     "conditions": {"space", "history"},
     "claims": {"space", "history", "trials"},
@@ -100,6 +101,7 @@ VIEWS = {"hindsight", "forecasts", "reasons", "explanation", "dashboard"} | {
 ADAPTER = {
     "constraints",
     "curves",
+    "retries",
     "trials",
     "rows",
     "conditions",
