@@ -33,6 +33,9 @@ from optuna.trial import BaseTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
+from optuna_rocket.costs import COSTS
+from optuna_rocket.costs import fits
+from optuna_rocket.costs import rounds_of
 from optuna_rocket.fidelity.correlation import misleads
 from optuna_rocket.fidelity.correlation import rank_correlation
 from optuna_rocket.fidelity.subset import Stratify
@@ -43,8 +46,6 @@ if TYPE_CHECKING:
     from optuna_rocket.curves import Curve
     from optuna_rocket.trials import CurveReader
 
-# A trial's user attribute: report steps and the seconds that each of them took.
-COSTS = "rocket:costs"
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
 
@@ -237,7 +238,7 @@ class SubsetEvaluator:
             return
         assert isinstance(trial, Trial)
         complete = trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        steps = complete[-1].user_attrs.get(COSTS, {}).get("steps") if complete else None
+        steps = [int(x) for x in rounds_of(complete[-1].user_attrs)[0]] if complete else []
         if steps and not set(steps) <= set(self.sizes) and self._tell_once("grid"):
             _logger.warning(
                 f"Earlier trials of this study report at {steps} examples, this evaluator at "
@@ -261,8 +262,8 @@ class _Loop:
         self.evaluator, self.trial, self.reported = evaluator, trial, reported
         self.carry: Any = None
         self.instance_values: list[Any] = []
-        earlier = trial.user_attrs.get(COSTS, {}) if reported else {}
-        self._costs = {key: list(earlier.get(key, [])) for key in ("steps", "seconds")}
+        steps, seconds = rounds_of(trial.user_attrs) if reported else ([], [])
+        self._costs: dict[str, list[float]] = {"steps": [int(step) for step in steps], "seconds": seconds}
         self._begun = 0.0
 
     def begin(self) -> None:
@@ -282,7 +283,8 @@ class _Loop:
         # Instances may be many: their costs are written once, at the end.
         is_stopped = may_ask and self.trial.should_prune()
         if is_stopped or subset.is_full or not self.evaluator._by_instance:
-            self.trial.set_user_attr(COSTS, self._costs)
+            if fits(self._costs):
+                self.trial.set_user_attr(COSTS, self._costs)
         if is_stopped:
             raise optuna.TrialPruned(f"Pruned at report step {subset.step}.")
 

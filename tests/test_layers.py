@@ -73,7 +73,8 @@ ALLOWED: dict[str, set[str]] = {
     "sampler": CORE
     | {"agent/weights_file", "suggestions", "trials", "suggest", "claims"},
     "pruner": {"fidelity/forecast", "curves", "trials"},
-    "evaluator": {"fidelity/subset", "fidelity/correlation", "curves", "trials"},
+    "costs": set(),
+    "evaluator": {"fidelity/subset", "fidelity/correlation", "costs", "curves", "trials"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
     | {"explanation", "dashboard", "visualization/__init__"},
     # views
@@ -89,7 +90,7 @@ ALLOWED: dict[str, set[str]] = {
     "visualization/relevance": CORE | VIEW,
     "visualization/slice_expectation": CORE | VIEW | {"trials"},
     "visualization/forecast": VIEW | {"fidelity/correlation", "forecasts"},
-    "visualization/cost": VIEW | {"evaluator"},
+    "visualization/cost": VIEW | {"costs"},
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
     | {"visualization/policy_timeline", "visualization/slice_expectation"},
     "dashboard": {"constraints", "hindsight", "reasons", "explanation"}
@@ -118,6 +119,7 @@ TORCH_FREE = {
     "sampler",
     "pruner",
     "evaluator",
+    "costs",
     "agent/__init__",
     "agent/weights_file",
     "fidelity/__init__",
