@@ -1,9 +1,9 @@
 """Worker processes that share a study on every storage: `python -m benchmarks.cluster --help`.
 
 Every worker is a process of its own that evaluates rows of a table, after a sleep so that trials
-overlap. ``memory`` is the same study by one worker. With ``--kills`` the workers are killed (SIGKILL) at
-random moments and started again; the storage then has a heartbeat and retries their trials. A
-replication that is already in the output file is not run again: see `benchmarks.cells`.
+overlap. ``memory`` is the same study by one worker. With ``--kills`` the workers are killed
+(SIGKILL) at random moments and started again; the storage then has a heartbeat and retries their
+trials. A replication that is already in the output file is not run again: see `benchmarks.cells`.
 """
 
 from __future__ import annotations
@@ -133,9 +133,7 @@ class _Crew:
         return meters, sum(worker.exitcode != 0 for worker in self.workers), n_killed
 
     def _start(self) -> BaseProcess:
-        worker = _CONTEXT.Process(
-            target=_take_part, args=(self._cell, self._url, self._results)
-        )
+        worker = _CONTEXT.Process(target=_take_part, args=(self._cell, self._url, self._results))
         worker.start()
         return worker
 
@@ -272,9 +270,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
     add_options(parser, METHODS, "benchmarks/results/cluster.jsonl", seeds=2, trials=96)
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS))
-    parser.add_argument(
-        "--storages", nargs="+", default=[ALONE, *KINDS], choices=[ALONE, *KINDS]
-    )
+    parser.add_argument("--storages", nargs="+", default=[ALONE, *KINDS], choices=[ALONE, *KINDS])
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--kills", type=int, default=0, help="per study; databases only")
     parser.add_argument("--table", type=Path, help="the summary as CSV, beside --out by default")

@@ -15,9 +15,7 @@ from benchmarks.records import ClusterReplication
 Group = tuple[str, str, int]
 
 
-def cluster_rows(
-    replications: Sequence[ClusterReplication], alone: str
-) -> list[dict[str, Any]]:
+def cluster_rows(replications: Sequence[ClusterReplication], alone: str) -> list[dict[str, Any]]:
     """Return one line per method, storage and number of kills.
 
     Args:

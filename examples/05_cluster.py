@@ -121,10 +121,14 @@ class Worker:
         self.trial = None
 
 
-def is_outage(error: Exception) -> bool:
-    """Whether an error is a storage's, not the objective's."""
+def is_outage(error: BaseException | None) -> bool:
+    """Whether an error is a storage's, or hides one: Optuna may raise another on top of it."""
+    if error is None:
+        return False
     known = (StorageInternalError, UpdateFinishedTrialError, ConnectionError)
-    return isinstance(error, known) or type(error).__module__.split(".")[0] in DRIVERS
+    if isinstance(error, known) or type(error).__module__.split(".")[0] in DRIVERS:
+        return True
+    return is_outage(error.__cause__ or error.__context__)
 
 
 if __name__ == "__main__":

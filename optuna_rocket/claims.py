@@ -29,9 +29,7 @@ _NEAR = 0.01
 Claim = Mapping[str, float]
 
 
-def may_collide(
-    records: Sequence[Record], distributions: Mapping[str, BaseDistribution]
-) -> bool:
+def may_collide(records: Sequence[Record], distributions: Mapping[str, BaseDistribution]) -> bool:
     """Whether others run in a finite space, and one parameter may complete a repetition."""
     if not any(record.outcome == Outcome.PENDING for record in reversed(records)):
         return False

@@ -1,4 +1,4 @@
-"""What the rounds of a trial with ``SubsetEvaluator`` took: the user attribute ``rocket:costs``."""
+"""What a trial's rounds with ``SubsetEvaluator`` took: its user attribute ``rocket:costs``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def fits(costs: Mapping[str, Any]) -> bool:
 
 
 def rounds_of(attributes: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    """Report steps and seconds of a trial's rounds, empty where nothing that makes sense is stored.
+    """Report steps and seconds of a trial's rounds, empty where none make sense.
 
     Args:
         attributes: The trial's user attributes.

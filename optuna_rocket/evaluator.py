@@ -263,7 +263,10 @@ class _Loop:
         self.carry: Any = None
         self.instance_values: list[Any] = []
         steps, seconds = rounds_of(trial.user_attrs) if reported else ([], [])
-        self._costs: dict[str, list[float]] = {"steps": [int(step) for step in steps], "seconds": seconds}
+        self._costs: dict[str, list[float]] = {
+            "steps": [int(step) for step in steps],
+            "seconds": seconds,
+        }
         self._begun = 0.0
 
     def begin(self) -> None:

@@ -276,9 +276,7 @@ def with_one_more(
     trial: FrozenTrial, suggestion: Suggestion, imposed: Mapping[str, float], name: str
 ) -> Suggestion:
     """What is stored already about a running trial, with one more parameter decided."""
-    return suggestions.with_one_more(
-        trial.system_attrs.get(ATTRIBUTE), suggestion, imposed, name
-    )
+    return suggestions.with_one_more(trial.system_attrs.get(ATTRIBUTE), suggestion, imposed, name)
 
 
 def write_suggestion(study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:

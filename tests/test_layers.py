@@ -70,8 +70,7 @@ ALLOWED: dict[str, set[str]] = {
     "conditions": {"space", "history"},
     "claims": {"space", "history", "trials"},
     "suggest": CORE | AGENT | GOALS | {"suggestions", "trials", "rows", "conditions"},
-    "sampler": CORE
-    | {"agent/weights_file", "suggestions", "trials", "suggest", "claims"},
+    "sampler": CORE | {"agent/weights_file", "suggestions", "trials", "suggest", "claims"},
     "pruner": {"fidelity/forecast", "curves", "trials"},
     "costs": set(),
     "evaluator": {"fidelity/subset", "fidelity/correlation", "costs", "curves", "trials"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import json
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -81,7 +80,9 @@ def test_a_study_copied_to_another_storage_goes_on_alike(url: str, storage: Base
     here = rough_study(None, seed=7)
     here.optimize(rough, n_trials=14, catch=(Crash,))
     optuna.copy_study(
-        from_study_name="rough", from_storage=here._storage, to_storage=storage,
+        from_study_name="rough",
+        from_storage=here._storage,
+        to_storage=storage,
         to_study_name="copied",
     )
     there = optuna.load_study(
