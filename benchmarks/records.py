@@ -119,6 +119,42 @@ class GoalReplication(Replication):
     feasible_share: float
 
 
+@dataclass(frozen=True)
+class ClusterReplication(Replication):
+    """One study of one method by worker processes that share a storage.
+
+    `regret` is that after every finished trial, in the order in which they finished;
+    `sampler_seconds` the time of all workers in the sampler, its storage calls included.
+
+    Args:
+        storage: Where the study was kept; ``memory`` is one worker on its own.
+        n_workers: Number of processes.
+        n_killed: How often a worker was killed in the middle of a trial.
+        seconds: Time of the whole study on the wall.
+        sampler_cpu_ms: Processor time in the sampler per trial, in milliseconds.
+        n_duplicates: Finished trials whose configuration an earlier one had.
+        n_lost: Trials that did not complete, or are missing.
+        n_failed_workers: Workers that ended with an error, or did not end.
+        sampler_reads: Storage reads per trial that the sampler asked for.
+        sampler_writes: Storage writes per trial that the sampler asked for.
+        reads: All storage reads per trial.
+        writes: All storage writes per trial.
+    """
+
+    storage: str
+    n_workers: int
+    n_killed: int
+    seconds: float
+    sampler_cpu_ms: float
+    n_duplicates: int
+    n_lost: int
+    n_failed_workers: int
+    sampler_reads: float
+    sampler_writes: float
+    reads: float
+    writes: float
+
+
 def rounded(curve: Iterable[float | None]) -> list[float | None]:
     """Return a curve with six digits after the point, as files hold it."""
     return [None if number is None else round(number, 6) for number in curve]
@@ -147,6 +183,11 @@ def read_parallel_replications(path: Path) -> list[ParallelReplication]:
 def read_goal_replications(path: Path) -> list[GoalReplication]:
     """Return the replications of a file of the benchmark with several objectives."""
     return [GoalReplication(**line) for line in read_lines(path)]
+
+
+def read_cluster_replications(path: Path) -> list[ClusterReplication]:
+    """Return the replications of a file of the benchmark with worker processes."""
+    return [ClusterReplication(**line) for line in read_lines(path)]
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -17,7 +17,6 @@ What becomes of a trial that uses it:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 import math
 import threading
@@ -34,6 +33,9 @@ from optuna.trial import BaseTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
+from optuna_rocket.costs import COSTS
+from optuna_rocket.costs import fits
+from optuna_rocket.costs import rounds_of
 from optuna_rocket.fidelity.correlation import misleads
 from optuna_rocket.fidelity.correlation import rank_correlation
 from optuna_rocket.fidelity.subset import Stratify
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
     from optuna_rocket.curves import Curve
     from optuna_rocket.trials import CurveReader
 
-# A trial's user attribute: report steps and the seconds that each of them took.
-COSTS = "rocket:costs"
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
 
@@ -238,7 +238,7 @@ class SubsetEvaluator:
             return
         assert isinstance(trial, Trial)
         complete = trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        steps = _stored_costs(complete[-1].user_attrs)["steps"] if complete else []
+        steps = [int(x) for x in rounds_of(complete[-1].user_attrs)[0]] if complete else []
         if steps and not set(steps) <= set(self.sizes) and self._tell_once("grid"):
             _logger.warning(
                 f"Earlier trials of this study report at {steps} examples, this evaluator at "
@@ -253,17 +253,6 @@ class SubsetEvaluator:
         return is_new
 
 
-def _stored_costs(attributes: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Report steps and seconds of a trial's rounds; empty where somebody else wrote there."""
-    stored = attributes.get(COSTS)
-    found = {}
-    for key in ("steps", "seconds"):
-        numbers = stored.get(key) if isinstance(stored, dict) else None
-        is_sane = isinstance(numbers, list) and all(type(x) in (int, float) for x in numbers)
-        found[key] = list(numbers) if isinstance(numbers, list) and is_sane else []
-    return found
-
-
 class _Loop:
     """What one trial's loop over its subsets keeps; it belongs to that trial alone."""
 
@@ -273,7 +262,11 @@ class _Loop:
         self.evaluator, self.trial, self.reported = evaluator, trial, reported
         self.carry: Any = None
         self.instance_values: list[Any] = []
-        self._costs = _stored_costs(trial.user_attrs if reported else {})
+        steps, seconds = rounds_of(trial.user_attrs) if reported else ([], [])
+        self._costs: dict[str, list[float]] = {
+            "steps": [int(step) for step in steps],
+            "seconds": seconds,
+        }
         self._begun = 0.0
 
     def begin(self) -> None:
@@ -293,7 +286,8 @@ class _Loop:
         # Instances may be many: their costs are written once, at the end.
         is_stopped = may_ask and self.trial.should_prune()
         if is_stopped or subset.is_full or not self.evaluator._by_instance:
-            self.trial.set_user_attr(COSTS, self._costs)
+            if fits(self._costs):
+                self.trial.set_user_attr(COSTS, self._costs)
         if is_stopped:
             raise optuna.TrialPruned(f"Pruned at report step {subset.step}.")
 

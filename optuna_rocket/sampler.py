@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 import math
 import os
 from pathlib import Path
@@ -34,11 +35,26 @@ from optuna_rocket.agent import weights_file
 
 if TYPE_CHECKING:
     from optuna_rocket.suggest import Suggester
+    from optuna_rocket.suggestions import Suggestion
     from optuna_rocket.trials import Record
     from optuna_rocket.trials import TrialReader
 
 
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What one suggestion is about: see ``Suggester.suggest``; ``purpose`` enters the seed."""
+
+    distributions: Mapping[str, BaseDistribution]
+    imposed: Mapping[str, float]
+    wanted: Collection[str]
+    purpose: str
+
+    @property
+    def wanted_distributions(self) -> dict[str, BaseDistribution]:
+        return {name: self.distributions[name] for name in self.wanted}
 
 
 class RocketSampler(BaseSampler):
@@ -145,14 +161,12 @@ class RocketSampler(BaseSampler):
 
         distributions = {**self._modelled(trial.distributions), **search_space}
         with self._lock:
-            records = self._reading().read(study, trial, fresh=True)
+            reader = self._reading()
+            records = reader.read(study, trial, fresh=not reader.is_latest_of(trial))
             imposed = trials.imposed_params(trial, distributions)
-            params, suggestion = self._suggest(
-                trial, records, distributions, imposed, search_space, "relative"
-            )
-            if suggestion is not None:  # written before another thread may read
-                trials.write_suggestion(study, trial, suggestion)
-        return params
+            asked = _Asked(distributions, imposed, search_space, "relative")
+            # The lock is held until it is written: another thread may read then.
+            return self._claim(study, trial, records, asked)
 
     def sample_independent(
         self,
@@ -163,51 +177,72 @@ class RocketSampler(BaseSampler):
     ) -> Any:
         """One parameter that the relative space did not hold, given all others of the trial."""
         if not self._modelled({param_name: param_distribution}):
-            return self._random(trial, {param_name: param_distribution})[param_name]
+            return self._random(trial.number, {param_name: param_distribution})[param_name]
         from optuna_rocket import trials
 
         with self._lock:
             reader = self._reading()
-            records = reader.read(study, trial)
+            # Where values can repeat, others may have set theirs since this trial's first read.
+            can_repeat = _is_finite(param_distribution)
+            records = reader.read(study, trial, fresh=can_repeat)
             known = {**reader.distributions(records), **trial.distributions}
             distributions = self._modelled({**known, param_name: param_distribution})
             imposed = trials.imposed_params(trial, distributions)
             imposed.pop(param_name, None)
-            params, _ = self._suggest(
-                trial, records, distributions, imposed, (param_name,), param_name
-            )
-        return params[param_name]
+            asked = _Asked(distributions, imposed, (param_name,), param_name)
+            return self._claim(study, trial, records, asked)[param_name]
+
+    def _claim(
+        self, study: Study, trial: FrozenTrial, records: Sequence[Record], asked: _Asked
+    ) -> dict[str, Any]:
+        """Suggest and store it; again if another worker has come to the same meanwhile."""
+        from optuna_rocket import claims
+        from optuna_rocket import trials
+
+        for among in claims.ROUNDS:
+            params, suggestion = self._suggest(trial.number, records, asked, among)
+            if suggestion is None:
+                return params
+            if asked.purpose != "relative":
+                if not claims.may_collide(records, asked.distributions):
+                    return params
+                suggestion = trials.with_one_more(trial, suggestion, asked.imposed, asked.purpose)
+            trials.write_suggestion(study, trial, suggestion)
+            now = self._reading().read(study, trial, fresh=True)
+            if not claims.rivals(records, now, suggestion.params, asked.distributions):
+                return params
+            records = now
+        return params
 
     def _suggest(
-        self,
-        trial: FrozenTrial,
-        records: Sequence[Record],
-        distributions: Mapping[str, BaseDistribution],
-        imposed: Mapping[str, float],
-        wanted: Collection[str],
-        purpose: str,
-    ) -> tuple[dict[str, Any], Any]:
+        self, number: int, records: Sequence[Record], asked: _Asked, among: int
+    ) -> tuple[dict[str, Any], Suggestion | None]:
         """Ask the agent; a failure of the agent costs a warning, never the user's trial."""
         try:
-            suggester = self._load()
-            return suggester.suggest(
-                records, distributions, imposed, wanted, self._seed(trial, purpose)
+            return self._load().suggest(
+                records,
+                asked.distributions,
+                asked.imposed,
+                asked.wanted,
+                self._seed(number, asked.purpose),
+                among,
             )
         except Exception as error:
             _logger.warning(
-                f"The agent failed on trial {trial.number} ({type(error).__name__}: {error}); its "
-                f"parameters {sorted(wanted)} are drawn at random instead. Please report this.",
+                f"The agent failed on trial {number} ({type(error).__name__}: {error}); its "
+                f"parameters {sorted(asked.wanted)} are drawn at random instead. "
+                "Please report this.",
                 exc_info=type(error) not in self._failures,  # the traceback once is enough
             )
             self._failures.add(type(error))
-            return self._random(trial, {name: distributions[name] for name in wanted}), None
+            return self._random(number, asked.wanted_distributions), None
 
     def _random(
-        self, trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]
+        self, number: int, distributions: Mapping[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Uniform values, for what the agent cannot model."""
         return {
-            name: _random_value(distribution, random.Random(self._seed(trial, name)))
+            name: _random_value(distribution, random.Random(self._seed(number, name)))
             for name, distribution in distributions.items()
         }
 
@@ -239,10 +274,14 @@ class RocketSampler(BaseSampler):
                 self._suggester = suggest.load(self._path, self._n_trials)
             return self._suggester
 
-    def _seed(self, trial: FrozenTrial, purpose: str) -> int:
+    def _seed(self, number: int, purpose: str) -> int:
         """A seed for one suggestion: the same in any process, another for every trial."""
-        entropy = [self._entropy, trial.number, zlib.crc32(purpose.encode())]
+        entropy = [self._entropy, number, zlib.crc32(purpose.encode())]
         return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
+
+
+def _is_finite(distribution: BaseDistribution) -> bool:
+    return not isinstance(distribution, FloatDistribution) or distribution.step is not None
 
 
 def _random_value(distribution: BaseDistribution, rng: random.Random) -> Any:

@@ -80,6 +80,7 @@ class Suggester:
         imposed: Mapping[str, float],
         wanted: Collection[str],
         seed: int,
+        among: int = 1,
     ) -> tuple[dict[str, Any], Suggestion]:
         """Parameters for ``wanted``, jointly chosen with the rest of ``distributions``.
 
@@ -90,6 +91,7 @@ class Suggester:
             wanted: Names to return. Those of several that would not exist under the others'
                 values (conditional parameters) are left out; a single one is always given.
             seed: Of this suggestion alone.
+            among: By lot among so many of the candidates that the agent likes most.
 
         Raises:
             ArithmeticError: If the agent's numbers are not finite.
@@ -97,7 +99,7 @@ class Suggester:
         space = Space(distributions)
         try:
             with quietly():
-                decision, chosen = self._decide(records, space, imposed, wanted, seed)
+                decision, chosen = self._decide(records, space, imposed, wanted, seed, among)
         except Exception:
             self._cache.clear()  # what failed once must not fail all later suggestions
             raise
@@ -122,6 +124,7 @@ class Suggester:
         imposed: Mapping[str, float],
         wanted: Collection[str],
         seed: int,
+        among: int,
     ) -> tuple[Decision | Choice, int]:
         generator = torch.Generator(device="cpu").manual_seed(seed)
         # A single parameter that is asked for exists, whatever earlier trials made believe.
@@ -139,6 +142,8 @@ class Suggester:
             pool=whole_pool(space, geometry, fixed, past, generator),
         )
         chosen = int(policy.act(decision.logits)[0])
+        if among > 1:
+            chosen = _by_lot(decision.logits[0], among, generator)
         if not bool(torch.isfinite(decision.logits[0, chosen])):
             raise ArithmeticError("the agent's logits are not finite")
         return decision, chosen
@@ -180,6 +185,13 @@ class Suggester:
         while len(self._cache) > _N_CACHED:
             self._cache.popitem(last=False)
         return past, geometry, belief, goals
+
+
+def _by_lot(logits: Tensor, among: int, generator: torch.Generator) -> int:
+    """One of the best candidates that are not forbidden."""
+    n_allowed = max(int(torch.isfinite(logits).sum()), 1)
+    best = logits.topk(min(among, n_allowed)).indices
+    return int(best[torch.randint(len(best), (1,), generator=generator)])
 
 
 def decider(goals: Goals | None) -> Callable[..., Decision | Choice]:

@@ -6,13 +6,16 @@ the winning proposal, and what the memory expected.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import replace
 import json
 import math
 
 
 ATTRIBUTE = "rocket:suggestion"
-# The smallest limit among the storages is MySQL's TEXT column: 65,535 bytes.
+# The smallest limit among the storages is MySQL's TEXT column: 65,535 bytes. Storages encode the
+# text as JSON once more, which adds a backslash to every quote and backslash.
 _MAX_ATTRIBUTE = 60_000
 
 
@@ -33,6 +36,21 @@ class Suggestion:
     std: float = math.nan
 
 
+def with_one_more(
+    text: object, suggestion: Suggestion, imposed: Mapping[str, float], name: str
+) -> Suggestion:
+    """What is stored already about a trial, with one more parameter decided.
+
+    Args:
+        text: What is stored.
+        suggestion: The decision, about more than that parameter.
+        imposed: The values that were decided before.
+        name: The parameter.
+    """
+    decided = {name: suggestion.params[name]} if name in suggestion.params else {}
+    return replace(parse(text), params={**imposed, **decided})
+
+
 def encode(suggestion: Suggestion) -> str:
     """A suggestion as it is stored, without its parameters where they are too many."""
     content = {
@@ -42,7 +60,7 @@ def encode(suggestion: Suggestion) -> str:
         "std": round(suggestion.std, 6),
     }
     text = json.dumps(content)
-    if len(text) > _MAX_ATTRIBUTE:
+    if len(json.dumps(text)) > _MAX_ATTRIBUTE:
         text = json.dumps({**content, "params": {}})
     return text
 

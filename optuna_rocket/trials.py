@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 import math
 from typing import Any
 
@@ -23,6 +24,7 @@ from optuna.trial import Trial
 from optuna.trial import TrialState
 
 from optuna_rocket import constraints
+from optuna_rocket import retries
 from optuna_rocket import suggestions
 from optuna_rocket.curves import Curve
 from optuna_rocket.curves import curve_of
@@ -127,6 +129,7 @@ class TrialReader:
         self._settled: list[Record] = []
         self._settled_rungs = _Rungs()
         self._settled_distributions: dict[str, BaseDistribution] = {}
+        self._settled_retried: set[int] = set()
         self._n_settled = 0
         self._dead: list[int] = []
         self._latest: tuple[Sequence[FrozenTrial], int, list[Record]] = ([], -1, [])
@@ -145,20 +148,28 @@ class TrialReader:
         signs = score_signs(study)
         self._settle(stored, signs, trial.number)
         records, rungs = list(self._settled), self._settled_rungs.copy()
+        retried = set(self._settled_retried)
         for other in stored[self._n_settled :]:
+            retried |= retries.retried_numbers(other.system_attrs)
             if other.number == trial.number or other.state not in _OUTCOMES:
                 continue
             if _is_dead(other, trial.number):
                 continue
             records.append(self._record(other, signs, rungs))
             rungs.add(records[-1])
+        records = _without(records, retried)
         self._latest = (stored, trial.number, records)
         return records
+
+    def is_latest_of(self, trial: FrozenTrial) -> bool:
+        """Whether nobody has read since this trial did: no other thread has decided since."""
+        return self._latest[1] == trial.number
 
     def distributions(self, records: Sequence[Record]) -> dict[str, BaseDistribution]:
         """The latest distribution of every parameter that any of the latest records has had."""
         found = dict(self._settled_distributions)
-        for record in records[len(self._settled) :]:
+        latest = takewhile(lambda record: record.number >= self._n_settled, reversed(records))
+        for record in reversed(list(latest)):
             found.update(record.trial.distributions)
         return found
 
@@ -177,6 +188,7 @@ class TrialReader:
                 self._settled.append(self._record(other, signs, self._settled_rungs))
                 self._settled_rungs.add(self._settled[-1])
                 self._settled_distributions.update(other.distributions)
+                self._settled_retried |= retries.retried_numbers(other.system_attrs)
             elif _is_dead(other, number - _MAX_PENDING_AGE):  # for every trial that may ask
                 self._dead.append(self._n_settled)
             else:
@@ -198,11 +210,20 @@ def records_of(study: Study, stored: Sequence[FrozenTrial], number: int) -> list
     """What a new reader makes of some trials, by number, on behalf of the trial ``number``."""
     signs, rungs = score_signs(study), _Rungs()
     records: list[Record] = []
+    retried: set[int] = set()
     for other in stored:
+        retried |= retries.retried_numbers(other.system_attrs)
         if other.state in _OUTCOMES and not _is_dead(other, number):
             records.append(_record(other, signs, rungs))
             rungs.add(records[-1])
-    return records
+    return _without(records, retried)
+
+
+def _without(records: list[Record], retried: set[int]) -> list[Record]:
+    """Without failed trials that are run again: their workers died, which says nothing of them."""
+    if not retried:
+        return records
+    return [x for x in records if x.outcome != Outcome.FAILED or x.number not in retried]
 
 
 def stored_suggestion(trial: FrozenTrial) -> Suggestion | None:
@@ -249,6 +270,13 @@ def imposed_params(
     planned = {name: value for name, value in planned.items() if name in distributions}
     enqueued = enqueued_params(trial, distributions)
     return planned | enqueued | internal_params(trial.params, distributions)
+
+
+def with_one_more(
+    trial: FrozenTrial, suggestion: Suggestion, imposed: Mapping[str, float], name: str
+) -> Suggestion:
+    """What is stored already about a running trial, with one more parameter decided."""
+    return suggestions.with_one_more(trial.system_attrs.get(ATTRIBUTE), suggestion, imposed, name)
 
 
 def write_suggestion(study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:

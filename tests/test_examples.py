@@ -56,3 +56,12 @@ def test_dashboard_example(tmp_path: Path) -> None:
     pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
     pytest.importorskip("plotly", reason="plotly is not installed")
     assert "20 trials" in run_example("04_dashboard.py", cwd=tmp_path)
+
+
+def test_cluster_example_continues_its_study(tmp_path: Path) -> None:
+    pytest.importorskip("sqlalchemy")
+    for n_trials in ("6", "9"):
+        printed = run_example(
+            "05_cluster.py", "--storage", "study.log", "--trials", n_trials, cwd=tmp_path
+        )
+        assert f"{n_trials} trials, best" in printed

@@ -65,13 +65,16 @@ ALLOWED: dict[str, set[str]] = {
     "constraints": set(),
     "suggestions": set(),
     "curves": {"constraints"},
-    "trials": {"history", "constraints", "suggestions", "curves"},
+    "retries": set(),
+    "trials": {"history", "constraints", "suggestions", "curves", "retries"},
     "rows": {"space", "history", "goals", "trials"},
     "conditions": {"space", "history"},
+    "claims": {"space", "history", "trials"},
     "suggest": CORE | AGENT | GOALS | {"suggestions", "trials", "rows", "conditions"},
-    "sampler": CORE | {"agent/weights_file", "trials", "suggest"},
+    "sampler": CORE | {"agent/weights_file", "suggestions", "trials", "suggest", "claims"},
     "pruner": {"fidelity/forecast", "curves", "trials"},
-    "evaluator": {"fidelity/subset", "fidelity/correlation", "curves", "trials"},
+    "costs": set(),
+    "evaluator": {"fidelity/subset", "fidelity/correlation", "costs", "curves", "trials"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
     | {"explanation", "dashboard", "visualization/__init__"},
     # views
@@ -87,7 +90,7 @@ ALLOWED: dict[str, set[str]] = {
     "visualization/relevance": CORE | VIEW,
     "visualization/slice_expectation": CORE | VIEW | {"trials"},
     "visualization/forecast": VIEW | {"fidelity/correlation", "forecasts"},
-    "visualization/cost": VIEW | {"evaluator"},
+    "visualization/cost": VIEW | {"costs"},
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
     | {"visualization/policy_timeline", "visualization/slice_expectation"},
     "dashboard": {"constraints", "hindsight", "reasons", "explanation"}
@@ -99,9 +102,11 @@ VIEWS = {"hindsight", "forecasts", "reasons", "explanation", "dashboard"} | {
 ADAPTER = {
     "constraints",
     "curves",
+    "retries",
     "trials",
     "rows",
     "conditions",
+    "claims",
     "suggest",
     "sampler",
     "pruner",
@@ -114,6 +119,7 @@ TORCH_FREE = {
     "sampler",
     "pruner",
     "evaluator",
+    "costs",
     "agent/__init__",
     "agent/weights_file",
     "fidelity/__init__",

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_rocket import hindsight
-from optuna_rocket.evaluator import COSTS
+from optuna_rocket.costs import rounds_of
 from optuna_rocket.visualization import drawing
 
 
@@ -80,7 +80,7 @@ def cost_info(study: Study, by: Literal["steps", "seconds"] = "steps") -> CostIn
     if by not in ("steps", "seconds"):
         raise ValueError(f"by={by!r} is neither 'steps' nor 'seconds'.")
     stored = study.get_trials(deepcopy=False)
-    rounds = {trial.number: rounds_of(trial) for trial in stored}
+    rounds = {trial.number: rounds_of(trial.user_attrs) for trial in stored}
     by_instance = any(0 in steps for steps, _ in rounds.values())
     told = [t for t in stored if rounds[t.number][0] or (t.intermediate_values and by == "steps")]
     costs = [_cost(t, *rounds[t.number], by, by_instance) for t in told]
@@ -97,20 +97,6 @@ def cost_info(study: Study, by: Literal["steps", "seconds"] = "steps") -> CostIn
         full,
         unit,
     )
-
-
-def rounds_of(trial: FrozenTrial) -> tuple[list[float], list[float]]:
-    """Report steps and seconds of a trial's rounds with ``SubsetEvaluator``, empty without."""
-    stored = trial.user_attrs.get(COSTS)
-    if not isinstance(stored, dict):
-        return [], []
-    try:
-        steps = [float(step) for step in stored["steps"]]
-        seconds = [float(second) for second in stored["seconds"]]
-    except (KeyError, TypeError, ValueError):
-        return [], []
-    is_sane = len(steps) == len(seconds) and all(0 <= x < math.inf for x in steps + seconds)
-    return (steps, seconds) if is_sane else ([], [])
 
 
 def _cost(

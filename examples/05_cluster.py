@@ -1,0 +1,150 @@
+"""One worker of a study that many share: start it as often, and on as many machines, as you like.
+
+    python 05_cluster.py --storage postgresql+psycopg://user@host/optuna --trials 100
+    python 05_cluster.py --storage mysql+pymysql://user@host/optuna --trials 100
+    python 05_cluster.py --storage redis://host:6379/0 --trials 100
+    python 05_cluster.py --storage grpc://host:13000 --trials 100
+    python 05_cluster.py --storage /shared/folder/study.log --trials 100
+
+Drivers: ``pip install 'optuna-rocket[storages]'``. A worker that is killed is replaced by starting
+another; a storage that goes away is waited for. See docs/cluster.md.
+"""
+
+import argparse
+import time
+from typing import Any
+import warnings
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.storages import GrpcStorageProxy
+from optuna.storages import JournalStorage
+from optuna.storages import RDBStorage
+from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalRedisBackend
+from optuna.study import MaxTrialsCallback
+from optuna.trial import TrialState
+import sqlalchemy
+
+from optuna_rocket import RocketSampler
+
+
+PATIENCE = 600  # seconds that a worker waits for a storage to come back
+DRIVERS = {"sqlalchemy", "psycopg", "pymysql", "redis", "grpc"}
+
+
+def objective(trial: optuna.Trial) -> float:
+    """Return a value that is lowest, 0, at x = 0.3, n = 7 and kind = "round"."""
+    x = trial.suggest_float("x", 0.0, 1.0)
+    n = trial.suggest_int("n", 1, 20)
+    kind = trial.suggest_categorical("kind", ["flat", "round", "sharp"])
+    time.sleep(0.1)  # your training
+    return (x - 0.3) ** 2 + 0.01 * (n - 7) ** 2 + (0.0 if kind == "round" else 0.5)
+
+
+def open_storage(url: str, heartbeat: int) -> BaseStorage:
+    """Open a database, a Redis server, a gRPC proxy, or a journal file."""
+    if url.startswith("grpc://"):
+        host, port = url.removeprefix("grpc://").split(":")
+        return GrpcStorageProxy(host=host, port=int(port))
+    if url.startswith("redis://"):
+        return JournalStorage(JournalRedisBackend(url))
+    if "://" not in url:
+        return JournalStorage(JournalFileBackend(url))
+    storage = RDBStorage(
+        url,
+        engine_kwargs={"pool_pre_ping": True},  # notices connections that an outage has cut
+        heartbeat_interval=heartbeat,
+        grace_period=5 * heartbeat,
+        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=3),
+    )
+    sqlalchemy.event.listen(storage.engine, "do_connect", connect_patiently)
+    return storage
+
+
+def connect_patiently(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
+    """Connect to a database, and wait where it is away."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+
+
+class Worker:
+    """Takes part in a study; keeps the trial in hand, so that an outage does not lose it."""
+
+    def __init__(self, study: optuna.Study, n_trials: int) -> None:
+        self.study, self.n_trials = study, n_trials
+        self.trial: optuna.Trial | None = None
+        self.value: float | None = None
+
+    def run(self) -> None:
+        """Work until the study has its trials."""
+        enough = MaxTrialsCallback(self.n_trials, states=(TrialState.COMPLETE,))
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.settle()
+                done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+                if len(done) < self.n_trials:
+                    self.study.optimize(self.evaluate, callbacks=[enough])
+                return
+            except Exception as error:
+                if not is_outage(error) or time.monotonic() > until:
+                    raise
+                print(f"waiting for the storage: {type(error).__name__}", flush=True)
+                time.sleep(0.5)
+
+    def evaluate(self, trial: optuna.Trial) -> float:
+        """The objective, with a note of its trial."""
+        self.trial, self.value = trial, None
+        self.value = objective(trial)
+        return self.value
+
+    def settle(self) -> None:
+        """After an outage: tell the result in hand, or queue the trial again."""
+        if self.trial is None:
+            return
+        stored = self.study.get_trials(deepcopy=False)[self.trial.number]
+        if stored.state == TrialState.RUNNING and self.value is not None:
+            self.study.tell(stored.number, self.value)
+        elif stored.state == TrialState.RUNNING:
+            self.study.tell(stored.number, state=TrialState.FAIL)
+            self.study.enqueue_trial(stored.params)
+        self.trial = None
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Whether an error is a storage's, or hides one: Optuna may raise another on top of it."""
+    if error is None:
+        return False
+    known = (StorageInternalError, UpdateFinishedTrialError, ConnectionError)
+    if isinstance(error, known) or type(error).__module__.split(".")[0] in DRIVERS:
+        return True
+    return is_outage(error.__cause__ or error.__context__)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--storage", required=True)
+    parser.add_argument("--study", default="cluster")
+    parser.add_argument("--trials", type=int, default=100, help="of the study, not of the worker")
+    parser.add_argument("--heartbeat", type=int, default=60, help="seconds; databases only")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=open_storage(args.storage, args.heartbeat),
+        study_name=args.study,
+        load_if_exists=True,
+        sampler=RocketSampler(),
+    )
+    Worker(study, args.trials).run()
+    print(f"{len(study.trials)} trials, best {study.best_value:.4f} with {study.best_params}")

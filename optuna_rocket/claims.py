@@ -1,0 +1,75 @@
+"""Workers that decide at the same time: whether another one has claimed the same configuration.
+
+A suggestion is stored, which is a claim, and the study is read once more. Whoever then finds a
+claim on the same configuration that was not there when it decided decides again. Everybody stores
+before reading, so that of two workers at least one sees the other. Where both do, both decide
+again: by lot among the best candidates, of which there are twice as many every time, or the two
+would go on to agree (as stations that share a wire wait for a random time).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import math
+
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+
+from optuna_rocket.history import Outcome
+from optuna_rocket.space import Space
+from optuna_rocket.trials import Record
+
+
+# Among how many of the best candidates the lot is drawn: at first there is no lot.
+ROUNDS = (1, 4, 8, 16, 32, 64, 128, 256)
+# Continuous values this close, as a share of the range, would be the same experiment twice.
+_NEAR = 0.01
+
+Claim = Mapping[str, float]
+
+
+def may_collide(records: Sequence[Record], distributions: Mapping[str, BaseDistribution]) -> bool:
+    """Whether others run in a finite space, and one parameter may complete a repetition."""
+    if not any(record.outcome == Outcome.PENDING for record in reversed(records)):
+        return False
+    return math.isfinite(Space(distributions).n_configurations)
+
+
+def rivals(
+    known: Sequence[Record],
+    now: Sequence[Record],
+    claim: Claim,
+    distributions: Mapping[str, BaseDistribution],
+) -> list[Record]:
+    """Trials that have come to the same configuration since a decision, by number.
+
+    Args:
+        known: What the decision was made from.
+        now: The same study read again.
+        claim: The decided values by name, in Optuna's internal representation.
+        distributions: Those of all names in ``claim``.
+    """
+    first = 0
+    while first < min(len(known), len(now)) and known[first] is now[first]:
+        first += 1
+    before = {record.number: record.params for record in known[first:]}
+    return [
+        record
+        for record in now[first:]
+        if before.get(record.number) != record.params
+        and _is_same(record.params, claim, distributions)
+    ]
+
+
+def _is_same(params: Claim, claim: Claim, distributions: Mapping[str, BaseDistribution]) -> bool:
+    if not claim or not claim.keys() <= params.keys():
+        return False
+    space = Space({name: distributions[name] for name in claim})
+    for column, (name, distribution) in enumerate(space.distributions.items()):
+        if isinstance(distribution, CategoricalDistribution):
+            if params[name] != claim[name]:
+                return False
+        elif abs(space.encode(column, params[name]) - space.encode(column, claim[name])) > _NEAR:
+            return False
+    return True

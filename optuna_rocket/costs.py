@@ -1,0 +1,37 @@
+"""What a trial's rounds with ``SubsetEvaluator`` took: its user attribute ``rocket:costs``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import json
+import math
+from typing import Any
+
+
+# Holds the report steps, and the seconds that each of them took, as lists of equal length.
+COSTS = "rocket:costs"
+# The smallest limit among the storages is MySQL's TEXT column: 65,535 bytes.
+_MAX_ATTRIBUTE = 60_000
+
+
+def fits(costs: Mapping[str, Any]) -> bool:
+    """Whether every storage can hold the costs; those of some thousand instances it cannot."""
+    return len(json.dumps(costs)) <= _MAX_ATTRIBUTE
+
+
+def rounds_of(attributes: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """Report steps and seconds of a trial's rounds, empty where none make sense.
+
+    Args:
+        attributes: The trial's user attributes.
+    """
+    stored = attributes.get(COSTS)
+    if not isinstance(stored, dict):
+        return [], []
+    try:
+        steps = [float(step) for step in stored["steps"]]
+        seconds = [float(second) for second in stored["seconds"]]
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return [], []
+    is_sane = len(steps) == len(seconds) and all(0 <= x < math.inf for x in steps + seconds)
+    return (steps, seconds) if is_sane else ([], [])
