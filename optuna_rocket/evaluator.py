@@ -33,6 +33,7 @@ from optuna.trial import BaseTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
+from optuna_rocket.curves import COSTS
 from optuna_rocket.fidelity.correlation import misleads
 from optuna_rocket.fidelity.correlation import rank_correlation
 from optuna_rocket.fidelity.subset import Stratify
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from optuna_rocket.curves import Curve
     from optuna_rocket.trials import CurveReader
 
-# A trial's user attribute: report steps and the seconds that each of them took.
-COSTS = "rocket:costs"
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
 

@@ -24,6 +24,7 @@ from optuna_rocket import conditions
 from optuna_rocket import rows as encoding
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import many_goals
+from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent.many_goals import Beliefs
@@ -32,6 +33,7 @@ from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.fidelity.approximation import approximate
 from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
@@ -173,7 +175,14 @@ class Suggester:
             assert reached is not None
             belief = many_goals.believe(reached, finished, geometry, start, self.network)
         else:
-            belief = policy.believe(finished, geometry, start, self.network)
+            reports = encoding.reports([records[i] for i in done.tolist()])
+
+            def select(history: History) -> History:
+                known = approximate(history, reports[: history.n_trials])
+                return memory.context(known)
+
+            belief = policy.believe(finished, geometry, start, self.network, select)
+            past = approximate(past, encoding.reports(records))
         self._cache[space.names] = _Cached(rows, geometry, finished, reached, belief)
         while len(self._cache) > _N_CACHED:
             self._cache.popitem(last=False)

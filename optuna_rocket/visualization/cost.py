@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_rocket import hindsight
-from optuna_rocket.evaluator import COSTS
+from optuna_rocket.curves import COSTS
 from optuna_rocket.visualization import drawing
 
 
