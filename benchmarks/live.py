@@ -38,6 +38,8 @@ from benchmarks.records import append_line
 from benchmarks.records import drop_half_line
 from benchmarks.records import read_lines
 from benchmarks.run import versions
+from benchmarks.subset_grids import parse_method
+from benchmarks.subset_grids import subset_evaluator
 from optuna_rocket import RocketPruner
 from optuna_rocket import SubsetEvaluator
 
@@ -64,7 +66,7 @@ METHODS = (
     "tpe+rocket",
     "tpe+hyperband",
     "random+none",
-    "random+all",
+    "random+all:4",
 )
 
 
@@ -75,7 +77,8 @@ class LiveReplication:
     Attributes:
         task: Name of the task.
         method: ``SAMPLER+PRUNER``; with ``none`` every trial is on the full data, with ``all`` on
-            every subset.
+            every subset. Subsets are a ninth of the data and all of it; with ``:4`` at the end
+            also 1/27 and 1/3.
         seed: Seed of the sampler and of every training.
         budget: In full evaluations: of trials with ``none``, of examples processed otherwise.
         sizes: Numbers of examples of the subsets.
@@ -173,9 +176,9 @@ def measure(
         n_audited: How many pruned trials are trained on the full data afterwards.
         evaluations: Where trainings are kept.
     """
-    sampler, pruner = method.split("+")
+    sampler, pruner, n_subsets = parse_method(method)
     labels = task.splits.train.labels.numpy()
-    subsets = SubsetEvaluator(labels, min_fraction=task.min_fraction)
+    subsets = subset_evaluator(labels, n_subsets, task.min_fraction)
     study = optuna.create_study(
         study_name=f"{task.name} {seed}",  # Hyperband draws brackets from the name
         direction="maximize",
@@ -237,7 +240,7 @@ def _make_pruner(name: str, steps: Sequence[int]) -> BasePruner:
 
 
 def _check(method: str) -> str:
-    sampler, _, pruner = method.partition("+")
+    sampler, pruner, _ = parse_method(method)
     if pruner not in PRUNERS and not pruner.startswith(_WITH_RISK):
         known = ",".join([*PRUNERS, f"{_WITH_RISK}RISK"])
         raise ValueError(f"Unknown pruner in {method!r}. Use SAMPLER+{{{known}}}.")

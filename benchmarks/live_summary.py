@@ -28,7 +28,7 @@ from optuna_rocket.fidelity.correlation import rank_correlation
 
 
 RIVALS = ("tpe+none", "gp+none")
-RANKING_METHOD = "random+all"
+RANKING_METHOD = "random+all:4"
 COLUMNS = (
     "task",
     "method",

@@ -1,7 +1,8 @@
 """Pruners on partial results with known truth, on a simulated clock.
 
 ``python -m benchmarks.pruning --help``. The clock counts full evaluations: an epoch costs its
-share of a training, a subset its share of the data, and no subset is warm-started.
+share of a training, a subset its share of the data, and no subset is warm-started. Subsets are a
+ninth of the data and all of it; ``METHOD:4`` has 1/27, 1/9, 1/3 and all.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ from benchmarks.records import PruningReplication
 from benchmarks.records import read_pruning_replications
 from benchmarks.records import rounded
 from benchmarks.run import versions
+from benchmarks.subset_grids import parse_method
+from benchmarks.subset_grids import subset_evaluator
 from benchmarks.workers import in_workers
 from optuna_rocket import RocketPruner
 from optuna_rocket import SubsetEvaluator
@@ -68,11 +71,14 @@ class Simulation:
     Args:
         problem: The problem.
         seed: Seed of the noise.
-        reports: Whether partial results are looked at; without them a subset is not paid for.
+        subsets: The subsets that are looked at, where the problem has subsets; None if no partial
+            result is looked at, or paid for.
     """
 
-    def __init__(self, problem: PartialProblem, seed: int, *, reports: bool) -> None:
-        self._problem, self._seed, self._reports = problem, seed, reports
+    def __init__(
+        self, problem: PartialProblem, seed: int, subsets: SubsetEvaluator | None
+    ) -> None:
+        self._problem, self._seed, self._subsets = problem, seed, subsets
         self.clock = 0.0
         self.true_values: list[float] = []
         self.clocks: list[float] = []
@@ -85,12 +91,12 @@ class Simulation:
         self.true_values.append(float(problem.true_values(point[None])[0]))
         start = self.clock
         try:
-            if not self._reports:
+            if self._subsets is None:
                 self.clock = start + 1.0
             elif problem.by_subset:
-                for subset in _evaluator().subsets(trial):
+                for subset in self._subsets.subsets(trial):
                     rung = problem.steps.index(subset.step)
-                    self.clock = start + float(problem.costs[rung])
+                    self.clock += float(problem.effort[rung])
                     subset.report(float(values[rung]))
             else:
                 self._epochs(trial, values, start)
@@ -111,17 +117,18 @@ def measure(problem: PartialProblem, method: str, seed: int, budget: int) -> Pru
 
     Args:
         problem: The problem.
-        method: ``SAMPLER+PRUNER``.
+        method: ``SAMPLER+PRUNER``, with ``:4`` for four subsets.
         seed: Seed of the sampler and of the noise.
         budget: In full evaluations.
     """
-    sampler, pruner = method.split("+")
+    sampler, pruner, subsets = parse_method(method)
     study = optuna.create_study(
         study_name=f"{problem.name} {seed}",  # Hyperband draws brackets from the name
         sampler=make_sampler(sampler, seed),
         pruner=PRUNERS[pruner](problem),
     )
-    simulation = Simulation(problem, seed, reports=pruner != "none")
+    evaluator = None if pruner == "none" else subset_evaluator(N_EXAMPLES, subsets)
+    simulation = Simulation(problem, seed, evaluator)
     start = time.perf_counter()
     while simulation.clock < budget and len(simulation.clocks) < MAX_TRIALS:
         study.optimize(simulation, n_trials=1)
@@ -158,11 +165,6 @@ def measure(problem: PartialProblem, method: str, seed: int, budget: int) -> Pru
 
 
 @cache
-def _evaluator() -> SubsetEvaluator:
-    return SubsetEvaluator(N_EXAMPLES, min_fraction=1 / 27)
-
-
-@cache
 def _top_value(problem: PartialProblem) -> float:
     """The value that 5 % of random configurations reach."""
     points = problem.landscape.sample(np.random.default_rng(0), _N_RANDOM)
@@ -170,7 +172,7 @@ def _top_value(problem: PartialProblem) -> float:
 
 
 def _check(method: str) -> str:
-    sampler, _, pruner = method.partition("+")
+    sampler, pruner, _ = parse_method(method)
     if pruner not in PRUNERS:
         raise ValueError(f"Unknown pruner in {method!r}. Use SAMPLER+{{{','.join(PRUNERS)}}}.")
     check_method(sampler)

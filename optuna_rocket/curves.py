@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 import math
@@ -10,6 +11,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_rocket import constraints
+from optuna_rocket import costs
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,17 @@ def horizon(curves: Sequence[Curve]) -> int:
     """The longest report step of a complete trial, 0 where none has reported."""
     complete = [x for x in curves if x.steps and not math.isnan(x.final)]
     return max((x.steps[-1] for x in complete), default=0)
+
+
+def spending(curves: Sequence[Curve]) -> Callable[[int], float]:
+    """Share of a full evaluation that is spent up to a report step.
+
+    Report steps are amounts of effort. An epoch goes on from the last one, but subsets of the data
+    are trained from the start each, so their costs add up. Told by the longest complete trial, of
+    which there must be one that has reported.
+    """
+    complete = [x for x in curves if x.steps and not math.isnan(x.final)]
+    longest = max(complete, key=lambda x: x.steps[-1])
+    if costs.COSTS not in longest.trial.user_attrs:
+        return lambda step: step / max(longest.steps[-1], 1)
+    return lambda step: sum(s for s in longest.steps if s <= step) / max(sum(longest.steps), 1)

@@ -67,6 +67,17 @@ def invert_transform(scores: Tensor, scored: Tensor, transformed: Tensor) -> Ten
     return 2 * (scale.best - _gaps(scale, transformed).clamp_max(3) * scale.unit)
 
 
+def transform_errors(scores: Tensor, scored: Tensor, errors: Tensor) -> Tensor:
+    """Standard errors ``(B, n)`` of scores as errors of what ``transform_scores`` makes of them.
+
+    To first order, by the slope of the transform at each score.
+    """
+    scale = _scale(scores, scored)
+    gaps = ((scale.best - scores / 2) / scale.unit).clamp(0, 3)
+    slope = 0.5 / (scale.unit * (0.3 + gaps) * scale.std.clamp_min(1e-9))
+    return torch.where(scored & (scale.std > 1e-9), errors * slope, 0.0)
+
+
 def transform_gaps(scores: Tensor, scored: Tensor, gaps: Tensor) -> Tensor:
     """What ``continue_transform`` gives to scores ``(B, k)`` that lie ``gaps`` below the best.
 

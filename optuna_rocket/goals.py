@@ -110,6 +110,7 @@ def beside(history: History, values: Tensor) -> History:
         # One expectation is stored per trial, and it is the first objective's.
         history.predicted if k == 1 else torch.full((k, n, 2), torch.nan, dtype=torch.float64),
         wide(history.kind),
+        torch.zeros_like(values),
     )
 
 

@@ -33,6 +33,7 @@ class History:
         predicted: ``(B, n, 2)`` mean and standard deviation that the memory had expected, in
             transformed scores, when the trial was suggested; NaN where unknown.
         kind: ``(B, n)`` kind of the proposal that won, -1 where unknown.
+        errors: ``(B, n)`` standard errors of scores that are approximated, 0 where observed.
     """
 
     units: Tensor
@@ -42,6 +43,7 @@ class History:
     fidelity: Tensor
     predicted: Tensor
     kind: Tensor
+    errors: Tensor
 
     @property
     def n_trials(self) -> int:
@@ -63,6 +65,7 @@ class History:
             self.fidelity[:, :n],
             self.predicted[:, :n],
             self.kind[:, :n],
+            self.errors[:, :n],
         )
 
     def take(self, index: Tensor) -> History:
@@ -75,6 +78,7 @@ class History:
             self.fidelity[:, index],
             self.predicted[:, index],
             self.kind[:, index],
+            self.errors[:, index],
         )
 
 
@@ -88,4 +92,5 @@ def empty_history(batch: int, d: int) -> History:
         fidelity=torch.zeros(batch, 0, dtype=torch.float64),
         predicted=torch.zeros(batch, 0, 2, dtype=torch.float64),
         kind=torch.zeros(batch, 0, dtype=torch.long),
+        errors=torch.zeros(batch, 0, dtype=torch.float64),
     )

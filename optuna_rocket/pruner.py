@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import math
 from typing import TYPE_CHECKING
 from typing import Any
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 _EXPLORATION = 0.05
 # The evidence is arranged anew whenever it has grown by this share; the incumbent is always known.
 _GROWTH = 1 / 50
+# Share of the longest report step at which trials are compared before there is a forecast.
+_SCREENING = 1 / 9
+_N_RECENT = 50
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
 
@@ -33,17 +37,21 @@ class RocketPruner(BasePruner):
     From the reports of earlier trials, pruned ones too, it forecasts the final value of the
     running trial with a standard error (``fidelity.forecast``). The trial is stopped when
 
-        expected gain of going on  <  risk × share of the cost ahead × expected gain of a new trial
+        expected gain of going on / cost ahead  <  risk × greatest gain per cost of new trials
 
-    where a gain is what exceeds the best feasible trial so far. It works with every sampler, with
-    ``SubsetEvaluator`` and with plain ``trial.report`` by epoch; report steps should be amounts of
-    effort (epochs, examples) and need not be the same in all trials. NaN counts as the worst.
-    Scores of single folds or instances are no estimates that converge: use ``WilcoxonPruner``.
+    where a gain is what exceeds the best feasible trial so far, and new trials are like the latest
+    ones: all are looked at on the first rung, and only the most promising go on. It works with
+    every sampler, with ``SubsetEvaluator`` and with plain ``trial.report`` by epoch; report steps
+    should be amounts of effort (epochs, examples) and need not be the same in all trials. NaN
+    counts as the worst. Scores of single folds or instances are no estimates that converge: use
+    ``WilcoxonPruner``.
 
-    A trial is judged at report steps that are a factor of 1.5 apart, and never at or after the
-    longest report step of any complete trial. A late bloomer has a forecast as wide as earlier
-    surprises at its rank were; and one judgement in twenty lets the trial pass, so that surprises
-    go on being seen. A judgement depends on the stored trials, the trial and the seed alone.
+    Before there are enough complete trials to forecast from, a trial goes on if it is in the best
+    third of all at a ninth of the longest report step; the first trial always does. Later, a trial
+    is judged at report steps that are a factor of 1.5 apart, and never at or after the longest
+    report step of any complete trial. A late bloomer has a forecast as wide as earlier surprises
+    at its rank were; and one judgement in twenty lets the trial pass, so that surprises go on
+    being seen. A judgement depends on the stored trials, the trial and the seed alone.
 
     Example:
         ```python
@@ -52,9 +60,10 @@ class RocketPruner(BasePruner):
 
     Args:
         risk: Above 0. Greater values stop more trials, and more of those that would have become
-            the best. The default was chosen on the development problems of
-            ``benchmarks/pruning.py``.
-        n_startup_trials: Complete trials, at least 3, before any trial is stopped.
+            the best; 1 would be right if the forecasts were and if a full result taught nothing.
+            The default was chosen on the development problems of ``benchmarks/pruning.py`` and
+            on seeds of ``benchmarks/live.py`` that are not reported.
+        n_startup_trials: Complete trials, at least 3, before the forecast decides.
         seed: Seed of the judgements that let a trial pass, an integer of at least 0.
 
     Raises:
@@ -102,6 +111,7 @@ class RocketPruner(BasePruner):
     def _judge(self, study: Study, trial: FrozenTrial) -> bool:
         from optuna_rocket.curves import horizon
         from optuna_rocket.curves import level_to_beat
+        from optuna_rocket.curves import spending
         from optuna_rocket.trials import CurveReader
         from optuna_rocket.trials import score_sign
 
@@ -110,22 +120,24 @@ class RocketPruner(BasePruner):
             return False
         if self._reader is None:
             self._reader = CurveReader()
-        curves = self._reader.read(study)
-        n_complete = sum(not math.isnan(curve.final) for curve in curves)
+        curves = [curve for curve in self._reader.read(study) if curve.steps]
         best, last = level_to_beat(curves), horizon(curves)
-        step = max(trial.intermediate_values)
-        if n_complete < self._n_startup_trials or best is None or step >= last:
+        steps = sorted(trial.intermediate_values)
+        if best is None or steps[-1] >= last:
             return False
 
-        evidence = self._arrange([curve for curve in curves if curve.steps])
-        score = score_sign(study) * trial.intermediate_values[step]
-        forecast = evidence.forecast(step, score)
+        evidence = self._arrange(curves)
+        score = score_sign(study) * trial.intermediate_values[steps[-1]]
+        n_complete = sum(not math.isnan(curve.final) for curve in curves)
+        if n_complete < self._n_startup_trials:
+            return _is_screening_step(steps, last) and not evidence.is_leading(steps[-1], score)
+        forecast = evidence.forecast(steps[-1], score)
         if forecast is None:
             return False
-        level = evidence.rescale(best)
-        worth = forecast.expected_gain(level)
-        ahead = (last - step) / last
-        return worth < self._risk * ahead * evidence.new_trial.expected_gain(level)
+        level, spent = evidence.rescale(best), spending(curves)
+        first = min(curve.steps[0] for curve in curves[-_N_RECENT:])
+        rate = evidence.rate_of_gain(level, first, spent(first))
+        return forecast.expected_gain(level) < self._risk * rate * (1 - spent(steps[-1]))
 
     def _arrange(self, curves: list[Curve]) -> Evidence:
         """Evidence from all but the latest few trials, kept as long as these trials are the same.
@@ -147,6 +159,12 @@ class RocketPruner(BasePruner):
     def _lets_pass(self, number: int, rung: int) -> bool:
         code = zlib.crc32(f"{self._seed}:{number}:{rung}".encode())
         return code < _EXPLORATION * 2**32
+
+
+def _is_screening_step(steps: Sequence[int], last: int) -> bool:
+    """Whether the latest report step is the first one at or beyond ``_SCREENING`` of the last."""
+    early = math.floor(_SCREENING * last)  # sizes of subsets are rounded
+    return steps[-1] >= early and all(step < early for step in steps[:-1])
 
 
 def _rung_just_reached(trial: FrozenTrial) -> int | None:

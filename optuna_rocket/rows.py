@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 import torch
 
+from optuna_rocket.fidelity.approximation import Reports
 from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.space import Space
@@ -122,7 +123,16 @@ def history(rows: Rows) -> History:
         fidelity=torch.from_numpy(rows.fidelity)[None],
         predicted=torch.from_numpy(rows.predicted)[None],
         kind=torch.from_numpy(rows.kind)[None],
+        errors=torch.zeros(1, len(rows.records), dtype=torch.float64),
     )
+
+
+def reports(records: Sequence[Record]) -> list[Reports]:
+    """What complete and pruned trials have reported, as scores; nothing of the others."""
+    return [
+        (record.curve.steps, record.curve.scores) if record.curve is not None else ((), ())
+        for record in records
+    ]
 
 
 def goals(rows: Rows) -> Goals | None:

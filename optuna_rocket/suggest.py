@@ -24,6 +24,7 @@ from optuna_rocket import conditions
 from optuna_rocket import rows as encoding
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import many_goals
+from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent.many_goals import Beliefs
@@ -32,6 +33,8 @@ from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.fidelity.approximation import Reports
+from optuna_rocket.fidelity.approximation import approximate
 from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
@@ -180,11 +183,24 @@ class Suggester:
             assert reached is not None
             belief = many_goals.believe(reached, finished, geometry, start, self.network)
         else:
-            belief = policy.believe(finished, geometry, start, self.network)
+            select: Callable[[History], History] = memory.context
+            if bool((past.outcomes == Outcome.PRUNED).any()):  # reports matter, and take a while
+                reports = encoding.reports(records)
+                past, select = approximate(past, reports), _select([reports[i] for i in done])
+            belief = policy.believe(finished, geometry, start, self.network, select)
         self._cache[space.names] = _Cached(rows, geometry, finished, reached, belief)
         while len(self._cache) > _N_CACHED:
             self._cache.popitem(last=False)
         return past, geometry, belief, goals
+
+
+def _select(reports: Sequence[Reports]) -> Callable[[History], History]:
+    """What the memory holds of the first of some finished trials, as these alone tell it."""
+
+    def select(history: History) -> History:
+        return memory.context(approximate(history, reports[: history.n_trials]))
+
+    return select
 
 
 def _by_lot(logits: Tensor, among: int, generator: torch.Generator) -> int:

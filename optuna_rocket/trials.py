@@ -49,7 +49,8 @@ class Record:
     """One stored trial in the terms of this package; scores are greater when better.
 
     There is a score for each objective, NaN where the trial has none; ``constraints`` are what it
-    stored, if it has finished.
+    stored, if it has finished; ``curve`` is what a complete or pruned trial reported in a study of
+    one objective, None where that is nothing.
     """
 
     trial: FrozenTrial
@@ -60,6 +61,7 @@ class Record:
     constraints: Mapping[str, float]
     fidelity: float
     suggestion: Suggestion
+    curve: Curve | None
 
     @property
     def score(self) -> float:
@@ -354,4 +356,10 @@ def _record(trial: FrozenTrial, signs: tuple[float, ...], rungs: _Rungs) -> Reco
         constraints.read(trial.system_attrs) if trial.state.is_finished() else {},
         fidelity,
         suggestion,
+        curve_of(trial, signs[0]) if _has_reported(trial, signs) else None,
     )
+
+
+def _has_reported(trial: FrozenTrial, signs: tuple[float, ...]) -> bool:
+    is_told = trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and len(signs) == 1
+    return is_told and bool(trial.intermediate_values)

@@ -81,6 +81,7 @@ def history_of(
         fidelity=torch.where(outcomes == Outcome.PRUNED, 0.4, 1.0).double(),
         predicted=torch.full((*scores.shape, 2), torch.nan, dtype=torch.float64),
         kind=torch.full(scores.shape, -1),
+        errors=torch.zeros_like(scores),
     )
 
 

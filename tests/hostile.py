@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from optuna_rocket import RocketPruner
 from optuna_rocket import RocketSampler
 from optuna_rocket import explain
-from optuna_rocket.evaluator import COSTS
+from optuna_rocket.costs import COSTS
 from optuna_rocket.suggestions import ATTRIBUTE
 from tests.support import assert_valid
 from tests.support import package_log

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from optuna_rocket.features import N_TOKEN_FEATURES
 from optuna_rocket.features import PROPOSAL_KINDS
+from optuna_rocket.features import continue_transform
 from optuna_rocket.features import row_distance
 from optuna_rocket.features import tokens
+from optuna_rocket.features import transform_errors
 from optuna_rocket.features import transform_scores
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
@@ -265,3 +267,17 @@ def test_row_distance_broadcasts_over_candidates_and_trials() -> None:
     table = row_distance(a[:, :, None], b[:, None], geometry)
     expected = torch.cdist(a, b) / 3**0.5
     torch.testing.assert_close(table, expected)
+
+
+def test_errors_follow_the_slope_of_the_transform() -> None:
+    scores, scored = normal_scores()[None], torch.arange(40)[None] % 3 > 0
+    errors = torch.full_like(scores, 1e-6)
+    z = continue_transform(scores, scored, scores)
+    higher = continue_transform(scores, scored, scores + errors)
+    found = transform_errors(scores, scored, errors)
+    inside = scored & (z > z.min())  # cut where scores count as equally bad
+    assert torch.allclose(found[inside], (higher - z)[inside], rtol=1e-3)
+    assert bool((found[~scored] == 0).all())
+    assert bool(
+        (transform_errors(torch.ones(1, 5).double(), scored[:, :5], errors[:, :5]) == 0).all()
+    )

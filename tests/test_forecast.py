@@ -217,15 +217,75 @@ def test_few_pairs_give_no_forecast() -> None:
 
 
 def test_a_worked_calibration() -> None:
-    """One pair of equal evidence: prior and data by hand."""
-    x, y = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 1.0, 2.0, 3.0])
-    fit = calibrate(x, y, np.zeros(4))
-    assert np.array_equal(fit.mapped, y)
-    assert fit.centre == 1.5
+    """Four pairs without error, and four trials that never went on."""
+    x = np.array([0.0, 1.0, 2.0, 3.0])
+    fit = calibrate(x, x, np.zeros(4), x)
+    assert np.allclose(fit.ranks, [0.125, 0.375, 0.625, 0.875])
+    assert np.allclose(fit.mapped, [-1.15, -0.32, 0.32, 1.15], atol=0.01)
+    assert fit.centre == pytest.approx(0, abs=1e-12)
     assert fit.coefficients[0] == pytest.approx(1.5)
-    assert 0.8 < fit.coefficients[1] < 1
-    # total variance 1.25, prior residual .625 for four trials, four errors near nothing
-    assert fit.residual == pytest.approx(0.625 / 2, rel=0.1)
+    assert 1.0 < fit.coefficients[1] < 3 / 2.3, "shrunk towards .8 of the spread"
+    below = calibrate(x, x, np.zeros(4), np.concatenate([x, x - 10]))
+    assert below.centre > 0.5, "those that went on are the better half"
+    assert below.predict(np.array([-8.0]))[0] < 0 < below.predict(np.array([1.5]))[0]
+
+
+def test_trials_worse_than_all_that_went_on_are_seen_as_such() -> None:
+    """The best third of the first rung goes on; the others are filled in about right."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(30):
+        x = rng.normal(size=60)
+        y = 0.8 * x + 0.4 * rng.normal(size=60)
+        goes_on = x > np.quantile(x, 2 / 3)
+        evidence = gather(
+            [
+                ((1, 9) if on else (1,), (a, b) if on else (a,), b if on else math.nan)
+                for a, b, on in zip(x.tolist(), y.tolist(), goes_on.tolist(), strict=True)
+            ]
+        )
+        _, centre, unit = evidence.scaled
+        mean, variance = evidence.completed
+        error = (centre + unit * mean - y)[~goes_on]
+        std = unit * np.sqrt(variance[~goes_on])
+        found.append(
+            (error.mean(), np.abs(error / std).mean(), (y[goes_on].mean() - y[~goes_on]).mean())
+        )
+    bias, surprise, gap = np.mean(found, 0)
+    assert gap > 1, "what there is to see"
+    assert abs(bias) < 0.35 * gap
+    assert 0.4 < surprise < 1.5
+
+
+def test_rate_of_gain_by_hand() -> None:
+    """Where all new trials promise the same, all go on; where one promises all, it alone."""
+    evidence = evidence_of(_noisy(np.random.default_rng(0), 40))
+    unseen = evidence.new_trial.expected_gain(1.0)
+    spent = 0.1
+    rate = evidence.rate_of_gain(1.0, 1, spent)
+    calibration = evidence.calibration(1)
+    assert calibration is not None
+    mean, variance = calibration.predict(evidence.at(1))
+    gains = sorted(
+        (
+            Forecast(a, math.sqrt(b)).expected_gain(1.0)
+            for a, b in zip(mean, variance, strict=True)
+        ),
+        reverse=True,
+    )
+    rates = [sum(gains[:k]) / (40 * spent + k * (1 - spent)) for k in range(1, 41)]
+    assert rate == pytest.approx(max(*rates, unseen))
+    assert rate > sum(gains) / 40, "choosing pays"
+    assert evidence.rate_of_gain(1.0, 27, spent) == unseen, "no forecast there"
+
+
+def test_leading_is_the_best_third() -> None:
+    evidence = evidence_of(np.arange(8.0)[:, None] * np.ones(4))
+    leading = [evidence.is_leading(1, x + 0.5) for x in range(8)]
+    assert leading == [False] * 5 + [True] * 3
+    assert evidence_of(np.ones((1, 4))).is_leading(1, 2.0)
+    assert not evidence_of(np.ones((1, 4))).is_leading(1, 1.0)
+    assert not evidence.is_leading(1, math.nan)
 
 
 def test_rungs_are_a_ratio_apart() -> None:

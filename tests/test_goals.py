@@ -194,6 +194,7 @@ def line(values: list[float]) -> tuple[History, memory.Conditioned]:
         torch.ones(1, n, dtype=torch.float64),
         torch.full((1, n, 2), torch.nan, dtype=torch.float64),
         torch.full((1, n), -1),
+        torch.zeros(1, n, dtype=torch.float64),
     )
     slacks = feasibility.balanced(torch.tensor([values], dtype=torch.float64))
     wide = repeated(geometry, 1)

@@ -22,7 +22,7 @@ from optuna_rocket import RocketPruner
 from optuna_rocket import RocketSampler
 from optuna_rocket import SubsetEvaluator
 from optuna_rocket import explain
-from optuna_rocket.evaluator import COSTS
+from optuna_rocket.costs import COSTS
 from optuna_rocket.suggestions import ATTRIBUTE
 from tests import hostile
 

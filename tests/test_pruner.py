@@ -16,6 +16,9 @@ import pytest
 
 from optuna_rocket import RocketPruner
 from optuna_rocket import RocketSampler
+from optuna_rocket.costs import COSTS
+from optuna_rocket.curves import spending
+from optuna_rocket.trials import CurveReader
 from tests.support import open_storage
 from tests.support import package_log
 
@@ -85,6 +88,50 @@ def test_nobody_is_stopped_before_enough_complete_trials() -> None:
         add_curve(study, 0.5, 3, 27)
     assert verdicts(study, 5.0, 7) == 0
     assert verdicts(study, 5.0, 7, n_startup_trials=3) > 0.5
+
+
+def test_the_first_trials_are_screened_at_a_ninth() -> None:
+    study = stored_study(2)
+    for x in (0.2, 0.4, 0.6, 0.8):
+        add_curve(study, x, 3, 27)
+    assert [verdicts(study, 5.0, step) > 0.9 for step in range(8)] == [False] * 2 + [True] + [
+        False
+    ] * 5
+    assert verdicts(study, 0.01, 2) == 0, "the best go on"
+    assert verdicts(optuna.create_study(), 5.0, 2) == 0, "and the first trial does"
+
+
+def test_a_rejected_start_still_ends() -> None:
+    """Screening keeps a share of the trials, so that the forecast has its complete ones."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0), pruner=RocketPruner())
+
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        for step in range(27):
+            trial.report(falling(x, step), step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return falling(x, 26)
+
+    study.optimize(objective, n_trials=25)
+    states = [trial.state for trial in study.trials]
+    assert states[0] == TrialState.COMPLETE
+    assert 4 <= states.count(TrialState.COMPLETE) <= 15
+
+
+def test_subsets_that_are_trained_from_nothing_cost_more() -> None:
+    epochs, subsets = stored_study(1), optuna.create_study()
+    subsets.add_trial(
+        optuna.create_trial(
+            value=0.1,
+            intermediate_values={100: 0.5, 300: 0.3, 900: 0.1},
+            user_attrs={COSTS: {"steps": [100, 300, 900], "seconds": [1, 1, 1]}},
+        )
+    )
+    spent = spending(CurveReader().read(epochs))
+    assert (spent(13), spent(26)) == (0.5, 1)
+    spent = spending(CurveReader().read(subsets))
+    assert (spent(100), spent(300), spent(900)) == (100 / 1300, 400 / 1300, 1)
 
 
 def test_nobody_is_stopped_at_the_end() -> None:

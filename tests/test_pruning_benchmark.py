@@ -14,6 +14,8 @@ from benchmarks.partial_problems import load_partial_problem
 from benchmarks.pruning_summary import curve
 from benchmarks.pruning_summary import pruning_rows
 from benchmarks.records import PruningReplication
+from benchmarks.subset_grids import parse_method
+from benchmarks.subset_grids import subset_evaluator
 
 
 @pytest.mark.parametrize("name", PARTIAL_PROBLEM_NAMES)
@@ -50,6 +52,18 @@ def test_the_clock_counts_full_evaluations(name: str) -> None:
     assert pruned.n_run > plain.n_run
     assert pruned.n_run - pruned.n_pruned == len(pruned.regret) == len(pruned.spent)
     assert pruned.n_own_top >= 1
+
+
+def test_the_name_of_a_method_tells_the_subsets() -> None:
+    assert parse_method("rocket:a/b.rocket+rocket:4") == ("rocket:a/b.rocket", "rocket", 4)
+    assert parse_method("tpe+none") == ("tpe", "none", 2)
+    assert subset_evaluator(2700, 4).sizes == (100, 300, 900, 2700)
+    assert subset_evaluator(2700, 4, 1 / 9).sizes == (300, 900, 2700)
+    assert subset_evaluator(2700, 2).sizes == (300, 2700)
+    problem = load_partial_problem("subsets/biased")
+    for method, whole in (("random+median", 1 + 1 / 9), ("random+median:4", 40 / 27)):
+        spent = pruning.measure(problem, method, 0, 2).spent
+        assert spent[0] == pytest.approx(whole, abs=1e-3)
 
 
 def _record(method: str, regret: list[float], spent: list[float]) -> PruningReplication:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from optuna_rocket.features import transform_errors
 from optuna_rocket.features import transform_scores
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
@@ -28,6 +29,8 @@ from optuna_rocket.space import Geometry
 MAX_CONTEXT = 160
 # Noise multiplier of a score that stems from a share ``fidelity`` of a full evaluation.
 _FIDELITY_NOISE = 8.0
+# Variance of an approximated score that says nothing; the scores have a variance of 1.
+_MOST_ADDED = 4.0
 _JITTER = 1e-6
 # Prior of the logs: relevance (per squared unit; centre depends on d), outputscale, noise.
 _LENGTHSCALE_MEDIAN = 0.7  # times sqrt(active d) / 2, cf. Hvarfner et al. 2024, eq. 9
@@ -168,7 +171,7 @@ def fit(
     scored = history.scored
     z = transform_scores(history.scores, scored)
     distance = _distances(history, geometry)
-    certainty = _noise_multiplier(history)
+    certainty = _certainty(history)
     pair = (scored[:, :, None] & scored[:, None, :]).double()
     prior = prior_weights(geometry)
     eye = torch.eye(z.shape[1], dtype=z.dtype)
@@ -189,7 +192,7 @@ def fit(
         gradient_relevance = (slope * weighted).sum((1, 2)).view(len(z), -1, root.shape[-1]).sum(1)
         gradient_relevance = gradient_relevance * scale[:, None] / 2
         gradient_scale = (outer * kernel).sum((1, 2)) * scale / 2
-        gradient_noise = (outer * eye).sum(-1).mul(certainty).sum(-1) * noise / 2
+        gradient_noise = (outer * eye).sum(-1).mul(certainty.factor).sum(-1) * noise / 2
         weights = MemoryWeights(
             _step(weights.relevance, gradient_relevance, prior.relevance, _PRIOR_STD[0], rate),
             _step(weights.outputscale, gradient_scale, prior.outputscale, _PRIOR_STD[1], rate),
@@ -207,7 +210,7 @@ def condition(history: History, geometry: Geometry, weights: MemoryWeights) -> C
     z = transform_scores(history.scores, scored)
     rows = _columns(history.units, history.active, geometry, weights)
     kernel = _kernel(*_pairwise(rows, rows), geometry)
-    certainty = _noise_multiplier(history)
+    certainty = _certainty(history)
     factor = _cholesky(_masked_covariance(kernel, weights, certainty, scored))
     alpha = torch.cholesky_solve(z[..., None], factor)[..., 0]
     known = scored
@@ -216,7 +219,7 @@ def condition(history: History, geometry: Geometry, weights: MemoryWeights) -> C
         factor = _cholesky(_masked_covariance(kernel, weights, certainty, known))
     incumbent = torch.zeros(len(z), dtype=z.dtype)
     if bool(scored.any()):
-        fitted = z - weights.noise.exp()[:, None] * certainty * alpha
+        fitted = z - certainty.variance(weights.noise.exp()) * alpha
         best = fitted.masked_fill(~scored, -torch.inf).amax(-1)
         incumbent = torch.where(scored.any(-1), best, incumbent)
     base, failure_alpha = _condition_failure(history, kernel)
@@ -282,7 +285,8 @@ def _condition_failure(history: History, kernel: Tensor) -> tuple[Tensor | None,
     finished = history.outcomes != Outcome.PENDING
     base = (failed.sum(-1, keepdim=True) + 0.5) / (finished.sum(-1, keepdim=True) + 3)
     ones = torch.ones(len(failed), dtype=kernel.dtype)
-    certainty = torch.ones(failed.shape, dtype=kernel.dtype)
+    all_equal = torch.ones(failed.shape, dtype=kernel.dtype)
+    certainty = _Certainty(all_equal, 0 * all_equal)
     pair = (finished[:, :, None] & finished[:, None, :]).double()
     factor = _cholesky(_covariance(kernel * pair, ones, 0.1 * ones, certainty, finished))
     residual = torch.where(finished, failed.double() - base, 0.0)
@@ -352,13 +356,29 @@ def _rough_share(geometry: Geometry) -> Tensor:
     return (_ROUGH_SHARE * few**4)[:, None, None]
 
 
-def _noise_multiplier(history: History) -> Tensor:
+class _Certainty(NamedTuple):
+    """What makes the noise of a score ``(B, n)`` greater: a factor, and what is added."""
+
+    factor: Tensor
+    added: Tensor
+
+    def variance(self, noise: Tensor) -> Tensor:
+        """``(B, n)`` for noise variances ``(B,)`` of full evaluations."""
+        return noise[:, None] * self.factor + self.added
+
+
+def _certainty(history: History) -> _Certainty:
     fidelity = history.fidelity.clamp(1e-3, 1)
-    return 1 + _FIDELITY_NOISE * (1 / fidelity - 1).clamp(0, 4)
+    factor = 1 + _FIDELITY_NOISE * (1 / fidelity - 1).clamp(0, 4)
+    added = torch.zeros_like(factor)
+    if bool(history.errors.any()):
+        errors = transform_errors(history.scores, history.scored, history.errors)
+        added = errors.square().clamp_max(_MOST_ADDED)
+    return _Certainty(factor, added)
 
 
 def _masked_covariance(
-    kernel: Tensor, weights: MemoryWeights, certainty: Tensor, rows: Tensor
+    kernel: Tensor, weights: MemoryWeights, certainty: _Certainty, rows: Tensor
 ) -> Tensor:
     pair = (rows[:, :, None] & rows[:, None, :]).double()
     scale, noise = weights.outputscale.exp(), weights.noise.exp()
@@ -366,10 +386,10 @@ def _masked_covariance(
 
 
 def _covariance(
-    kernel: Tensor, scale: Tensor, noise: Tensor, certainty: Tensor, rows: Tensor
+    kernel: Tensor, scale: Tensor, noise: Tensor, certainty: _Certainty, rows: Tensor
 ) -> Tensor:
     """``K`` over the given rows; the others become an identity that touches nothing."""
-    diagonal = torch.where(rows, noise[:, None] * certainty + _JITTER, 1.0)
+    diagonal = torch.where(rows, certainty.variance(noise) + _JITTER, 1.0)
     return kernel * scale[:, None, None] + torch.diag_embed(diagonal)
 
 

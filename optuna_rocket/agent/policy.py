@@ -119,12 +119,20 @@ def initial_belief(geometry: Geometry) -> Belief:
 
 
 def believe(
-    finished: History, geometry: Geometry, belief: Belief, network: RecurrentScorer
+    finished: History,
+    geometry: Geometry,
+    belief: Belief,
+    network: RecurrentScorer,
+    select: Callable[[History], History] = memory.context,
 ) -> Belief:
-    """Bring ``belief`` up to date with the finished trials, in order of their number."""
+    """Bring ``belief`` up to date with the finished trials, in order of their number.
+
+    The recurrent state reads the trials as they were known when each had finished; the memory
+    holds what ``select`` makes of them.
+    """
     fresh = tokens(finished, geometry, belief.n_read)
     state = network.encode(fresh, belief.recurrent_state)
-    return replace(remember(finished, geometry, belief), recurrent_state=state)
+    return replace(remember(finished, geometry, belief, select), recurrent_state=state)
 
 
 def remember(

@@ -48,8 +48,12 @@ def misleads(value: float, n_pairs: int) -> bool:
     return n_pairs >= ENOUGH_PAIRS and value < MIN_CORRELATION
 
 
-def _normal_scores(values: Array) -> Array:
-    """Normal quantiles of the ranks, nearly (Tukey's lambda distribution); ties share theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    share = ((np.cumsum(counts) - counts / 2) / len(values))[inverse]
+def normal_score(share: Array) -> Array:
+    """Normal quantile of a share in (0, 1), nearly (Tukey's lambda distribution)."""
     return np.asarray(4.91 * (share**0.14 - (1 - share) ** 0.14))
+
+
+def _normal_scores(values: Array) -> Array:
+    """Normal scores of the ranks; ties share theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return normal_score(((np.cumsum(counts) - counts / 2) / len(values))[inverse])

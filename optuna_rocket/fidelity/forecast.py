@@ -4,12 +4,14 @@ Scores are greater when better. A rung is a report step; the final score is what
 
 The forecast at a rung ``s`` is a regression over the trials that went beyond ``s``:
 
-1. *Monotone map*: the score ``x`` at the rung is carried to the final score ``m(x)`` of the same
-   rank, so that no scale has to be shared: ``x`` may be a loss at epoch 2 and the final score an
-   accuracy.
-2. *Shrinkage*: ``y = a + b (m(x) - mean) + e``; how much a rank at the rung is worth. The prior
-   (``b`` around .8, residuals of 70 % of the spread) counts like a few trials, so that the
-   forecast is wide until the study has shown otherwise.
+1. *Normal scores*: ``t(x)``, the normal score of the rank that ``x`` has among *all* trials that
+   reached the rung, so that no scale has to be shared (``x`` may be a loss at epoch 2 and the
+   final score an accuracy) and a trial worse than all that went on is seen as such.
+2. *Shrinkage*: ``y = a + b (t(x) - mean) + e``; how much a rank at the rung is worth. The prior
+   (``b`` around .8 and residuals of 70 % of the spread that the final scores of all trials would
+   have) counts like a few trials, so that the forecast is wide until the study has shown
+   otherwise. That spread is the one seen, corrected for the trials that never went on, which were
+   chosen by ``x``: ``b² + var e`` (Thorndike 1949, case 2).
 3. *Near ranks*: the errors of trials with similar ranks correct the mean and set the spread, so
    that a plateau from which some trials rise late has a wide forecast of its own.
 
@@ -36,6 +38,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from optuna_rocket.fidelity.correlation import normal_score
+
 
 Array = NDArray[np.float64]
 
@@ -44,6 +48,8 @@ Array = NDArray[np.float64]
 _SLOPE, _SLOPE_STD = 0.8, 0.3
 _RESIDUAL_SHARE = 0.5
 _PRIOR_TRIALS = 4.0
+# The variance of the normal scores of the trials that went on is no less than this share.
+_LEAST_SPREAD = 0.1
 # Trials whose ranks are this close tell how far off the regression is there.
 _BANDWIDTH = 0.15
 # Final scores further below the median than this many spreads are equally bad; the ceiling only
@@ -79,12 +85,12 @@ class Calibration:
     """A fitted regression of final scores on the scores at one rung.
 
     Attributes:
-        knots: ``(k,)`` distinct scores at the rung, rising.
+        knots: ``(k,)`` distinct scores of all trials at the rung, rising.
         ranks: ``(k,)`` their ranks in [0, 1].
-        mapped: ``(k,)`` their ``m(x)``.
-        centre: Mean final score of the trials.
+        mapped: ``(k,)`` their ``t(x)``.
+        centre: Mean ``t(x)`` of the trials that went on.
         coefficients: ``(a, b)``.
-        covariance: ``(2, 2)`` of ``(a, b)``.
+        uncertainty: Variances of ``a`` and ``b``, which are independent.
         residual: Variance of ``e`` over all trials.
         trial_ranks: ``(n,)`` ranks in [0, 1] of the trials behind it.
         errors: ``(n,)`` their ``e``.
@@ -95,8 +101,8 @@ class Calibration:
     ranks: Array
     mapped: Array
     centre: float
-    coefficients: Array
-    covariance: Array
+    coefficients: tuple[float, float]
+    uncertainty: tuple[float, float]
     residual: float
     trial_ranks: Array
     errors: Array
@@ -104,10 +110,10 @@ class Calibration:
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Mean and variance ``(m,)`` of the final scores for scores ``(m,)`` at the rung."""
+        x = _finite(x)
         offset = np.interp(x, self.knots, self.mapped) - self.centre
-        design = np.stack([np.ones_like(offset), offset], -1)
-        mean = design @ self.coefficients
-        uncertain = np.einsum("mi,ij,mj->m", design, self.covariance, design)
+        mean = self.coefficients[0] + self.coefficients[1] * offset
+        uncertain = self.uncertainty[0] + self.uncertainty[1] * offset**2
         shift, spread = self._nearby(np.interp(x, self.knots, self.ranks))
         # Student's t has this much more variance than the normal distribution used instead.
         freedom = _PRIOR_TRIALS + len(self.errors)
@@ -123,32 +129,45 @@ class Calibration:
         return shift, np.maximum(squares / total - shift**2, 0.1 * self.residual)
 
 
-def calibrate(x: Array, y: Array, v: Array) -> Calibration:
-    """Fit the regression on trials that have both scores, at least one; ``x`` may be infinite."""
+def calibrate(x: Array, y: Array, v: Array, seen: Array) -> Calibration:
+    """Fit the regression.
+
+    Args:
+        x: ``(n,)`` scores at the rung of the trials with both scores, at least one.
+        y: ``(n,)`` their final scores.
+        v: ``(n,)`` the variances of those.
+        seen: Scores of all trials at the rung; like ``x`` they may be infinite.
+    """
     n = len(x)
-    limit = np.finfo(np.float64).max / 4
-    knots, inverse, counts = np.unique(
-        np.clip(x, -limit, limit), return_inverse=True, return_counts=True
-    )
-    rank = np.cumsum(counts) - (counts + 1) / 2  # from 0; equal scores share theirs
-    mapped = np.interp(rank, np.arange(n), np.sort(y))
-    centre = float(y.mean())
-    total = max(float(y.var() + v.mean()), 1e-12)
-    design = np.stack([np.ones(n), mapped[inverse] - centre], -1)
-    prior_mean = np.array([centre, _SLOPE])
-    prior_precision = np.diag([1 / total, 1 / _SLOPE_STD**2])
-    residual = _RESIDUAL_SHARE * total
-    for _ in range(3):  # the residual and the coefficients depend on each other
-        precision = prior_precision + design.T @ design / residual
-        covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
-        coefficients = covariance @ (prior_precision @ prior_mean + design.T @ y / residual)
-        errors = y - design @ coefficients
-        squares = float((errors**2 + v).sum()) + _PRIOR_TRIALS * _RESIDUAL_SHARE * total
-        residual = squares / (_PRIOR_TRIALS + n)
-    share = np.asarray((rank + 0.5) / n, dtype=np.float64)
+    knots, counts = np.unique(_finite(seen), return_counts=True)
+    ranks = np.asarray((np.cumsum(counts) - counts / 2) / len(seen), dtype=np.float64)
+    mapped = normal_score(ranks)
+    t = np.interp(_finite(x), knots, mapped)
+    centre, mean = float(t.mean()), float(y.mean())
+    offset, gap = t - centre, y - mean  # so that the two coefficients are independent
+    squares, products = float(offset @ offset), float(offset @ gap)
+    spread = max(float(y.var() + v.mean()), 1e-12)
+    widest = spread / max(squares / n, _LEAST_SPREAD)
+    total, residual = spread, _RESIDUAL_SHARE * spread
+    for _ in range(5):  # the slope, the residual and the total depend on each other
+        prior = 1 / (_SLOPE_STD**2 * total)
+        certainty = prior + squares / residual
+        slope = (prior * _SLOPE * math.sqrt(total) + products / residual) / certainty
+        errors = gap - slope * offset
+        unexplained = float(errors @ errors + v.sum())
+        unexplained += _PRIOR_TRIALS * _RESIDUAL_SHARE * spread
+        residual = unexplained / (_PRIOR_TRIALS + n)
+        total = min(max(slope**2 + residual, spread), widest)
+    variances = (1 / (1 / total + n / residual), 1 / certainty)
+    at = np.interp(_finite(x), knots, ranks)
     return Calibration(
-        knots, share, mapped, centre, coefficients, covariance, residual, share[inverse], errors, v
+        knots, ranks, mapped, centre, (mean, slope), variances, residual, at, errors, v
     )
+
+
+def _finite(x: Array) -> Array:
+    limit = np.finfo(np.float64).max / 4
+    return np.clip(x, -limit, limit)
 
 
 @dataclass(frozen=True)
@@ -213,8 +232,42 @@ class Evidence:
             x = self.at(step)
             pairs = ~np.isnan(x) & ~np.isnan(y)
             if pairs.sum() >= MIN_PAIRS:
-                y[group], v[group] = calibrate(x[pairs], y[pairs], v[pairs]).predict(x[group])
+                seen = x[~np.isnan(x)]
+                fit = calibrate(x[pairs], y[pairs], v[pairs], seen)
+                y[group], v[group] = fit.predict(x[group])
         return y, v
+
+    def is_leading(self, step: int, score: float) -> bool:
+        """Whether a score at a report step is in the best third of all that got there."""
+        x = self.at(step)
+        reached = x[~np.isnan(x)]
+        n_better = int((reached >= (-np.inf if math.isnan(score) else score)).sum())
+        return n_better < max(1, (len(reached) + 1) // 3)
+
+    def rate_of_gain(self, level: float, step: int, spent: float) -> float:
+        """Most gain over ``level`` that new trials can be expected to bring for their cost.
+
+        New trials are like the latest ones. All are taken to a report step, and those go on to the
+        end whose forecast promises most: as many as make the gain of all, over the cost of all,
+        greatest (where a renewal process earns most per unit of time; the threshold is that of
+        Weitzman 1979 with the rate as the price).
+
+        Args:
+            level: A scaled final score.
+            step: Where the forecast is made.
+            spent: Cost up to there, as a share of a full evaluation.
+        """
+        unseen = self.new_trial.expected_gain(level)
+        calibration = self._calibration_at(step)
+        if calibration is None:
+            return unseen
+        x = self.at(step)
+        mean, variance = calibration.predict(x[~np.isnan(x)][-_N_RECENT:])
+        pairs = zip(mean.tolist(), np.sqrt(variance).tolist(), strict=True)
+        gains = np.sort([Forecast(*pair).expected_gain(level) for pair in pairs])[::-1]
+        n_going_on = np.arange(1, len(gains) + 1)
+        costs = len(gains) * spent + n_going_on * (1 - spent)
+        return max(unseen, float((gains.cumsum() / costs).max()))
 
     @cached_property
     def new_trial(self) -> Forecast:
@@ -231,7 +284,7 @@ class Evidence:
         pairs = ~np.isnan(x) & ~np.isnan(y) & (self.last_steps > step)
         if pairs.sum() < MIN_PAIRS or self.scaled[2] <= 0:
             return None
-        return calibrate(x[pairs], y[pairs], v[pairs])
+        return calibrate(x[pairs], y[pairs], v[pairs], x[~np.isnan(x)])
 
     def forecast(self, step: int, score: float) -> Forecast | None:
         """Final score, in scaled units, of a trial with this score at a report step.

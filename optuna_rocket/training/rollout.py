@@ -269,6 +269,7 @@ def observe_trial(
         torch.cat([history.fidelity, fidelity[:, None]], 1),
         torch.cat([history.predicted, predicted], 1),
         torch.cat([history.kind, chosen.kind], 1),
+        torch.cat([history.errors, torch.zeros_like(score)[:, None]], 1),
     )
     return history, value
 
