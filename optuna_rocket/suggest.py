@@ -26,12 +26,14 @@ from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import many_goals
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
+from optuna_rocket.agent.experience import Guide
 from optuna_rocket.agent.many_goals import Beliefs
 from optuna_rocket.agent.many_goals import Choice
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.experience import Experience
 from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
@@ -67,10 +69,12 @@ class Suggester:
     Attributes:
         network: The learned part.
         n_trials: Horizon hint.
+        experience: What earlier studies and people say.
     """
 
     network: RecurrentScorer
     n_trials: int | None = None
+    experience: Experience | None = None
     _cache: OrderedDict[tuple[str, ...], _Cached] = field(default_factory=OrderedDict)
 
     def suggest(
@@ -115,6 +119,13 @@ class Suggester:
             float(decision.reading.std[0, chosen]),
         )
 
+    def first_value(self, name: str, distribution: BaseDistribution) -> Any:
+        """See ``Experience.first_value``."""
+        if self.experience is None:
+            return None
+        with quietly():
+            return self.experience.first_value(name, distribution)
+
     def _decide(
         self,
         records: Sequence[Record],
@@ -128,7 +139,8 @@ class Suggester:
         asked = wanted if len(wanted) == 1 else ()
         past, geometry, belief, goals = self.believe(records, space, asked)
         fixed = fixed_units(space, imposed)
-        decision = decider(goals)(
+        guide = self.experience.guide(space) if self.experience and goals is None else None
+        decision = decider(goals, guide)(
             past,
             geometry,
             belief,
@@ -180,14 +192,18 @@ class Suggester:
         return past, geometry, belief, goals
 
 
-def decider(goals: Goals | None) -> Callable[..., Decision | Choice]:
-    """The policy's ``decide`` for a study that wants ``goals``."""
-    return policy.decide if goals is None else partial(many_goals.decide, goals)
+def decider(goals: Goals | None, guide: Guide | None = None) -> Callable[..., Decision | Choice]:
+    """The policy's ``decide`` for a study that wants ``goals``, with experience where it counts."""
+    if goals is None:
+        return partial(policy.decide, guide=guide)
+    return partial(many_goals.decide, goals)
 
 
-def load(path: str | Path, n_trials: int | None) -> Suggester:
+def load(
+    path: str | Path, n_trials: int | None, experience: Experience | None = None
+) -> Suggester:
     """The agent of a checkpoint; see ``checkpoint.load`` for errors."""
-    return Suggester(checkpoint.load(path).network, n_trials)
+    return Suggester(checkpoint.load(path).network, n_trials, experience)
 
 
 @contextmanager

@@ -16,8 +16,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import experience
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import proposals
+from optuna_rocket.agent.experience import Guide
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.memory import MemoryWeights
 from optuna_rocket.agent.memory import Reading
@@ -71,6 +73,8 @@ START_CANDIDATES = 1024
 _RULE_FLOOR = -20.0
 _START_SHARPNESS = 20.0
 _FAR = 3.0
+# With experience the second trial is a control: one that the start would make without.
+_CONTROL = 1
 _START_CENTRE = 1.0  # what being far from the centre weighs against being far from the trials
 _BRANCH_DOUBT = 4.0
 _FIT_STEPS = 6
@@ -157,6 +161,7 @@ def decide(
     fixed: Tensor | None = None,
     pool: Pool | None = None,
     repeats: bool = False,
+    guide: Guide | None = None,
 ) -> Decision:
     """Logits over proposed configurations.
 
@@ -172,11 +177,17 @@ def decide(
         pool: Candidates to choose from instead of proposed ones (all that a small space has).
         repeats: Whether a configuration may be suggested again before all were tried
             (``benchmarks/README.md`` says why not).
+        guide: Experience from elsewhere.
     """
     context = memory.context(history)
-    remembered = memory.condition(context, geometry, belief.weights)
+    if history.n_trials == _CONTROL:
+        guide = None
+    remembered = memory.condition(context, geometry, belief.weights, guide)
+    guided = remembered.expected is not None
     study = study_features(history, geometry, belief.weights, horizon)
-    if pool is None:
+    if pool is None and guided:
+        pool = experience.propose(remembered, n_candidates, generator, fixed)
+    elif pool is None:
         starts = history.n_trials < RULE_FROM
         count = max(n_candidates, START_CANDIDATES) if starts else n_candidates
         pool = proposals.propose(context, geometry, count, generator, fixed)
@@ -185,6 +196,8 @@ def decide(
     reading = memory.read(remembered, pool.units, pool.active)
     inputs = Inputs(*observe(remembered, pool, reading), study)
     logits = network(*inputs, belief.recurrent_state)
+    if guided and int(remembered.scored.sum()) < RULE_FROM:
+        logits = inputs.rule  # the network has seen no start like this one
     if not repeats:
         logits = forbid(logits, geometry.keys(pool.units), geometry.keys(history.units))
     return Decision(pool, logits, inputs, reading)
@@ -224,7 +237,7 @@ def improvement_rule(remembered: Conditioned, pool: Pool, reading: Reading) -> T
     score = log_improvement(gain, spread) + torch.log1p(-reading.failure)
     score = shifted(score)
     starting = _is_start(remembered)
-    if not bool(starting.any()):
+    if not bool(starting.any()) or remembered.expected is not None:
         return score
     return torch.where(starting, start_rule(remembered, pool), score)
 
