@@ -29,6 +29,7 @@ from optuna_rocket import trials
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import weights_file
+from optuna_rocket.agent.experience import Guide
 from optuna_rocket.agent.many_goals import Beliefs
 from optuna_rocket.agent.many_goals import Choice
 from optuna_rocket.agent.memory import Conditioned
@@ -67,6 +68,8 @@ class View:
         beliefs: After the finished trials.
         remembered: The memory, conditioned on the trials.
         suggester: The agent.
+        guide: Experience from elsewhere, None without.
+        sources: Names of the earlier studies that it is about.
     """
 
     study: Study
@@ -78,6 +81,8 @@ class View:
     beliefs: Belief | Beliefs
     remembered: Conditioned
     suggester: Suggester
+    guide: Guide | None
+    sources: Sequence[str]
 
     @property
     def belief(self) -> Belief:
@@ -117,7 +122,7 @@ class View:
         generator = torch.Generator(device="cpu").manual_seed(seed)
         fixed = suggest.fixed_units(space, enqueued)
         pool = suggest.whole_pool(space, geometry, fixed, past, generator)
-        decide = suggest.decider(self.goals)
+        decide = suggest.decider(self.goals, self.guide)
         fresh = decide(
             past,
             geometry,
@@ -225,8 +230,22 @@ def _view(study: Study, records: Sequence[Record], own: dict[str, BaseDistributi
     suggester = _agent(study)
     history, geometry, beliefs, goals = suggester.believe(records, space)
     weights = _of_objective(beliefs).weights
-    remembered = memory.condition(memory.context(history), geometry, weights)
-    return View(study, records, space, history, geometry, goals, beliefs, remembered, suggester)
+    guide, names = suggester.guidance(space, goals)
+    heeded = policy.heeded(guide, history)
+    remembered = memory.condition(memory.context(history), geometry, weights, heeded)
+    return View(
+        study,
+        records,
+        space,
+        history,
+        geometry,
+        goals,
+        beliefs,
+        remembered,
+        suggester,
+        guide,
+        names,
+    )
 
 
 def _of_objective(beliefs: Belief | Beliefs) -> Belief:
@@ -237,7 +256,7 @@ def _agent(study: Study) -> Suggester:
     """An agent of its own, so that the sampler's caches stay as they are."""
     sampler = study.sampler
     if isinstance(sampler, RocketSampler):
-        return suggest.load(sampler.checkpoint, sampler.n_trials)
+        return suggest.load(sampler.checkpoint, sampler.n_trials, sampler.experience())
     return suggest.load(weights_file.SHIPPED, None)
 
 

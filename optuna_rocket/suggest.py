@@ -139,8 +139,7 @@ class Suggester:
         asked = wanted if len(wanted) == 1 else ()
         past, geometry, belief, goals = self.believe(records, space, asked)
         fixed = fixed_units(space, imposed)
-        guide = self.experience.guide(space) if self.experience and goals is None else None
-        decision = decider(goals, guide)(
+        decision = decider(goals, self.guidance(space, goals)[0])(
             past,
             geometry,
             belief,
@@ -154,6 +153,16 @@ class Suggester:
         if not bool(torch.isfinite(decision.logits[0, chosen])):
             raise ArithmeticError("the agent's logits are not finite")
         return decision, chosen
+
+    def guidance(self, space: Space, goals: Goals | None) -> tuple[Guide | None, Sequence[str]]:
+        """What experience says of a space, and the names of the earlier studies behind it.
+
+        Several objectives and constraints leave no room to it.
+        """
+        if self.experience is None or goals is not None:
+            return None, ()
+        guide, index = self.experience.over(space)
+        return guide, [self.experience.sources[i].name for i in index]
 
     def believe(
         self, records: Sequence[Record], space: Space, asked: Collection[str] = ()
@@ -193,7 +202,7 @@ class Suggester:
 
 
 def decider(goals: Goals | None, guide: Guide | None = None) -> Callable[..., Decision | Choice]:
-    """The policy's ``decide`` for a study that wants ``goals``, with experience where it counts."""
+    """The policy's ``decide`` for a study that wants ``goals``; those leave no room to a guide."""
     if goals is None:
         return partial(policy.decide, guide=guide)
     return partial(many_goals.decide, goals)

@@ -16,7 +16,7 @@ FILES = {
 # DESIGN.md section 2: a file imports from rows above it, or from its left in the same row.
 CORE = {"space", "history", "features"}
 AGENT = {f"agent/{x}" for x in ("weights_file", "network", "proposals", "memory", "policy")} | {
-    f"agent/{x}" for x in ("checkpoint", "returns", "update")
+    f"agent/{x}" for x in ("experience", "checkpoint", "returns", "update")
 }
 VIEW = {"suggest", "hindsight", "visualization/drawing"}
 GOALS = {"goals"} | {f"agent/{x}" for x in ("feasibility", "hypervolume", "many_goals")}
@@ -32,7 +32,9 @@ ALLOWED: dict[str, set[str]] = {
     "agent/network": CORE,
     "agent/proposals": CORE,
     "agent/memory": CORE,
-    "agent/policy": CORE | {"agent/network", "agent/proposals", "agent/memory"},
+    "agent/experience": CORE | {"agent/proposals", "agent/memory"},
+    "agent/policy": CORE
+    | {"agent/network", "agent/proposals", "agent/memory", "agent/experience"},
     "agent/feasibility": CORE | {"agent/memory"},
     "agent/hypervolume": CORE | {"goals"},
     "agent/many_goals": CORE
@@ -67,8 +69,13 @@ ALLOWED: dict[str, set[str]] = {
     "trials": {"history", "constraints", "suggestions", "curves"},
     "rows": {"space", "history", "goals", "trials"},
     "conditions": {"space", "history"},
-    "suggest": CORE | AGENT | GOALS | {"suggestions", "trials", "rows", "conditions"},
-    "sampler": CORE | {"agent/weights_file", "trials", "suggest"},
+    "priors": {"space", "agent/experience"},
+    "experience": CORE | {"agent/experience", "trials", "rows", "priors"},
+    "suggest": CORE
+    | AGENT
+    | GOALS
+    | {"suggestions", "trials", "rows", "conditions", "experience"},
+    "sampler": CORE | {"agent/weights_file", "trials", "suggest", "priors", "experience"},
     "pruner": {"fidelity/forecast", "curves", "trials"},
     "evaluator": {"fidelity/subset", "fidelity/correlation", "curves", "trials"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
@@ -101,6 +108,8 @@ ADAPTER = {
     "trials",
     "rows",
     "conditions",
+    "priors",
+    "experience",
     "suggest",
     "sampler",
     "pruner",

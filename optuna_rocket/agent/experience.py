@@ -35,6 +35,7 @@ MAX_ACTIVE = 16
 # Prior of the sum of the sources' coefficients (mean, standard deviation), and of each guess's.
 SOURCE_PRIOR = (1.0, 0.7)
 GUESS_PRIOR = (0.5, 0.5)
+LEAST_TRUST = 0.2
 _INTERCEPT_STD = 2.0
 _FIT_STEPS = 20
 _CHUNK = 16
@@ -247,7 +248,10 @@ class Guide:
             n_guesses = len(self.guesses.columns)
         mean, std = _prior(n_sources, n_guesses)
         root = factor[0][rows][:, rows]  # rows without a score are an identity of their own
-        weights = _posterior(said, target, root, mean, std)
+        found = _posterior(said, target, root, mean, std)
+        weights = torch.cat(
+            [_trusted(found[:n_sources], LEAST_TRUST), found[n_sources:].clamp_min(0)]
+        )
         n_all = 0 if self.sources is None else len(self.sources)
         of_sources = torch.zeros(n_all, dtype=torch.float64)
         of_sources[picked] = weights[:n_sources]
@@ -364,14 +368,12 @@ def _posterior(said: Tensor, z: Tensor, root: Tensor, mean: Tensor, std: Tensor)
     white = torch.linalg.solve_triangular(root, torch.cat([basis, z[None]]).T, upper=False)
     gram = white[:, :-1].T @ white[:, :-1] + precision.diag()
     right = white[:, :-1].T @ white[:, -1] + precision * centre
-    free = torch.ones(len(centre), dtype=torch.bool)
-    found = torch.zeros_like(centre)
-    for _ in range(len(centre)):
-        index = free.nonzero()[:, 0]
-        found = torch.zeros_like(centre)
-        found[index] = torch.linalg.solve(gram[index][:, index], right[index])
-        negative = (found < 0) & (torch.arange(len(found)) > 0)
-        if not bool(negative.any()):
-            break
-        free &= ~negative
-    return found[1:].clamp_min(0)
+    return torch.as_tensor(torch.linalg.solve(gram, right)[1:])
+
+
+def _trusted(found: Tensor, least: float) -> Tensor:
+    """Coefficients as far as their sum is: no negative ones, none at all below ``least``."""
+    total, kept = float(found.sum()), found.clamp_min(0)
+    if total <= least:
+        return torch.zeros_like(found)
+    return kept * (total / kept.sum())

@@ -74,7 +74,7 @@ _RULE_FLOOR = -20.0
 _START_SHARPNESS = 20.0
 _FAR = 3.0
 # With experience the second trial is a control: one that the start would make without.
-_CONTROL = 1
+_CONTROL: tuple[int, ...] = (1,)
 _START_CENTRE = 1.0  # what being far from the centre weighs against being far from the trials
 _BRANCH_DOUBT = 4.0
 _FIT_STEPS = 6
@@ -180,8 +180,7 @@ def decide(
         guide: Experience from elsewhere.
     """
     context = memory.context(history)
-    if history.n_trials == _CONTROL:
-        guide = None
+    guide = heeded(guide, history)
     remembered = memory.condition(context, geometry, belief.weights, guide)
     guided = remembered.expected is not None
     study = study_features(history, geometry, belief.weights, horizon)
@@ -201,6 +200,11 @@ def decide(
     if not repeats:
         logits = forbid(logits, geometry.keys(pool.units), geometry.keys(history.units))
     return Decision(pool, logits, inputs, reading)
+
+
+def heeded(guide: Guide | None, history: History) -> Guide | None:
+    """The guide, but for the trials that are its controls."""
+    return None if history.n_trials in _CONTROL else guide
 
 
 def observe(remembered: Conditioned, pool: Pool, reading: Reading) -> tuple[Tensor, Tensor]:
