@@ -377,7 +377,7 @@ def test_the_right_source_gains_and_the_wrong_one_loses() -> None:
     study = filled(12, seed=5)
     of_right, of_wrong = shares_after(study, [right, wrong])
     assert of_right > 0.5
-    assert of_wrong < 0.1
+    assert of_wrong < 0.2
 
 
 # Priors

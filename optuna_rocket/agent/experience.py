@@ -31,11 +31,13 @@ from optuna_rocket.space import Geometry
 
 
 # At most this many sources are read for a suggestion; which, the trials decide.
-MAX_ACTIVE = 16
+MAX_ACTIVE = 8
 # Prior of the sum of the sources' coefficients (mean, standard deviation), and of each guess's.
 SOURCE_PRIOR = (1.0, 0.7)
 GUESS_PRIOR = (0.5, 0.5)
 LEAST_TRUST = 0.2
+SPREAD_PRIOR = 0.5
+SPREAD_WEIGHT = 4.0
 _INTERCEPT_STD = 2.0
 _FIT_STEPS = 20
 _CHUNK = 16
@@ -210,19 +212,20 @@ class Mixture:
     Attributes:
         sources: Coefficients ``(S,)`` of all sources.
         guesses: Coefficients ``(p,)``.
+        spread: See ``memory.Expectation``.
     """
 
     guide: Guide
     sources: Tensor
     guesses: Tensor
+    spread: float
 
     def __call__(self, units: Tensor, active: Tensor) -> Tensor:
         """Expected transformed scores ``(1, m)`` of configurations ``(1, m, d)``."""
         total = torch.zeros(units.shape[1], dtype=torch.float64)
         used = (self.sources > _NEGLIGIBLE).nonzero()[:, 0]
         if self.guide.sources is not None and len(used) and units.shape[1]:
-            said = self.guide.sources.read(units[0], active[0], used)
-            total = total + self.sources[used] @ said
+            total = total + self.sources[used] @ self.guide.read(units[0], active[0], used)
         if self.guide.guesses is not None:
             total = total + self.guesses @ self.guide.guesses.read(units[0], active[0])
         return total[None]
@@ -257,7 +260,9 @@ class Guide:
         of_sources[picked] = weights[:n_sources]
         if float(weights.sum()) < _NEGLIGIBLE:
             return None
-        return Mixture(self, of_sources, weights[n_sources:])
+        residual = target - weights @ said
+        residual = residual - residual.mean() if len(residual) else residual
+        return Mixture(self, of_sources, weights[n_sources:], _spread(residual, root))
 
     def _said(self, units: Tensor, active: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """What the sources that matter most say of the trials, ``(k, n)``, and which they are."""
@@ -275,11 +280,23 @@ class Guide:
         picked = merit.argsort(descending=True, stable=True)[:MAX_ACTIVE].sort().values
         return table[picked], picked
 
+    def read(self, units: Tensor, active: Tensor, used: Tensor) -> Tensor:
+        """What the sources ``used`` ``(k,)`` say of configurations ``(m, d)``: ``(k, m)``."""
+        assert self.sources is not None
+        if all(key in self._known for key in self._keys(units, active)):
+            return self._table(units, active)[used]
+        return self.sources.read(units, active, used)
+
+    def _keys(self, units: Tensor, active: Tensor) -> list[int]:
+        assert self.sources is not None
+        geometry = self.sources.remembered.geometry
+        keys = geometry.keys(torch.cat([units, active.double()], -1))
+        return [int(key) for key in keys.tolist()]
+
     def _table(self, units: Tensor, active: Tensor) -> Tensor:
         """What all sources say of configurations ``(n, d)``: ``(S, n)``; kept, as it stays."""
         assert self.sources is not None
-        keys = self.sources.remembered.geometry.keys(torch.cat([units, active.double()], -1))
-        listed = keys.tolist()
+        listed = self._keys(units, active)
         fresh = [i for i, key in enumerate(listed) if key not in self._known]
         if fresh:
             if len(self._known) > _MAX_KEPT:
@@ -322,8 +339,10 @@ def propose(
     elites = mixture.guide.elites(mixture, geometry, generator)[None]
     kind = torch.full(elites.shape[:2], PROPOSAL_KINDS.index("density"))
     own = proposals.finish(elites, kind, geometry)
-    expected = memory.read(remembered, own.units, own.active).mean
-    tried = memory.read(remembered, history.units, history.active).mean
+    expected, tried = (
+        memory.means(remembered, x.units, x.active) + mixture(x.units, x.active)
+        for x in (own, history)
+    )
     k = elites.shape[1]
     parents = History(
         torch.cat([history.units, own.units], 1),
@@ -369,6 +388,15 @@ def _posterior(said: Tensor, z: Tensor, root: Tensor, mean: Tensor, std: Tensor)
     gram = white[:, :-1].T @ white[:, :-1] + precision.diag()
     right = white[:, :-1].T @ white[:, -1] + precision * centre
     return torch.as_tensor(torch.linalg.solve(gram, right)[1:])
+
+
+def _spread(residual: Tensor, root: Tensor) -> float:
+    """How far what is left lies from 0, in standard deviations of the memory."""
+    white = torch.linalg.solve_triangular(root, residual[:, None], upper=False)
+    variance = (float(white.square().sum()) + SPREAD_WEIGHT * SPREAD_PRIOR) / (
+        len(residual) + SPREAD_WEIGHT
+    )
+    return min(math.sqrt(variance), 1.0)
 
 
 def _trusted(found: Tensor, least: float) -> Tensor:

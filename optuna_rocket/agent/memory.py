@@ -69,6 +69,10 @@ class Columns(NamedTuple):
 class Expectation(Protocol):
     """What is expected of configurations before the study's own trials say more."""
 
+    @property
+    def spread(self) -> float:
+        """Factor of the standard deviation of what the expectation leaves unexplained."""
+
     def __call__(self, units: Tensor, active: Tensor) -> Tensor:
         """Expected transformed scores ``(B, m)`` of ``units`` ``(B, m, d)``."""
 
@@ -276,14 +280,17 @@ def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
     scale = weights.outputscale.exp()[:, None]
     if history.n_trials == 0:
         blank = torch.zeros(units.shape[:2], dtype=torch.float64)
-        mean = blank if memory.expected is None else memory.expected(units, active)
-        return Reading(mean, scale.sqrt().expand_as(blank), blank, torch.ones_like(blank))
+        mean, std = blank, scale.sqrt().expand_as(blank)
+        if memory.expected is not None:
+            mean, std = memory.expected(units, active), std * memory.expected.spread
+        return Reading(mean, std, blank, torch.ones_like(blank))
     r2, q = _pairwise(_columns(units, active, memory.geometry, weights), memory.rows)
     cross = _kernel(r2, q, memory.geometry)  # (B, m, n)
     mean = (cross @ (scale * memory.alpha * memory.scored)[..., None])[..., 0]
+    variance = (scale - _explained_root(memory, cross).square().sum(1)).clamp_min(1e-10)
     if memory.expected is not None:
         mean = mean + memory.expected(units, active)
-    variance = (scale - _explained_root(memory, cross).square().sum(1)).clamp_min(1e-10)
+        variance = variance * memory.expected.spread**2
     failure = torch.zeros_like(mean)
     if memory.failure_base is not None and memory.failure_alpha is not None:
         expected = memory.failure_base + (cross @ memory.failure_alpha[..., None])[..., 0]

@@ -73,8 +73,8 @@ START_CANDIDATES = 1024
 _RULE_FLOOR = -20.0
 _START_SHARPNESS = 20.0
 _FAR = 3.0
-# With experience the second trial is a control: one that the start would make without.
-_CONTROL: tuple[int, ...] = (1,)
+# With experience these trials are controls: what the start would make without it.
+_CONTROL: tuple[int, ...] = (1, 3)
 _START_CENTRE = 1.0  # what being far from the centre weighs against being far from the trials
 _BRANCH_DOUBT = 4.0
 _FIT_STEPS = 6
