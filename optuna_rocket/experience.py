@@ -208,6 +208,15 @@ class Experience:
         """What was read, without what is computed from it."""
         return {"sources": self.sources, "priors": self.priors, "_guides": OrderedDict()}
 
+    @cached_property
+    def names(self) -> list[str]:
+        """One name for each source; those of one name are numbered."""
+        found: list[str] = []
+        for source in self.sources:
+            count = sum(known.name == source.name for known in self.sources[: len(found)])
+            found.append(f"{source.name} ({count + 1})" if count else source.name)
+        return found
+
     def guide(self, space: Space) -> Guide | None:
         """What experience says of a space, None where it says nothing."""
         return self.over(space)[0]

@@ -162,7 +162,7 @@ class Suggester:
         if self.experience is None or goals is not None:
             return None, ()
         guide, index = self.experience.over(space)
-        return guide, [self.experience.sources[i].name for i in index]
+        return guide, [self.experience.names[i] for i in index]
 
     def believe(
         self, records: Sequence[Record], space: Space, asked: Collection[str] = ()

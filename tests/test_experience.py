@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Sequence
 import copy
 import math
 from pathlib import Path
@@ -24,13 +23,12 @@ import torch
 
 from optuna_rocket import RocketSampler
 from optuna_rocket import experience as reading
-from optuna_rocket.agent import experience
 from optuna_rocket.experience import MAX_SOURCES
 from optuna_rocket.experience import MAX_TRIALS
-from optuna_rocket.experience import Experience
-from optuna_rocket.experience import Source
 from optuna_rocket.experience import read_source
 from optuna_rocket.experience import read_sources
+from optuna_rocket.explanation import explain
+from optuna_rocket.explanation import influence
 from optuna_rocket.priors import parse
 from optuna_rocket.space import Space
 from tests.support import all_params
@@ -349,35 +347,40 @@ def test_what_is_no_source_is_refused(given: Any) -> None:
 # How much is believed
 
 
-def guide_over(sources: Sequence[Source]) -> experience.Guide:
-    guide = Experience(sources, {}).guide(Space(SPACE))
-    assert guide is not None
-    return guide
-
-
-def shares_after(study: Study, sources: Sequence[Study]) -> list[float]:
-    study.sampler = with_sources(*sources)
-    sampler = study.sampler
-    assert isinstance(sampler, RocketSampler)
-    view = optuna_view(study)
-    assert isinstance(view, experience.Mixture)
-    return [float(x) for x in view.sources]
-
-
-def optuna_view(study: Study) -> object:
-    from optuna_rocket import hindsight
-    from optuna_rocket.suggest import quietly
-
-    with quietly():
-        return hindsight.look(study).remembered.expected
-
-
 def test_the_right_source_gains_and_the_wrong_one_loses() -> None:
-    right, wrong = filled(), filled(value=lambda params: -loss(params), seed=1)
+    right, wrong = (
+        filled(name="right"),
+        filled(value=lambda params: -loss(params), seed=1, name="wrong"),
+    )
     study = filled(12, seed=5)
-    of_right, of_wrong = shares_after(study, [right, wrong])
-    assert of_right > 0.5
-    assert of_wrong < 0.2
+    study.sampler = with_sources(right, wrong)
+    found = influence(study)
+    assert list(found) == ["right", "wrong"]
+    assert found["right"] > 0.5
+    assert found["wrong"] < 0.2
+
+
+def test_explanations_tell_what_helped() -> None:
+    sources = [filled(name="first"), filled(seed=1, name="first")]
+    study = optuna.create_study(sampler=RocketSampler(seed=0, source_studies=sources, priors=BEST))
+    for _ in range(8):
+        trial = study.ask(SPACE)
+        study.tell(trial, loss(trial.params))
+    last = explain(study, 7)
+    assert set(last.sources) == {"first", "first (2)"} and sum(last.sources.values()) > 0.3
+    assert set(last.priors) == set(BEST)
+    assert "Of 2 earlier studies 2 have influence" in last.text
+    control = explain(study, 1)
+    assert not any(control.sources.values())
+    study.sampler = RocketSampler(seed=0)
+    assert explain(study, 7).sources == {} and "earlier studies" not in explain(study, 7).text
+    assert influence(study) == {}
+
+
+def test_reversed_sources_are_said_to_count_for_nothing() -> None:
+    study = filled(12, seed=5)
+    study.sampler = with_sources(filled(value=lambda params: -loss(params), seed=1))
+    assert list(influence(study).values()) == [0.0]
 
 
 # Priors

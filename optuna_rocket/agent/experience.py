@@ -239,6 +239,11 @@ class Guide:
     guesses: Guesses | None
     _known: dict[int, Tensor] = field(default_factory=dict)
 
+    @property
+    def guess_columns(self) -> list[int]:
+        """Columns of the parameters with a guess."""
+        return [] if self.guesses is None else [int(j) for j in self.guesses.columns]
+
     def learned(self, history: History, z: Tensor, factor: Tensor) -> Mixture | None:
         """See ``memory.Experience``."""
         rows = history.scored[0].nonzero()[:, 0]
