@@ -7,6 +7,7 @@ of numbers. A source that cannot be read costs a warning.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -202,11 +203,19 @@ class Experience:
     def __init__(self, sources: Sequence[Source], priors: Mapping[str, Prior]) -> None:
         self.sources = tuple(sources)
         self.priors = dict(priors)
+        self._told: set[str] = set()
         self._guides: OrderedDict[str, tuple[Guide | None, tuple[int, ...]]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
         """What was read, without what is computed from it."""
-        return {"sources": self.sources, "priors": self.priors, "_guides": OrderedDict()}
+        kept = {"sources": self.sources, "priors": self.priors, "_told": set(self._told)}
+        return {**kept, "_guides": OrderedDict()}
+
+    def tell(self, what: str) -> None:
+        """Log what the user should know, once."""
+        if what not in self._told:
+            self._told.add(what)
+            _logger.warning(what)
 
     @cached_property
     def names(self) -> list[str]:
@@ -227,7 +236,7 @@ class Experience:
         if key not in self._guides:
             found = [i for i, x in enumerate(self.sources) if _shared(x, space)]
             sources = _over([self.sources[i] for i in found], space) if found else None
-            guesses = _guesses(self.priors, space)
+            guesses = _guesses(self.priors, space, self.tell)
             known = sources is not None or guesses is not None
             self._guides[key] = (Guide(sources, guesses) if known else None, tuple(found))
             while len(self._guides) > _N_SPACES:
@@ -348,14 +357,21 @@ def _translated(
     return np.array([translated(internal) for internal in values.tolist()])
 
 
-def _guesses(priors: Mapping[str, Prior], space: Space) -> Guesses | None:
+def _guesses(
+    priors: Mapping[str, Prior], space: Space, tell: Callable[[str], None]
+) -> Guesses | None:
     curves: list[tuple[int, Tensor]] = []
     for column, (name, distribution) in enumerate(space.distributions.items()):
-        if (
-            name in priors
-            and (curve := priors[name].curve(space, column, distribution)) is not None
-        ):
+        if name not in priors:
+            continue
+        curve = priors[name].curve(space, column, distribution)
+        if curve is not None:
             curves.append((column, curve))
+        else:
+            tell(
+                f"priors[{name!r}] is left out: {priors[name].content!r} says nothing about "
+                f"{distribution}."
+            )
     if not curves:
         return None
     width = max(len(curve) for _, curve in curves)

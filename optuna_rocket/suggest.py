@@ -159,7 +159,13 @@ class Suggester:
 
         Several objectives and constraints leave no room to it.
         """
-        if self.experience is None or goals is not None:
+        if self.experience is None:
+            return None, ()
+        if goals is not None:
+            self.experience.tell(
+                "source_studies and priors are left out: they are for studies of one objective "
+                "without constraints."
+            )
             return None, ()
         guide, index = self.experience.over(space)
         return guide, [self.experience.names[i] for i in index]

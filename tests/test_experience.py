@@ -405,7 +405,20 @@ def test_wrong_priors_are_forgotten() -> None:
 def test_priors_that_mean_nothing_do_nothing() -> None:
     plain = all_params(target(RocketSampler(seed=0), 6))
     priors = {"absent": 3, "kind": "not a choice", "x": "text"}
-    assert all_params(target(RocketSampler(seed=0, priors=priors), 6)) == plain
+    with package_log("experience") as log:
+        assert all_params(target(RocketSampler(seed=0, priors=priors), 6)) == plain
+    assert len(log) == 2
+    assert "priors['kind']" in "".join(log) and "priors['x']" in "".join(log)
+
+
+def test_constraints_leave_no_room_to_experience() -> None:
+    study = optuna.create_study(sampler=with_sources(filled()))
+    with package_log("experience") as log:
+        for _ in range(6):
+            trial = study.ask(SPACE)
+            trial.set_constraint("c", trial.params["x"] - 0.8)
+            study.tell(trial, loss(trial.params))
+    assert len(log) == 1 and "without constraints" in log[0]
 
 
 @pytest.mark.parametrize(
