@@ -173,7 +173,7 @@ def _experience(of: Explanation) -> Iterator[str]:
         if influences and not heard:
             yield (
                 f"The {what} have no influence here: the trial is a control, or the trials before "
-                "it speak against them."
+                "it speak against them or are enough by themselves."
             )
         elif heard:
             named = [f"{short_name(name)} {share:.2f}" for name, share in heard[:_N_RELEVANT]]

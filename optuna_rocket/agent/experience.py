@@ -38,6 +38,9 @@ GUESS_PRIOR = (0.5, 0.5)
 LEAST_TRUST = 0.2
 SPREAD_PRIOR = 0.5
 SPREAD_WEIGHT = 4.0
+# Experience counts in full up to the first number of scores, and from the second on not at all:
+# by then the study's own trials know better, and what experience hides could stay hidden.
+FADE = (20, 40)
 _INTERCEPT_STD = 2.0
 _FIT_STEPS = 20
 _CHUNK = 16
@@ -248,7 +251,9 @@ class Guide:
         """See ``memory.Experience``."""
         rows = history.scored[0].nonzero()[:, 0]
         units, active = history.units[0, rows], history.active[0, rows]
-        target = z[0, rows]
+        target, force = z[0, rows], (FADE[1] - len(rows)) / (FADE[1] - FADE[0])
+        if force <= 0:
+            return None
         said, picked = self._said(units, active, target)
         n_sources, n_guesses = len(said), 0
         if self.guesses is not None:
@@ -260,6 +265,7 @@ class Guide:
         weights = torch.cat(
             [_trusted(found[:n_sources], LEAST_TRUST), found[n_sources:].clamp_min(0)]
         )
+        weights = weights * min(force, 1.0)
         n_all = 0 if self.sources is None else len(self.sources)
         of_sources = torch.zeros(n_all, dtype=torch.float64)
         of_sources[picked] = weights[:n_sources]
@@ -267,7 +273,8 @@ class Guide:
             return None
         residual = target - weights @ said
         residual = residual - residual.mean() if len(residual) else residual
-        return Mixture(self, of_sources, weights[n_sources:], _spread(residual, root))
+        spread = 1 - min(force, 1.0) * (1 - _spread(residual, root))
+        return Mixture(self, of_sources, weights[n_sources:], spread)
 
     def _said(self, units: Tensor, active: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """What the sources that matter most say of the trials, ``(k, n)``, and which they are."""
