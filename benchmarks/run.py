@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib import metadata
 import platform
 import time
+from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -72,7 +73,12 @@ class Objective:
 
 
 def measure(
-    problem: Problem, method: str, make: Callable[[int], BaseSampler], seed: int, n_trials: int
+    problem: Problem,
+    method: str,
+    make: Callable[[int], BaseSampler],
+    seed: int,
+    n_trials: int,
+    enqueued: Sequence[dict[str, Any]] = (),
 ) -> Replication:
     """Run one replication.
 
@@ -85,6 +91,7 @@ def measure(
         make: Returns the sampler for a seed.
         seed: The seed of the sampler and of the noise.
         n_trials: The number of trials.
+        enqueued: The parameters of the first trials.
     """
     objective = Objective(problem, seed)
     failures: list[str] = []
@@ -97,6 +104,8 @@ def measure(
             raise
 
     study = optuna.create_study(sampler=make(seed))
+    for params in enqueued:
+        study.enqueue_trial(params)
     start = time.perf_counter()
     try:
         study.optimize(counted, n_trials=n_trials, catch=Exception)

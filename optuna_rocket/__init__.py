@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from optuna_rocket import dashboard
     from optuna_rocket import visualization
     from optuna_rocket.explanation import explain
+    from optuna_rocket.explanation import influence
 
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "SubsetEvaluator",
     "dashboard",
     "explain",
+    "influence",
     "visualization",
 ]
 __version__ = "0.1.0"
@@ -30,8 +32,8 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     """Import the views when they are first asked for: most programs never do."""
-    if name == "explain":
-        return importlib.import_module("optuna_rocket.explanation").explain
+    if name in ("explain", "influence"):
+        return getattr(importlib.import_module("optuna_rocket.explanation"), name)
     if name in ("dashboard", "visualization"):
         return importlib.import_module(f"optuna_rocket.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

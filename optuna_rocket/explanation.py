@@ -69,6 +69,7 @@ def explain(study: Study, trial_number: int) -> Explanation:
     if suggestion is None and enqueued and set(enqueued) >= set(trial.params):
         origin = "enqueued"
     view = hindsight.look_back(study, trial)
+    sources, priors = view.influences()
     known = replace(
         _blank(study, trial, origin),
         enqueued=enqueued,
@@ -76,6 +77,8 @@ def explain(study: Study, trial_number: int) -> Explanation:
         n_running=sum(record.outcome == Outcome.PENDING for record in view.records),
         is_start=int(view.history.scored.sum()) < RULE_FROM,
         relevance=MappingProxyType(view.relevance()),
+        sources=MappingProxyType(sources),
+        priors=MappingProxyType(priors),
     )
     return _consider(known, view, trial, suggestion) if len(view.space) else known
 
@@ -166,3 +169,20 @@ def _choose(view: View, trial: FrozenTrial, units: Tensor, active: Tensor, kind:
         n_candidates=len(logits),
         entropy=float(torch.special.entr(probabilities).sum()),
     )
+
+
+@quietly()
+def influence(study: Study) -> dict[str, float]:
+    """How much each earlier study counts for the next trial: name to influence, greatest first.
+
+    See ``Explanation.sources``. Empty where ``study.sampler`` has none that this study's
+    parameters have anything in common with.
+
+    Args:
+        study: A study of one objective.
+
+    Raises:
+        ValueError: If the study has several objectives.
+    """
+    hindsight.require_single_objective(study, "influence")
+    return hindsight.look(study, with_controls=False).influences()[0]

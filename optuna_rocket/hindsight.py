@@ -29,6 +29,8 @@ from optuna_rocket import trials
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import weights_file
+from optuna_rocket.agent.experience import Guide
+from optuna_rocket.agent.experience import Mixture
 from optuna_rocket.agent.many_goals import Beliefs
 from optuna_rocket.agent.many_goals import Choice
 from optuna_rocket.agent.memory import Conditioned
@@ -67,6 +69,8 @@ class View:
         beliefs: After the finished trials.
         remembered: The memory, conditioned on the trials.
         suggester: The agent.
+        guide: Experience from elsewhere, None without.
+        sources: Names of the earlier studies that it is about.
     """
 
     study: Study
@@ -78,6 +82,8 @@ class View:
     beliefs: Belief | Beliefs
     remembered: Conditioned
     suggester: Suggester
+    guide: Guide | None
+    sources: Sequence[str]
 
     @property
     def belief(self) -> Belief:
@@ -117,7 +123,7 @@ class View:
         generator = torch.Generator(device="cpu").manual_seed(seed)
         fixed = suggest.fixed_units(space, enqueued)
         pool = suggest.whole_pool(space, geometry, fixed, past, generator)
-        decide = suggest.decider(self.goals)
+        decide = suggest.decider(self.goals, self.guide)
         fresh = decide(
             past,
             geometry,
@@ -172,6 +178,21 @@ class View:
         pairs = zip(self.space.names, shares, strict=True)
         return dict(sorted(pairs, key=lambda pair: -pair[1]))
 
+    def influences(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Influence of each earlier study and of each guess, as ``reasons.Explanation`` has it.
+
+        Both are empty where experience says nothing of this space.
+        """
+        if self.guide is None:
+            return {}, {}
+        mixture, columns = self.remembered.expected, self.guide.guess_columns
+        named = [self.space.names[column] for column in columns]
+        if not isinstance(mixture, Mixture):  # it has none left, or this trial is a control
+            return dict.fromkeys(self.sources, 0.0), dict.fromkeys(named, 0.0)
+        pairs = zip(self.sources, mixture.sources.tolist(), strict=True)
+        sources = dict(sorted(pairs, key=lambda pair: -pair[1]))
+        return sources, dict(zip(named, mixture.guesses.tolist(), strict=True))
+
     def recurrent_states(self) -> tuple[list[int], Tensor]:
         """Numbers of the ``k`` finished trials, and the recurrent state ``(k, h)`` after each."""
         finished = self._finished()
@@ -190,10 +211,16 @@ class View:
         return [int(i) for i in rows]
 
 
-def look(study: Study) -> View:
-    """The view that the next trial's suggestion would have."""
+def look(study: Study, *, with_controls: bool = True) -> View:
+    """The view that the next trial's suggestion would have.
+
+    Args:
+        study: The study.
+        with_controls: Whether it leaves experience aside where that suggestion would.
+    """
     stored = study.get_trials(deepcopy=False)
-    return _view(study, trials.records_of(study, stored, len(stored)), {})
+    records = trials.records_of(study, stored, len(stored))
+    return _view(study, records, {}, with_controls)
 
 
 def look_back(study: Study, trial: FrozenTrial) -> View:
@@ -215,7 +242,12 @@ def require_single_objective(study: Study, what: str) -> None:
         )
 
 
-def _view(study: Study, records: Sequence[Record], own: dict[str, BaseDistribution]) -> View:
+def _view(
+    study: Study,
+    records: Sequence[Record],
+    own: dict[str, BaseDistribution],
+    with_controls: bool = True,
+) -> View:
     """The agent's view of some records; ``own`` is the space where none of them has one."""
     known: dict[str, BaseDistribution] = {}
     for record in records:
@@ -225,8 +257,22 @@ def _view(study: Study, records: Sequence[Record], own: dict[str, BaseDistributi
     suggester = _agent(study)
     history, geometry, beliefs, goals = suggester.believe(records, space)
     weights = _of_objective(beliefs).weights
-    remembered = memory.condition(memory.context(history), geometry, weights)
-    return View(study, records, space, history, geometry, goals, beliefs, remembered, suggester)
+    guide, names = suggester.guidance(space, goals)
+    heeded = policy.heeded(guide, history) if with_controls else guide
+    remembered = memory.condition(memory.context(history), geometry, weights, heeded)
+    return View(
+        study,
+        records,
+        space,
+        history,
+        geometry,
+        goals,
+        beliefs,
+        remembered,
+        suggester,
+        guide,
+        names,
+    )
 
 
 def _of_objective(beliefs: Belief | Beliefs) -> Belief:
@@ -237,7 +283,7 @@ def _agent(study: Study) -> Suggester:
     """An agent of its own, so that the sampler's caches stay as they are."""
     sampler = study.sampler
     if isinstance(sampler, RocketSampler):
-        return suggest.load(sampler.checkpoint, sampler.n_trials)
+        return suggest.load(sampler.checkpoint, sampler.n_trials, sampler.experience())
     return suggest.load(weights_file.SHIPPED, None)
 
 

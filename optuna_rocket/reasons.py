@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 import math
 from typing import Literal
 
@@ -67,6 +68,10 @@ class Explanation:
         relevance: Parameter to its share of the memory's distances then, greatest first; empty
             before the first fit. See ``hindsight.View.relevance``.
         forecast: Of a pruned trial, the forecast at its last report; None where there is none.
+        sources: Name of each earlier study (``RocketSampler(source_studies=...)``) to its
+            influence then, greatest first: how much of what it expects, in standard deviations of
+            its own scores, was expected here. Of good sources together about 1; 0 is none.
+        priors: Name of each parameter with a guess to that guess's influence then.
     """
 
     number: int
@@ -94,6 +99,8 @@ class Explanation:
     entropy: float
     relevance: Mapping[str, float]
     forecast: RungForecast | None
+    sources: Mapping[str, float] = field(default_factory=dict)
+    priors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -118,6 +125,7 @@ def _sentences(of: Explanation) -> Iterator[str]:
         most = list(of.relevance.items())[:_N_RELEVANT]
         shares = ", ".join(f"{short_name(name)} {_percent(share)}" for name, share in most)
         yield f"What moved scores most, as learned so far: {shares}."
+    yield from _experience(of)
     yield from _result(of)
 
 
@@ -157,6 +165,23 @@ def _expectation(of: Explanation) -> Iterator[str]:
         )
     if of.failure > 0:
         yield f"Its chance to fail: {_percent(of.failure)}."
+
+
+def _experience(of: Explanation) -> Iterator[str]:
+    for influences, what in ((of.sources, "earlier studies"), (of.priors, "guesses")):
+        heard = [(name, share) for name, share in influences.items() if share > 0]
+        if influences and not heard:
+            yield (
+                f"The {what} have no influence here: the trial is a control, or the trials before "
+                "it speak against them or are enough by themselves."
+            )
+        elif heard:
+            named = [f"{short_name(name)} {share:.2f}" for name, share in heard[:_N_RELEVANT]]
+            most = ", ".join(named)
+            yield (
+                f"Of {len(influences)} {what} {len(heard)} have influence, most of all {most} "
+                f"(together {sum(share for _, share in heard):.2f})."
+            )
 
 
 def _policy(of: Explanation) -> Iterator[str]:

@@ -34,6 +34,9 @@ from optuna_rocket.agent import weights_file
 
 
 if TYPE_CHECKING:
+    from optuna_rocket.experience import Experience
+    from optuna_rocket.experience import Given
+    from optuna_rocket.priors import Prior
     from optuna_rocket.suggest import Suggester
     from optuna_rocket.suggestions import Suggestion
     from optuna_rocket.trials import Record
@@ -89,6 +92,16 @@ class RocketSampler(BaseSampler):
             share the seed: the trial's number enters too.
         checkpoint: File of an agent's weights; None is the agent that ships with the package.
         n_trials: How many trials the study will have in all, if known; a hint.
+        source_studies: Earlier studies to learn from: ``optuna.Study`` objects or (storage, study
+            name) pairs, by any sampler, in any direction, with one objective. Parameters meet by
+            name and by their true values, so ranges and choices may differ. They are read once,
+            when the first suggestion needs them, and never written to. Those that rank this
+            study's trials wrongly lose their influence within a few trials. The second and the
+            fourth trial are controls that leave them aside. ``influence(study)`` tells how much
+            each counts. Not used in studies with several objectives or constraints.
+        priors: Parameter name to a guess of good values: a value, a ``(low, high)`` range,
+            ``{"mean": m, "spread": s}`` in the parameter's own units, or ``{choice: weight}``.
+            A guess that the trials do not bear out is forgotten.
 
     Raises:
         ValueError: If an argument makes no sense, or the checkpoint cannot be used
@@ -101,6 +114,8 @@ class RocketSampler(BaseSampler):
         seed: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         n_trials: int | None = None,
+        source_studies: Sequence[Given] = (),
+        priors: Mapping[str, Any] | None = None,
     ) -> None:
         _check_integer("seed", seed, least=0)
         _check_integer("n_trials", n_trials, least=1)
@@ -116,12 +131,22 @@ class RocketSampler(BaseSampler):
         self._reader: TrialReader | None = None
         self._told: set[str] = set()
         self._failures: set[type[Exception]] = set()
+        self._experience: Experience | None = None
+        self._given: tuple[Given, ...] = ()
+        self._priors: Mapping[str, Prior] = {}
+        if priors is not None or source_studies not in ((), []):
+            from optuna_rocket import experience
+            from optuna_rocket import priors as guesses
+
+            self._given = experience.check(source_studies)
+            self._priors = guesses.parse(priors)
         weights_file.read(self._path)
         if checkpoint is not None:
             self._load()  # the network is checked too, before any trial depends on it
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the lock and what can be rebuilt."""
+        """Everything but the lock and what can be rebuilt; sources as what was read of them."""
+        self.experience()
         return {**self.__dict__, "_lock": None, "_suggester": None, "_reader": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -133,6 +158,19 @@ class RocketSampler(BaseSampler):
     def checkpoint(self) -> Path:
         """File of the agent's weights."""
         return self._path
+
+    def experience(self) -> Experience | None:
+        """What was read of the source studies, and the priors; None where none were given."""
+        if not self._given and not self._priors:
+            return self._experience
+        from optuna_rocket.experience import Experience
+        from optuna_rocket.experience import read_sources
+
+        with self._lock:
+            if self._experience is None:
+                self._experience = Experience(read_sources(self._given), self._priors)
+                self._given = ()  # no connection is kept, nor copied
+            return self._experience
 
     @property
     def n_trials(self) -> int | None:
@@ -185,6 +223,10 @@ class RocketSampler(BaseSampler):
             # Where values can repeat, others may have set theirs since this trial's first read.
             can_repeat = _is_finite(param_distribution)
             records = reader.read(study, trial, fresh=can_repeat)
+            if not records:
+                value = self._first(trial, param_name, param_distribution)
+                if value is not None:
+                    return value
             known = {**reader.distributions(records), **trial.distributions}
             distributions = self._modelled({**known, param_name: param_distribution})
             imposed = trials.imposed_params(trial, distributions)
@@ -228,14 +270,28 @@ class RocketSampler(BaseSampler):
                 among,
             )
         except Exception as error:
-            _logger.warning(
-                f"The agent failed on trial {number} ({type(error).__name__}: {error}); its "
-                f"parameters {sorted(asked.wanted)} are drawn at random instead. "
-                "Please report this.",
-                exc_info=type(error) not in self._failures,  # the traceback once is enough
+            self._report(
+                number, error, f"its parameters {sorted(asked.wanted)} are drawn at random"
             )
-            self._failures.add(type(error))
             return self._random(number, asked.wanted_distributions), None
+
+    def _first(self, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
+        """What experience says of one parameter before any trial, None where it says nothing."""
+        if self.experience() is None:
+            return None
+        try:
+            return self._load().first_value(name, distribution)
+        except Exception as error:
+            self._report(trial.number, error, f"nothing is taken from experience for {name!r}")
+            return None
+
+    def _report(self, number: int, error: Exception, consequence: str) -> None:
+        _logger.warning(
+            f"The agent failed on trial {number} ({type(error).__name__}: {error}); "
+            f"{consequence} instead. Please report this.",
+            exc_info=type(error) not in self._failures,  # the traceback once is enough
+        )
+        self._failures.add(type(error))
 
     def _random(
         self, number: int, distributions: Mapping[str, BaseDistribution]
@@ -271,7 +327,7 @@ class RocketSampler(BaseSampler):
 
         with self._lock:
             if self._suggester is None:
-                self._suggester = suggest.load(self._path, self._n_trials)
+                self._suggester = suggest.load(self._path, self._n_trials, self.experience())
             return self._suggester
 
     def _seed(self, number: int, purpose: str) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from functools import lru_cache
 import math
@@ -88,6 +89,19 @@ class Geometry:
     def categorical_columns(self) -> Tensor:
         """Indices ``(k,)`` of the columns that are categorical in some space of the batch."""
         return self.is_categorical.any(0).nonzero()[:, 0]
+
+    def take(self, index: Tensor) -> Geometry:
+        """The spaces at ``index`` ``(k,)`` of the batch."""
+        bounds = self.log_bounds
+        return replace(
+            self,
+            is_categorical=self.is_categorical[index],
+            n_cells=self.n_cells[index],
+            present=self.present[index],
+            parent=self.parent[index],
+            allowed=self.allowed[index],
+            log_bounds=None if bounds is None else bounds[:, index],
+        )
 
     def snap(self, units: Tensor) -> Tensor:
         """Move units ``(B, m, d)`` to the nearest value that exists; absent columns become 0."""

@@ -27,12 +27,14 @@ from optuna_rocket.agent import many_goals
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
+from optuna_rocket.agent.experience import Guide
 from optuna_rocket.agent.many_goals import Beliefs
 from optuna_rocket.agent.many_goals import Choice
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.experience import Experience
 from optuna_rocket.fidelity.approximation import Reports
 from optuna_rocket.fidelity.approximation import approximate
 from optuna_rocket.goals import Goals
@@ -70,10 +72,12 @@ class Suggester:
     Attributes:
         network: The learned part.
         n_trials: Horizon hint.
+        experience: What earlier studies and people say.
     """
 
     network: RecurrentScorer
     n_trials: int | None = None
+    experience: Experience | None = None
     _cache: OrderedDict[tuple[str, ...], _Cached] = field(default_factory=OrderedDict)
 
     def suggest(
@@ -120,6 +124,13 @@ class Suggester:
             float(decision.reading.std[0, chosen]),
         )
 
+    def first_value(self, name: str, distribution: BaseDistribution) -> Any:
+        """See ``Experience.first_value``."""
+        if self.experience is None:
+            return None
+        with quietly():
+            return self.experience.first_value(name, distribution)
+
     def _decide(
         self,
         records: Sequence[Record],
@@ -134,7 +145,7 @@ class Suggester:
         asked = wanted if len(wanted) == 1 else ()
         past, geometry, belief, goals = self.believe(records, space, asked)
         fixed = fixed_units(space, imposed)
-        decision = decider(goals)(
+        decision = decider(goals, self.guidance(space, goals)[0])(
             past,
             geometry,
             belief,
@@ -150,6 +161,22 @@ class Suggester:
         if not bool(torch.isfinite(decision.logits[0, chosen])):
             raise ArithmeticError("the agent's logits are not finite")
         return decision, chosen
+
+    def guidance(self, space: Space, goals: Goals | None) -> tuple[Guide | None, Sequence[str]]:
+        """What experience says of a space, and the names of the earlier studies behind it.
+
+        Several objectives and constraints leave no room to it.
+        """
+        if self.experience is None:
+            return None, ()
+        if goals is not None:
+            self.experience.tell(
+                "source_studies and priors are left out: they are for studies of one objective "
+                "without constraints."
+            )
+            return None, ()
+        guide, index = self.experience.over(space)
+        return guide, [self.experience.names[i] for i in index]
 
     def believe(
         self, records: Sequence[Record], space: Space, asked: Collection[str] = ()
@@ -210,14 +237,18 @@ def _by_lot(logits: Tensor, among: int, generator: torch.Generator) -> int:
     return int(best[torch.randint(len(best), (1,), generator=generator)])
 
 
-def decider(goals: Goals | None) -> Callable[..., Decision | Choice]:
-    """The policy's ``decide`` for a study that wants ``goals``."""
-    return policy.decide if goals is None else partial(many_goals.decide, goals)
+def decider(goals: Goals | None, guide: Guide | None = None) -> Callable[..., Decision | Choice]:
+    """The policy's ``decide`` for a study that wants ``goals``; those leave no room to a guide."""
+    if goals is None:
+        return partial(policy.decide, guide=guide)
+    return partial(many_goals.decide, goals)
 
 
-def load(path: str | Path, n_trials: int | None) -> Suggester:
+def load(
+    path: str | Path, n_trials: int | None, experience: Experience | None = None
+) -> Suggester:
     """The agent of a checkpoint; see ``checkpoint.load`` for errors."""
-    return Suggester(checkpoint.load(path).network, n_trials)
+    return Suggester(checkpoint.load(path).network, n_trials, experience)
 
 
 @contextmanager

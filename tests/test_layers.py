@@ -16,7 +16,7 @@ FILES = {
 # DESIGN.md section 2: a file imports from rows above it, or from its left in the same row.
 CORE = {"space", "history", "features"}
 AGENT = {f"agent/{x}" for x in ("weights_file", "network", "proposals", "memory", "branches")} | {
-    f"agent/{x}" for x in ("policy", "checkpoint", "returns", "update")
+    f"agent/{x}" for x in ("experience", "policy", "checkpoint", "returns", "update")
 }
 VIEW = {"suggest", "hindsight", "visualization/drawing"}
 GOALS = {"goals"} | {f"agent/{x}" for x in ("feasibility", "hypervolume", "many_goals")}
@@ -33,7 +33,10 @@ ALLOWED: dict[str, set[str]] = {
     "agent/proposals": CORE,
     "agent/memory": CORE,
     "agent/branches": CORE | {"agent/proposals", "agent/memory"},
-    "agent/policy": CORE | {"agent/network", "agent/proposals", "agent/memory", "agent/branches"},
+    "agent/experience": CORE | {"agent/proposals", "agent/memory"},
+    "agent/policy": CORE
+    | {"agent/network", "agent/proposals", "agent/memory"}
+    | {"agent/branches", "agent/experience"},
     "agent/feasibility": CORE | {"agent/memory"},
     "agent/hypervolume": CORE | {"goals"},
     "agent/many_goals": CORE
@@ -46,7 +49,8 @@ ALLOWED: dict[str, set[str]] = {
     "fidelity/__init__": set(),
     "fidelity/subset": set(),
     "fidelity/correlation": set(),
-    "fidelity/forecast": set(),
+    "fidelity/forecast": {"fidelity/correlation"},
+    "fidelity/approximation": CORE | {"fidelity/forecast"},
     # training
     "training/__init__": set(),
     "training/functions": set(),
@@ -64,16 +68,23 @@ ALLOWED: dict[str, set[str]] = {
     # adapter
     "constraints": set(),
     "suggestions": set(),
-    "curves": {"constraints"},
+    "costs": set(),
+    "curves": {"constraints", "costs"},
     "retries": set(),
     "trials": {"history", "constraints", "suggestions", "curves", "retries"},
-    "rows": {"space", "history", "goals", "trials"},
+    "rows": {"space", "history", "fidelity/approximation", "goals", "trials"},
     "conditions": {"space", "history"},
     "claims": {"space", "history", "trials"},
-    "suggest": CORE | AGENT | GOALS | {"suggestions", "trials", "rows", "conditions"},
-    "sampler": CORE | {"agent/weights_file", "suggestions", "trials", "suggest", "claims"},
+    "priors": {"space", "agent/experience"},
+    "experience": CORE | {"agent/experience", "trials", "rows", "priors"},
+    "suggest": CORE
+    | AGENT
+    | GOALS
+    | {"fidelity/approximation", "suggestions", "trials", "rows", "conditions", "experience"},
+    "sampler": CORE
+    | {"agent/weights_file", "suggestions", "trials", "suggest", "claims"}
+    | {"priors", "experience"},
     "pruner": {"fidelity/forecast", "curves", "trials"},
-    "costs": set(),
     "evaluator": {"fidelity/subset", "fidelity/correlation", "costs", "curves", "trials"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
     | {"explanation", "dashboard", "visualization/__init__"},
@@ -107,6 +118,8 @@ ADAPTER = {
     "rows",
     "conditions",
     "claims",
+    "priors",
+    "experience",
     "suggest",
     "sampler",
     "pruner",

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent import branches
+from optuna_rocket.agent import experience
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import proposals
+from optuna_rocket.agent.experience import Guide
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.memory import MemoryWeights
 from optuna_rocket.agent.memory import Reading
@@ -72,6 +74,8 @@ START_CANDIDATES = 1024
 _RULE_FLOOR = -20.0
 _START_SHARPNESS = 20.0
 _FAR = 3.0
+# With experience these trials are controls: what the start would make without it.
+_CONTROL: tuple[int, ...] = (1, 3)
 _START_CENTRE = 1.0  # what being far from the centre weighs against being far from the trials
 _BRANCH_DOUBT = 4.0
 _FIT_STEPS = 6
@@ -166,6 +170,7 @@ def decide(
     fixed: Tensor | None = None,
     pool: Pool | None = None,
     repeats: bool = False,
+    guide: Guide | None = None,
 ) -> Decision:
     """Logits over proposed configurations.
 
@@ -181,11 +186,16 @@ def decide(
         pool: Candidates to choose from instead of proposed ones (all that a small space has).
         repeats: Whether a configuration may be suggested again before all were tried
             (``benchmarks/README.md`` says why not).
+        guide: Experience from elsewhere.
     """
     context = memory.context(history)
-    remembered = memory.condition(context, geometry, belief.weights)
+    guide = heeded(guide, history)
+    remembered = memory.condition(context, geometry, belief.weights, guide)
+    guided = remembered.expected is not None
     study = study_features(history, geometry, belief.weights, horizon)
-    if pool is None:
+    if pool is None and guided:
+        pool = experience.propose(remembered, n_candidates, generator, fixed)
+    elif pool is None:
         starts = history.n_trials < RULE_FROM
         count = max(n_candidates, START_CANDIDATES) if starts else n_candidates
         pool = proposals.propose(context, geometry, count, generator, fixed)
@@ -196,9 +206,16 @@ def decide(
     reading = memory.read(remembered, pool.units, pool.active)
     inputs = Inputs(*observe(remembered, pool, reading), study)
     logits = network(*inputs, belief.recurrent_state)
+    if guided and int(remembered.scored.sum()) < RULE_FROM:
+        logits = inputs.rule  # the network has seen no start like this one
     if not repeats:
         logits = forbid(logits, geometry.keys(pool.units), geometry.keys(history.units))
     return Decision(pool, logits, inputs, reading)
+
+
+def heeded(guide: Guide | None, history: History) -> Guide | None:
+    """The guide, but for the trials that are its controls."""
+    return None if history.n_trials in _CONTROL else guide
 
 
 def observe(remembered: Conditioned, pool: Pool, reading: Reading) -> tuple[Tensor, Tensor]:
@@ -235,7 +252,7 @@ def improvement_rule(remembered: Conditioned, pool: Pool, reading: Reading) -> T
     score = log_improvement(gain, spread) + torch.log1p(-reading.failure)
     score = shifted(score)
     starting = _is_start(remembered)
-    if not bool(starting.any()):
+    if not bool(starting.any()) or remembered.expected is not None:
         return score
     return torch.where(starting, start_rule(remembered, pool), score)
 

@@ -1,0 +1,154 @@
+"""Families of related tables, and the earlier studies of each table.
+
+The families of the open suite are those of `benchmarks.problems`. Those of the development suite
+are slices of the tables of small networks: the tasks of a family share a space and differ in the
+levels of two hyperparameters that are taken out of it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import IntDistribution
+from optuna.study import StudyDirection
+
+from benchmarks.development_tables import PATH
+from benchmarks.development_tables import Table
+from benchmarks.development_tables import read_tables
+from benchmarks.problems import FAMILIES
+from benchmarks.problems import PROBLEM_NAMES
+from benchmarks.problems import Choice
+from benchmarks.problems import Parameter
+from benchmarks.problems import Problem
+from benchmarks.problems import load_problem
+
+
+N_TRIALS = 50
+_N_RANDOM = 20
+_SEED = 1000
+# Which hyperparameters of a development table tell its tasks apart.
+_SLICED = {
+    "cancer_mixed": ("optimizer", "act"),
+    "diabetes": ("gain", "steps"),
+    "digits_adam": ("smoothing", "steps"),
+    "digits_cells": ("conn1", "conn2"),
+    "digits_sgd": ("depth", "steps"),
+    "moons": ("gain", "depth"),
+    "teacher_cells": ("lr", "conn1"),
+    "teacher_full": ("act", "optimizer"),
+    "wine_mixed": ("optimizer", "steps"),
+}
+
+
+def load_task(name: str) -> Problem:
+    """Return a table of the open suite, or a slice `table:level,level` of a development table."""
+    return load_problem(name) if name in PROBLEM_NAMES else _slices(name.partition(":")[0])[name]
+
+
+def family_of(name: str) -> tuple[str, ...]:
+    """Return the names of all tasks of a task's family."""
+    if name in PROBLEM_NAMES:
+        family = name.partition("/")[0]
+        return tuple(f"{family}/{dataset}" for dataset in FAMILIES[family])
+    return tuple(_slices(name.partition(":")[0]))
+
+
+def development_tasks(n_per_family: int) -> list[str]:
+    """Return some tasks of every family of the development suite, spread over it."""
+    names: list[str] = []
+    for table in _SLICED:
+        known = list(_slices(table))
+        index = np.linspace(0, len(known) - 1, min(n_per_family, len(known))).round()
+        names.extend(known[int(i)] for i in index)
+    return names
+
+
+@cache
+def _slices(table: str) -> dict[str, Problem]:
+    found = {}
+    whole = read_tables(PATH)[table]
+    first, second = (whole.parameters.index(name) for name in _SLICED[table])
+    for i in range(whole.shape[first]):
+        for j in range(whole.shape[second]):
+            name = f"{table}:{i},{j}"
+            values = np.take(whole.values, i, axis=first)
+            values = np.take(values, j, axis=second - (second > first))
+            found[name] = _problem(name, whole, values)
+    return found
+
+
+def _problem(name: str, whole: Table, values: NDArray[np.float32]) -> Problem:
+    table = name.partition(":")[0]
+    parameters = []
+    for parameter, is_categorical, n_levels in zip(
+        whole.parameters, whole.categorical, whole.shape, strict=True
+    ):
+        if parameter not in _SLICED[table]:
+            levels: tuple[Choice, ...] = tuple(range(n_levels))
+            if is_categorical:
+                levels = tuple(f"level {k}" for k in levels)
+            parameters.append(Parameter(parameter, levels, not is_categorical))
+    repeats = values.astype(np.float64).reshape(-1, values.shape[-1])
+    return Problem(name, table, tuple(parameters), repeats)
+
+
+def distributions(problem: Problem) -> dict[str, BaseDistribution]:
+    """Return the search space as `Parameter.suggest` states it."""
+    return {
+        parameter.name: IntDistribution(0, len(parameter.choices) - 1)
+        if parameter.is_ordinal
+        else CategoricalDistribution(parameter.choices)
+        for parameter in problem.parameters
+    }
+
+
+@cache
+def earlier_trials(name: str, n_trials: int = N_TRIALS) -> list[optuna.trial.FrozenTrial]:
+    """Return the trials of the earlier study of a task: some random ones, then TPE's."""
+    problem = load_task(name)
+    seed = zlib.crc32(name.encode()) % 2**31
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_N_RANDOM)
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(
+        lambda trial: problem.observe(problem.suggest(trial), _SEED, trial.number), n_trials
+    )
+    return study.get_trials()
+
+
+def earlier_study(
+    name: str, *, is_reversed: bool = False, n_trials: int = N_TRIALS
+) -> optuna.Study:
+    """Return the earlier study of a task; reversed, it takes the worst for the best."""
+    direction = StudyDirection.MAXIMIZE if is_reversed else StudyDirection.MINIMIZE
+    study = optuna.create_study(study_name=name, direction=direction)
+    study.add_trials(earlier_trials(name, n_trials))
+    return study
+
+
+def earlier_studies(name: str, *, is_reversed: bool = False) -> list[optuna.Study]:
+    """Return the earlier studies of all other tasks of a task's family."""
+    others = [other for other in family_of(name) if other != name]
+    return [earlier_study(other, is_reversed=is_reversed) for other in others]
+
+
+def favourites(studies: list[optuna.Study], n: int) -> list[dict[str, Choice]]:
+    """Return the configurations that won most clearly in their own study, each once.
+
+    Values of different studies cannot be compared; how far the best one lies from a study's mean,
+    in its standard deviations, can.
+    """
+    lead = []
+    for study in studies:
+        values = np.array([trial.value for trial in study.trials])
+        lead.append((study.best_value - values.mean()) / max(values.std(), 1e-12))
+    found: list[dict[str, Choice]] = []
+    for i in np.argsort(lead, kind="stable"):
+        if studies[i].best_params not in found:
+            found.append(studies[i].best_params)
+    return found[:n]

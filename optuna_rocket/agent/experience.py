@@ -1,0 +1,419 @@
+"""What earlier studies and a person's guesses say of a study, and how much of it holds here.
+
+Every earlier study gets a memory of its own over today's space, and every guess a curve over its
+parameter. Each is a function ``f`` of the configuration, and the scores are taken for
+
+    ``z(x) = c + Σ_k a_k f_k(x) + g(x) + noise``,  ``a_k ≥ 0``,
+
+where ``g`` is what the memory of today's trials models. The coefficients have a prior, so that
+they count before the first trial, and the trials shift it: the posterior of a Gaussian-process
+regression with explicit basis functions (Rasmussen & Williams 2006, eq. 2.42). What ranks the
+trials wrongly loses its coefficient within a few of them; what cannot be told apart keeps it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+import math
+
+import torch
+from torch import Tensor
+
+from optuna_rocket.agent import memory
+from optuna_rocket.agent import proposals
+from optuna_rocket.agent.memory import Conditioned
+from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.features import PROPOSAL_KINDS
+from optuna_rocket.history import History
+from optuna_rocket.history import Outcome
+from optuna_rocket.space import Geometry
+
+
+# At most this many sources are read for a suggestion; which, the trials decide.
+MAX_ACTIVE = 8
+# Prior of the sum of the sources' coefficients (mean, standard deviation), and of each guess's.
+SOURCE_PRIOR = (1.0, 0.7)
+GUESS_PRIOR = (0.5, 0.5)
+LEAST_TRUST = 0.2
+SPREAD_PRIOR = 0.5
+SPREAD_WEIGHT = 4.0
+# Experience counts in full up to the first number of scores, and from the second on not at all:
+# by then the study's own trials know better, and what experience hides could stay hidden.
+FADE = (20, 40)
+_INTERCEPT_STD = 2.0
+_FIT_STEPS = 20
+_CHUNK = 16
+_N_ANCHORS = 64
+_N_ELITES = 3
+_N_DRAWS = 16
+_AGREEMENT_PRIOR = 4.0
+_N_GRID = 64
+WORST_GUESS = -4.0
+_MAX_KEPT = 4096
+_NEGLIGIBLE = 1e-3
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """Guesses for ``p`` parameters.
+
+    Attributes:
+        columns: ``(p,)`` the parameters' columns.
+        curves: ``(p, k)`` plausibility over ``k`` cells of the unit interval, or over the choices
+            (the rest is padding), standardised under uniform units.
+        n_cells: ``(p,)`` number of cells or choices.
+        is_categorical: ``(p,)``.
+    """
+
+    columns: Tensor
+    curves: Tensor
+    n_cells: Tensor
+    is_categorical: Tensor
+
+    def read(self, units: Tensor, active: Tensor) -> Tensor:
+        """Plausibilities ``(p, m)`` of configurations ``(m, d)``, 0 where they lack the one."""
+        own = units[:, self.columns].T
+        scaled = torch.where(self.is_categorical[:, None], own, own * self.n_cells[:, None])
+        cell = scaled.long().clamp_min(0).minimum(self.n_cells[:, None].long() - 1)
+        return torch.where(active[:, self.columns].T, self.curves.gather(1, cell), 0.0)
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Units ``(n, p)`` drawn from the guesses."""
+        shape = self.curves.shape
+        exists = torch.arange(shape[1]) < self.n_cells[:, None]
+        density = torch.where(exists, (2 * self.curves).exp(), 0.0)
+        cell = torch.multinomial(density, n, replacement=True, generator=generator).double()
+        within = torch.rand(shape[0], n, generator=generator, dtype=torch.float64)
+        numeric = (cell + within) / self.n_cells[:, None]
+        return torch.where(self.is_categorical[:, None], cell, numeric).T
+
+
+def plateau(low: float, high: float, spread: float, n_cells: int = _N_GRID) -> Tensor:
+    """A curve that is flat from ``low`` to ``high`` (units) and falls off as a normal density."""
+    centres = (torch.arange(n_cells, dtype=torch.float64) + 0.5) / n_cells
+    outside = (low - centres).maximum(centres - high).clamp_min(0)
+    return standardised((-0.5 * (outside / spread).square()).clamp_min(WORST_GUESS))
+
+
+def standardised(curve: Tensor) -> Tensor:
+    """A curve ``(k,)`` with mean 0 and standard deviation 1; 0 where it is flat."""
+    centred = curve - curve.mean()
+    std = centred.square().mean().sqrt()
+    return centred / std if float(std) > 1e-9 else torch.zeros_like(curve)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Memories of ``S`` earlier studies over today's space.
+
+    Attributes:
+        remembered: The memories, a batch of ``S``.
+        elites: ``(S, e, d)`` units of each one's best trials, NaN where a parameter is missing.
+        consensus: ``(S,)`` mean correlation of what each says with what the others say.
+    """
+
+    remembered: Conditioned
+    elites: Tensor
+    consensus: Tensor
+
+    def __len__(self) -> int:
+        return len(self.consensus)
+
+    def read(self, units: Tensor, active: Tensor, index: Tensor | None = None) -> Tensor:
+        """Expected scores ``(S or k, m)`` of configurations ``(m, d)``."""
+        chosen = self.remembered if index is None else memory.part(self.remembered, index)
+        s, shape = len(chosen.alpha), units.shape
+        wide, on = units.expand(s, *shape), active.expand(s, *shape)
+        return memory.means(chosen, wide, on)
+
+
+def remember(history: History, geometry: Geometry) -> Sources:
+    """The memories of earlier studies.
+
+    Args:
+        history: A batch of ``S``; shorter studies end in trials without a score.
+        geometry: A batch of ``S``; a parameter is present where the study had it.
+    """
+    parts = []
+    for first in range(0, len(history.scores), _CHUNK):
+        index = torch.arange(first, min(first + _CHUNK, len(history.scores)))
+        some, space = _studies(history, index), geometry.take(index)
+        weights = memory.fit(some, space, memory.prior_weights(space), _FIT_STEPS)
+        parts.append(memory.condition(some, space, weights))
+    remembered = _joined(parts, history, geometry)
+    scores = history.scores.masked_fill(~history.scored, -torch.inf)
+    best = scores.topk(min(_N_ELITES, scores.shape[1]), -1).indices
+    gone = geometry.is_categorical[:, None] & (history.units >= geometry.n_cells[:, None])
+    elites = history.units.masked_fill(~history.active | gone, torch.nan)
+    elites = elites.gather(1, best[..., None].expand(*best.shape, elites.shape[-1]))
+    sources = Sources(remembered, elites, torch.zeros(len(scores), dtype=torch.float64))
+    anchors = _anchors(geometry.take(torch.zeros(1, dtype=torch.long)))
+    on = torch.ones_like(anchors, dtype=torch.bool)
+    said = sources.read(anchors, on)
+    said = said - said.mean(-1, keepdim=True)
+    said = said / said.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+    return Sources(remembered, elites, said @ said.mean(0))
+
+
+def _studies(history: History, index: Tensor) -> History:
+    return History(
+        history.units[index],
+        history.active[index],
+        history.outcomes[index],
+        history.scores[index],
+        history.fidelity[index],
+        history.predicted[index],
+        history.kind[index],
+    )
+
+
+def _joined(parts: list[Conditioned], history: History, geometry: Geometry) -> Conditioned:
+    """One batch of all memories, with what ``memory.means`` needs of them."""
+    cat = torch.cat
+    weights = [x.weights for x in parts]
+    blank = torch.zeros(0, dtype=torch.float64)
+    return Conditioned(
+        history,
+        geometry,
+        memory.MemoryWeights(
+            cat([x.relevance for x in weights]),
+            cat([x.outputscale for x in weights]),
+            cat([x.noise for x in weights]),
+        ),
+        scored=cat([x.scored for x in parts]),
+        alpha=cat([x.alpha for x in parts]),
+        known=blank,
+        factor=blank,
+        failure_base=None,
+        failure_alpha=None,
+        incumbent=blank,
+        rows=memory.Columns(
+            cat([x.rows.numeric for x in parts]),
+            cat([x.rows.categorical for x in parts]),
+            cat([x.rows.relevance for x in parts]),
+        ),
+    )
+
+
+def _anchors(geometry: Geometry) -> Tensor:
+    """Random configurations ``(m, d)``, the same at every call."""
+    draws = torch.rand(
+        _N_ANCHORS,
+        geometry.present.shape[-1],
+        generator=torch.Generator(device="cpu").manual_seed(0),
+        dtype=torch.float64,
+    )
+    choice = (draws * geometry.n_cells).floor()
+    return torch.where(geometry.is_categorical, choice, draws)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """An expectation: sources and guesses with the coefficients that the trials left them.
+
+    Attributes:
+        sources: Coefficients ``(S,)`` of all sources.
+        guesses: Coefficients ``(p,)``.
+        spread: See ``memory.Expectation``.
+    """
+
+    guide: Guide
+    sources: Tensor
+    guesses: Tensor
+    spread: float
+
+    def __call__(self, units: Tensor, active: Tensor) -> Tensor:
+        """Expected transformed scores ``(1, m)`` of configurations ``(1, m, d)``."""
+        total = torch.zeros(units.shape[1], dtype=torch.float64)
+        used = (self.sources > _NEGLIGIBLE).nonzero()[:, 0]
+        if self.guide.sources is not None and len(used) and units.shape[1]:
+            total = total + self.sources[used] @ self.guide.read(units[0], active[0], used)
+        if self.guide.guesses is not None:
+            total = total + self.guesses @ self.guide.guesses.read(units[0], active[0])
+        return total[None]
+
+
+@dataclass(frozen=True)
+class Guide:
+    """All experience over one space; a ``memory.Experience`` for a batch of one."""
+
+    sources: Sources | None
+    guesses: Guesses | None
+    _known: dict[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def guess_columns(self) -> list[int]:
+        """Columns of the parameters with a guess."""
+        return [] if self.guesses is None else [int(j) for j in self.guesses.columns]
+
+    def learned(self, history: History, z: Tensor, factor: Tensor) -> Mixture | None:
+        """See ``memory.Experience``."""
+        rows = history.scored[0].nonzero()[:, 0]
+        units, active = history.units[0, rows], history.active[0, rows]
+        target, force = z[0, rows], (FADE[1] - len(rows)) / (FADE[1] - FADE[0])
+        if force <= 0:
+            return None
+        said, picked = self._said(units, active, target)
+        n_sources, n_guesses = len(said), 0
+        if self.guesses is not None:
+            said = torch.cat([said, self.guesses.read(units, active)])
+            n_guesses = len(self.guesses.columns)
+        mean, std = _prior(n_sources, n_guesses)
+        root = factor[0][rows][:, rows]  # rows without a score are an identity of their own
+        found = _posterior(said, target, root, mean, std)
+        weights = torch.cat(
+            [_trusted(found[:n_sources], LEAST_TRUST), found[n_sources:].clamp_min(0)]
+        )
+        weights = weights * min(force, 1.0)
+        n_all = 0 if self.sources is None else len(self.sources)
+        of_sources = torch.zeros(n_all, dtype=torch.float64)
+        of_sources[picked] = weights[:n_sources]
+        if float(weights.sum()) < _NEGLIGIBLE:
+            return None
+        residual = target - weights @ said
+        residual = residual - residual.mean() if len(residual) else residual
+        spread = 1 - min(force, 1.0) * (1 - _spread(residual, root))
+        return Mixture(self, of_sources, weights[n_sources:], spread)
+
+    def _said(self, units: Tensor, active: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What the sources that matter most say of the trials, ``(k, n)``, and which they are."""
+        if self.sources is None:
+            return torch.zeros(0, len(z), dtype=torch.float64), torch.zeros(0, dtype=torch.long)
+        table = self._table(units, active)
+        if len(table) <= MAX_ACTIVE:
+            return table, torch.arange(len(table))
+        gap, centred = z - z.mean() if len(z) else z, table - table.mean(-1, keepdim=True)
+        fit = centred.nan_to_num(0.0) @ gap
+        own = centred.nan_to_num(0.0).square().sum(-1) + _AGREEMENT_PRIOR
+        agreement = fit / (own * (gap.square().sum() + _AGREEMENT_PRIOR)).sqrt()
+        share = _AGREEMENT_PRIOR / (_AGREEMENT_PRIOR + len(z))
+        merit = agreement + share * self.sources.consensus
+        picked = merit.argsort(descending=True, stable=True)[:MAX_ACTIVE].sort().values
+        return table[picked], picked
+
+    def read(self, units: Tensor, active: Tensor, used: Tensor) -> Tensor:
+        """What the sources ``used`` ``(k,)`` say of configurations ``(m, d)``: ``(k, m)``."""
+        assert self.sources is not None
+        if all(key in self._known for key in self._keys(units, active)):
+            return self._table(units, active)[used]
+        return self.sources.read(units, active, used)
+
+    def _keys(self, units: Tensor, active: Tensor) -> list[int]:
+        assert self.sources is not None
+        geometry = self.sources.remembered.geometry
+        keys = geometry.keys(torch.cat([units, active.double()], -1))
+        return [int(key) for key in keys.tolist()]
+
+    def _table(self, units: Tensor, active: Tensor) -> Tensor:
+        """What all sources say of configurations ``(n, d)``: ``(S, n)``; kept, as it stays."""
+        assert self.sources is not None
+        listed = self._keys(units, active)
+        fresh = [i for i, key in enumerate(listed) if key not in self._known]
+        if fresh:
+            if len(self._known) > _MAX_KEPT:
+                self._known.clear()
+                fresh = list(range(len(listed)))
+            said = self.sources.read(units[fresh], active[fresh])
+            for i, column in zip(fresh, said.T, strict=True):
+                self._known[listed[i]] = column
+        if not listed:
+            return torch.zeros(len(self.sources), 0, dtype=torch.float64)
+        return torch.stack([self._known[key] for key in listed], -1)
+
+    def elites(self, mixture: Mixture, geometry: Geometry, generator: torch.Generator) -> Tensor:
+        """Units ``(k, d)`` that experience recommends, what it does not know drawn at random."""
+        found = []
+        if self.sources is not None:
+            used = (mixture.sources > _NEGLIGIBLE).nonzero()[:, 0]
+            found.append(self.sources.elites[used].flatten(0, 1))
+        d = geometry.present.shape[-1]
+        if self.guesses is not None:
+            drawn = torch.full((_N_DRAWS, d), torch.nan, dtype=torch.float64)
+            drawn[:, self.guesses.columns] = self.guesses.draw(_N_DRAWS, generator)
+            found.append(drawn)
+        units = torch.cat(found)
+        fresh = torch.rand(units.shape, generator=generator, dtype=torch.float64)
+        fresh = torch.where(geometry.is_categorical, (fresh * geometry.n_cells).floor(), fresh)
+        return torch.where(units.isnan(), fresh, units)
+
+
+def propose(
+    remembered: Conditioned,
+    n_candidates: int,
+    generator: torch.Generator,
+    fixed: Tensor | None = None,
+) -> Pool:
+    """Proposals around the trials and around what experience recommends, and the latter itself."""
+    history, geometry = remembered.history, remembered.geometry
+    mixture = remembered.expected
+    assert isinstance(mixture, Mixture)
+    elites = mixture.guide.elites(mixture, geometry, generator)[None]
+    kind = torch.full(elites.shape[:2], PROPOSAL_KINDS.index("density"))
+    own = proposals.finish(elites, kind, geometry)
+    expected, tried = (
+        memory.means(remembered, x.units, x.active) + mixture(x.units, x.active)
+        for x in (own, history)
+    )
+    k = elites.shape[1]
+    parents = History(
+        torch.cat([history.units, own.units], 1),
+        torch.cat([history.active, own.active], 1),
+        torch.cat([history.outcomes, torch.full((1, k), int(Outcome.COMPLETE))], 1),
+        torch.cat([tried.masked_fill(~history.scored, torch.nan), expected], 1),
+        torch.ones(1, history.n_trials + k, dtype=torch.float64),
+        torch.full((1, history.n_trials + k, 2), math.nan, dtype=torch.float64),
+        torch.full((1, history.n_trials + k), -1),
+    )
+    around = proposals.propose(parents, geometry, n_candidates, generator, fixed)
+    own = proposals.finish(elites, kind, geometry, fixed)
+    return Pool(
+        torch.cat([around.units, own.units], 1),
+        torch.cat([around.active, own.active], 1),
+        torch.cat([around.kind, own.kind], 1),
+    )
+
+
+def _prior(n_sources: int, n_guesses: int) -> tuple[Tensor, Tensor]:
+    """Prior mean and standard deviation of all coefficients."""
+    mean, std = SOURCE_PRIOR
+    count = max(n_sources, 1)
+    means = [mean / count] * n_sources + [
+        GUESS_PRIOR[0] / math.sqrt(max(n_guesses, 1))
+    ] * n_guesses
+    stds = [std / math.sqrt(count)] * n_sources + [GUESS_PRIOR[1]] * n_guesses
+    return torch.tensor(means, dtype=torch.float64), torch.tensor(stds, dtype=torch.float64)
+
+
+def _posterior(said: Tensor, z: Tensor, root: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Non-negative posterior mean of the coefficients ``(f,)`` of what is ``said`` ``(f, n)``.
+
+    Coefficients that would be negative are set to 0, one round after the other, and the others
+    found again.
+    """
+    if len(z) < 2:
+        return mean
+    basis = torch.cat([torch.ones(1, len(z), dtype=torch.float64), said])
+    centre = torch.cat([torch.zeros(1, dtype=torch.float64), mean])
+    precision = 1 / torch.cat([torch.tensor([_INTERCEPT_STD], dtype=torch.float64), std]).square()
+    white = torch.linalg.solve_triangular(root, torch.cat([basis, z[None]]).T, upper=False)
+    gram = white[:, :-1].T @ white[:, :-1] + precision.diag()
+    right = white[:, :-1].T @ white[:, -1] + precision * centre
+    return torch.as_tensor(torch.linalg.solve(gram, right)[1:])
+
+
+def _spread(residual: Tensor, root: Tensor) -> float:
+    """How far what is left lies from 0, in standard deviations of the memory."""
+    white = torch.linalg.solve_triangular(root, residual[:, None], upper=False)
+    variance = (float(white.square().sum()) + SPREAD_WEIGHT * SPREAD_PRIOR) / (
+        len(residual) + SPREAD_WEIGHT
+    )
+    return min(math.sqrt(variance), 1.0)
+
+
+def _trusted(found: Tensor, least: float) -> Tensor:
+    """Coefficients as far as their sum is: no negative ones, none at all below ``least``."""
+    total, kept = float(found.sum()), found.clamp_min(0)
+    if total <= least:
+        return torch.zeros_like(found)
+    return kept * (total / kept.sum())

@@ -1,0 +1,387 @@
+"""Earlier studies and a person's guesses, read for the agent. The adapter's side of experience.
+
+Sources are only read, once, when the first suggestion needs them; what is kept of them is a table
+of numbers. A source that cannot be read costs a warning.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+from functools import cached_property
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.storages import BaseStorage
+from optuna.storages import RDBStorage
+from optuna.study import Study
+import torch
+from torch import Tensor
+
+from optuna_rocket import trials
+from optuna_rocket.agent import experience
+from optuna_rocket.agent.experience import Guesses
+from optuna_rocket.agent.experience import Guide
+from optuna_rocket.agent.experience import Sources
+from optuna_rocket.history import History
+from optuna_rocket.history import Outcome
+from optuna_rocket.priors import Prior
+from optuna_rocket.rows import FloatArray
+from optuna_rocket.rows import finite_scores
+from optuna_rocket.space import Space
+from optuna_rocket.space import modelled
+from optuna_rocket.trials import Record
+
+
+Given = Study | tuple[str | BaseStorage, str]
+
+_logger = optuna.logging.get_logger(f"optuna.{__name__}")
+# Of each source: its best trials up to a third of this, and others spread over its life.
+MAX_TRIALS = 64
+MAX_SOURCES = 200
+_MIN_TRIALS = 3
+_N_SPACES = 4
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is kept of an earlier study.
+
+    Attributes:
+        name: The study's name.
+        n_trials: Number of its trials with a score.
+        distributions: Parameter name to its latest distribution.
+        values: ``(n, d)`` parameters in Optuna's internal representation, NaN where missing.
+        scores: ``(n,)``, greater is better, finite.
+        fidelity: ``(n,)`` share of a full evaluation.
+    """
+
+    name: str
+    n_trials: int
+    distributions: Mapping[str, BaseDistribution]
+    values: FloatArray
+    scores: FloatArray
+    fidelity: FloatArray
+
+
+def check(source_studies: object) -> tuple[Given, ...]:
+    """Check what was given as ``source_studies``.
+
+    Raises:
+        ValueError: If it is not a sequence of studies or of (storage, study name) pairs.
+    """
+    advice = "Give a list of studies, or of (storage, study name) pairs."
+    if isinstance(source_studies, (str, Mapping)) or not isinstance(source_studies, Iterable):
+        raise ValueError(f"source_studies={source_studies!r} is not a sequence. {advice}")
+    given = tuple(source_studies)
+    for i, one in enumerate(given):
+        is_pair = isinstance(one, (tuple, list)) and len(one) == 2
+        if isinstance(one, Study):
+            continue
+        if (
+            not is_pair
+            or not isinstance(one[0], (str, BaseStorage))
+            or not isinstance(one[1], str)
+        ):
+            raise ValueError(f"source_studies[{i}]={one!r} is no study. {advice}")
+    return given
+
+
+def read_sources(given: Sequence[Given]) -> tuple[Source, ...]:
+    """Read the earlier studies; those that cannot be used are logged and left out."""
+    if len(given) > MAX_SOURCES:
+        _logger.warning(
+            f"Of {len(given)} source studies the last {MAX_SOURCES} are read. Give the others "
+            "first, or leave them out."
+        )
+    storages: dict[str, BaseStorage] = {}
+    sources = []
+    for one in given[-MAX_SOURCES:]:
+        try:
+            study = one if isinstance(one, Study) else _opened(one[0], one[1], storages)
+            sources.append(read_source(study))
+        except Exception as error:
+            _logger.warning(f"Nothing is learned from the source {_name(one)}: {_reason(error)}.")
+    return tuple(sources)
+
+
+def _opened(storage: str | BaseStorage, name: str, storages: dict[str, BaseStorage]) -> Study:
+    """A study of a storage, which is not created where it does not exist."""
+    if isinstance(storage, str):
+        if storage not in storages:
+            path = storage.partition("sqlite:///")[2].partition("?")[0]
+            if path and not Path(path).exists():
+                raise FileNotFoundError(f"there is no file {path}")
+            # Tables and versions are neither made nor brought up to date.
+            storages[storage] = RDBStorage(
+                storage, skip_table_creation=True, skip_compatibility_check=True
+            )
+        storage = storages[storage]
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def _name(given: Given) -> str:
+    try:
+        return repr(given.study_name if isinstance(given, Study) else given[1])
+    except Exception:
+        return "(its name cannot be read)"
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).splitlines() or ["no reason given"]
+    return f"{lines[0]} ({type(error).__name__})"
+
+
+def read_source(study: Study) -> Source:
+    """The trials of a study that are worth keeping.
+
+    Raises:
+        ValueError: If there is nothing to learn from; other errors are the storage's.
+    """
+    if len(study.directions) > 1:
+        raise ValueError(f"it has {len(study.directions)} objectives")
+    stored = study.get_trials(deepcopy=False)
+    records = [x for x in trials.records_of(study, stored, len(stored)) if _is_usable(x)]
+    if len(records) < _MIN_TRIALS:
+        raise ValueError(f"it has {len(records)} trials with a score, fewer than {_MIN_TRIALS}")
+    scores = finite_scores(np.array([record.score for record in records], dtype=np.float64))
+    if not scores.max() > scores.min():
+        raise ValueError("all its trials have the same score")
+    kept = _kept(scores)
+    records = [records[i] for i in kept]
+    found: dict[str, BaseDistribution] = {}
+    for record in records:
+        found.update(record.trial.distributions)
+    names = sorted(modelled(found))
+    if not names:
+        raise ValueError("it has no parameter that varies")
+    return Source(
+        str(study.study_name),
+        len(scores),
+        {name: found[name] for name in names},
+        np.array([[x.params.get(name, math.nan) for name in names] for x in records]),
+        scores[kept],
+        np.array([record.fidelity for record in records]),
+    )
+
+
+def _is_usable(record: Record) -> bool:
+    ended = record.outcome in (Outcome.COMPLETE, Outcome.PRUNED)
+    feasible = all(value <= 0 for value in record.constraints.values())
+    return ended and feasible and not math.isnan(record.score)
+
+
+def _kept(scores: FloatArray) -> list[int]:
+    """Indices, in order, of the best trials and of others spread over the study's life."""
+    n = len(scores)
+    if n <= MAX_TRIALS:
+        return list(range(n))
+    best = np.argsort(-scores, kind="stable")[: MAX_TRIALS // 3]
+    others = np.setdiff1d(np.arange(n), best)
+    spread = np.linspace(0, len(others) - 1, MAX_TRIALS - len(best)).round().astype(int)
+    return sorted(int(i) for i in np.concatenate([best, others[spread]]))
+
+
+class Experience:
+    """Sources and guesses over the spaces that are asked about.
+
+    Args:
+        sources: What was kept of earlier studies.
+        priors: Parameter name to a person's guess.
+    """
+
+    def __init__(self, sources: Sequence[Source], priors: Mapping[str, Prior]) -> None:
+        self.sources = tuple(sources)
+        self.priors = dict(priors)
+        self._told: set[str] = set()
+        self._guides: OrderedDict[str, tuple[Guide | None, tuple[int, ...]]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What was read, without what is computed from it."""
+        kept = {"sources": self.sources, "priors": self.priors, "_told": set(self._told)}
+        return {**kept, "_guides": OrderedDict()}
+
+    def tell(self, what: str) -> None:
+        """Log what the user should know, once."""
+        if what not in self._told:
+            self._told.add(what)
+            _logger.warning(what)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """One name for each source; those of one name are numbered."""
+        found: list[str] = []
+        for source in self.sources:
+            count = sum(known.name == source.name for known in self.sources[: len(found)])
+            found.append(f"{source.name} ({count + 1})" if count else source.name)
+        return found
+
+    def guide(self, space: Space) -> Guide | None:
+        """What experience says of a space, None where it says nothing."""
+        return self.over(space)[0]
+
+    def over(self, space: Space) -> tuple[Guide | None, tuple[int, ...]]:
+        """The same, and which of the sources it is about, in its order."""
+        key = repr(space.distributions)
+        if key not in self._guides:
+            found = [i for i, x in enumerate(self.sources) if _shared(x, space)]
+            sources = _over([self.sources[i] for i in found], space) if found else None
+            guesses = _guesses(self.priors, space, self.tell)
+            known = sources is not None or guesses is not None
+            self._guides[key] = (Guide(sources, guesses) if known else None, tuple(found))
+            while len(self._guides) > _N_SPACES:
+                self._guides.popitem(last=False)
+        self._guides.move_to_end(key)
+        return self._guides[key]
+
+    def first_value(self, name: str, distribution: BaseDistribution) -> Any:
+        """One parameter of a study's first trial, None where nothing is known of it.
+
+        The study's space is unknown then, as parameters are asked for one by one: the trial is
+        the one that the sources as a whole find best, with a person's guesses before all.
+        """
+        space = Space({name: distribution})
+        if name in self.priors:
+            curve = self.priors[name].curve(space, 0, distribution)
+            if curve is not None:
+                peak = (curve == curve.max()).nonzero()[:, 0]
+                cell = float(peak[(len(peak) - 1) // 2])
+                is_choice = isinstance(distribution, CategoricalDistribution)
+                return space.decode([cell if is_choice else (cell + 0.5) / len(curve)])[name]
+        known = self._first.get(name)
+        if known is None:
+            return None
+        internal, theirs = known
+        unit = float(_translated(np.array([internal]), theirs, space, 0)[0])
+        is_lost = isinstance(distribution, CategoricalDistribution) and unit >= len(
+            distribution.choices
+        )
+        return None if math.isnan(unit) or is_lost else space.decode([unit])[name]
+
+    @cached_property
+    def _first(self) -> dict[str, tuple[float, BaseDistribution]]:
+        """A trial of a source, with its distributions: the one that all expect most of."""
+        known: dict[str, BaseDistribution] = {}
+        for source in self.sources:
+            known.update(source.distributions)
+        if not known:
+            return {}
+        space = Space(known)
+        guide = self.guide(space)
+        if guide is None or guide.sources is None:
+            return {}
+        geometry = space.geometry({}, has_gaps=False)
+        elites = guide.sources.elites.flatten(0, 1)
+        lacks = elites.isnan()
+        units = geometry.snap(torch.where(lacks, 0.0, elites)[None])[0]
+        said = guide.sources.read(units, ~lacks).mean(0) - lacks.sum(-1)
+        best = int((said * 1e4).round().argmax())
+        values = space.decode(units[best].tolist())
+        return {
+            name: (float(distribution.to_internal_repr(values[name])), distribution)
+            for j, (name, distribution) in enumerate(space.distributions.items())
+            if not bool(lacks[best, j])
+        }
+
+
+def _shared(source: Source, space: Space) -> bool:
+    return any(name in space.distributions for name in source.distributions)
+
+
+def _over(sources: Sequence[Source], space: Space) -> Sources | None:
+    """Sources over today's space; parameters meet by name, values by what they mean."""
+    shape = (len(sources), max(len(x.scores) for x in sources))
+    units = np.zeros((*shape, len(space)))
+    active = np.zeros((*shape, len(space)), dtype=np.bool_)
+    scores = np.full(shape, np.nan)
+    fidelity = np.ones(shape)
+    for s, source in enumerate(sources):
+        n = len(source.scores)
+        scores[s, :n], fidelity[s, :n] = source.scores, source.fidelity
+        for k, (name, distribution) in enumerate(source.distributions.items()):
+            if name in space.distributions:
+                j = space.names.index(name)
+                column = _translated(source.values[:, k], distribution, space, j)
+                active[s, :n, j] = ~np.isnan(column)
+                units[s, :n, j] = np.where(active[s, :n, j], column, 0.0)
+    present = torch.from_numpy(active.any(1))
+    is_scored = np.isfinite(scores)
+    has_gaps = bool((~active & active.any(1, keepdims=True) & is_scored[..., None]).any())
+    one = space.geometry({}, has_gaps=has_gaps)
+    geometry = one.take(torch.zeros(len(sources), dtype=torch.long))
+    geometry = replace(geometry, present=present)
+    on = torch.from_numpy(active)
+    history = History(
+        units=geometry.fill_inactive(torch.from_numpy(units), on),
+        active=on,
+        outcomes=torch.full(shape, int(Outcome.COMPLETE)),
+        scores=torch.from_numpy(scores),
+        fidelity=torch.from_numpy(fidelity),
+        predicted=torch.full((*shape, 2), torch.nan, dtype=torch.float64),
+        kind=torch.full(shape, -1),
+    )
+    return experience.remember(history, geometry) if bool(present.any()) else None
+
+
+def _translated(
+    values: FloatArray, distribution: BaseDistribution, space: Space, column: int
+) -> FloatArray:
+    """Units in today's space of a source's values, NaN where they mean nothing there."""
+    today = list(space.distributions.values())[column]
+
+    def translated(internal: float) -> float:
+        if math.isnan(internal):
+            return math.nan
+        value: Any = internal
+        if isinstance(distribution, CategoricalDistribution):
+            value = distribution.choices[int(internal)]
+        if isinstance(today, CategoricalDistribution):
+            try:
+                return float(today.to_internal_repr(value))
+            except (TypeError, ValueError):
+                return float(len(today.choices))  # a choice that is not offered any more
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return math.nan
+        return space.encode(column, float(value)) if math.isfinite(value) else math.nan
+
+    return np.array([translated(internal) for internal in values.tolist()])
+
+
+def _guesses(
+    priors: Mapping[str, Prior], space: Space, tell: Callable[[str], None]
+) -> Guesses | None:
+    curves: list[tuple[int, Tensor]] = []
+    for column, (name, distribution) in enumerate(space.distributions.items()):
+        if name not in priors:
+            continue
+        curve = priors[name].curve(space, column, distribution)
+        if curve is not None:
+            curves.append((column, curve))
+        else:
+            tell(
+                f"priors[{name!r}] is left out: {priors[name].content!r} says nothing about "
+                f"{distribution}."
+            )
+    if not curves:
+        return None
+    width = max(len(curve) for _, curve in curves)
+    padded = torch.zeros(len(curves), width, dtype=torch.float64)
+    for row, (_, curve) in enumerate(curves):
+        padded[row, : len(curve)] = curve
+    columns = torch.tensor([column for column, _ in curves])
+    return Guesses(
+        columns,
+        padded,
+        torch.tensor([len(curve) for _, curve in curves], dtype=torch.float64),
+        space.geometry({}, has_gaps=False).is_categorical[0, columns],
+    )

@@ -1,0 +1,460 @@
+"""Earlier studies and priors: what is read of them, what they do, and what they must not do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import copy
+import math
+from pathlib import Path
+import pickle
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+import pytest
+import torch
+
+from optuna_rocket import RocketSampler
+from optuna_rocket import experience as reading
+from optuna_rocket.experience import MAX_SOURCES
+from optuna_rocket.experience import MAX_TRIALS
+from optuna_rocket.experience import read_source
+from optuna_rocket.experience import read_sources
+from optuna_rocket.explanation import explain
+from optuna_rocket.explanation import influence
+from optuna_rocket.priors import parse
+from optuna_rocket.space import Space
+from tests.support import all_params
+from tests.support import package_log
+
+
+SPACE: dict[str, BaseDistribution] = {
+    "rate": FloatDistribution(1e-5, 1, log=True),
+    "x": FloatDistribution(0, 1),
+    "kind": CategoricalDistribution(["a", "b", "c"]),
+}
+BEST = {"rate": 1e-2, "x": 0.9, "kind": "c"}
+
+
+def loss(params: dict[str, Any]) -> float:
+    """0 at ``BEST``, in a corner that a start from the centre finds late."""
+    far: float = (math.log10(params["rate"]) + 2) ** 2 + 4 * (params["x"] - 0.9) ** 2
+    return far + {"a": 1.0, "b": 0.5, "c": 0.0}[params["kind"]]
+
+
+def filled(
+    n_trials: int = 30,
+    value: Callable[[dict[str, Any]], float] = loss,
+    space: dict[str, BaseDistribution] | None = None,
+    seed: int = 0,
+    direction: StudyDirection = StudyDirection.MINIMIZE,
+    storage: RDBStorage | None = None,
+    name: str | None = None,
+) -> Study:
+    """A study by random search."""
+    study = optuna.create_study(
+        sampler=optuna.samplers.RandomSampler(seed=seed),
+        direction=direction,
+        storage=storage,
+        study_name=name,
+    )
+    for _ in range(n_trials):
+        trial = study.ask(space or SPACE)
+        study.tell(trial, value(trial.params))
+    return study
+
+
+def target(
+    sampler: RocketSampler, n_trials: int, space: dict[str, BaseDistribution] | None = None
+) -> Study:
+    study = optuna.create_study(sampler=sampler)
+    for _ in range(n_trials):
+        trial = study.ask(space or SPACE)
+        study.tell(trial, loss(trial.params))
+    return study
+
+
+def with_sources(*sources: Any, seed: int = 0) -> RocketSampler:
+    return RocketSampler(seed=seed, source_studies=sources)
+
+
+def mean_of_first(n: int, *sources: Any, **arguments: Any) -> float:
+    """Mean over seeds of the best value after ``n`` trials."""
+    bests = []
+    for seed in range(3):
+        sampler = RocketSampler(seed=seed, source_studies=sources, **arguments)
+        bests.append(target(sampler, n).best_value)
+    return sum(bests) / len(bests)
+
+
+# What sources do
+
+
+def test_sources_speed_up_a_study_like_theirs() -> None:
+    assert mean_of_first(4, filled(), filled(seed=1)) < 0.5 * mean_of_first(4)
+
+
+def test_a_maximised_source_means_the_same() -> None:
+    twin = filled(value=lambda params: -loss(params), direction=StudyDirection.MAXIMIZE)
+    assert all_params(target(with_sources(twin), 6)) == all_params(
+        target(with_sources(filled()), 6)
+    )
+
+
+def test_reversed_sources_are_found_out() -> None:
+    wrong = [filled(value=lambda params: -loss(params), seed=seed) for seed in range(3)]
+    assert mean_of_first(15, *wrong) < mean_of_first(4)
+
+
+def test_suggestions_repeat_in_another_process_of_the_study() -> None:
+    sources = [filled(), filled(seed=1)]
+    whole = target(with_sources(*sources), 12)
+    study = optuna.create_study(sampler=with_sources(*sources))
+    for k in range(12):
+        study.sampler = with_sources(*sources) if k % 4 == 3 else study.sampler
+        trial = study.ask(SPACE)
+        study.tell(trial, loss(trial.params))
+    assert all_params(study) == all_params(whole)
+
+
+def test_without_sources_nothing_changes() -> None:
+    plain = all_params(target(RocketSampler(seed=0), 8))
+    assert all_params(target(RocketSampler(seed=0, source_studies=[], priors={}), 8)) == plain
+
+
+def test_spaces_meet_by_name_and_value() -> None:
+    theirs: dict[str, BaseDistribution] = {
+        "rate": FloatDistribution(1e-7, 1e-1, log=True),
+        "x": IntDistribution(0, 2),
+        "kind": CategoricalDistribution(["c", "d", "a"]),
+        "other": FloatDistribution(0, 1),
+    }
+    study = optuna.create_study()
+    for k, (x, kind) in enumerate([(0, "a"), (1, "c"), (2, "d")] * 3):
+        params = {"rate": 10.0 ** -(2 + k / 2), "x": x, "kind": kind, "other": 0.5}
+        study.add_trial(optuna.create_trial(params=params, distributions=theirs, value=float(k)))
+    sources = reading._over([read_source(study)], Space(SPACE))
+    assert sources is not None
+    history = sources.remembered.history
+    kinds, rates, xs = history.units[0].T  # columns are in order of the names
+    assert kinds[:3].tolist() == [0.0, 2.0, 3.0]  # "d" is none of today's choices
+    assert rates[:3].tolist() == pytest.approx([0.6, 0.5, 0.4])
+    assert xs[:3].tolist() == [0.0, 1.0, 2.0]  # beyond today's range
+    assert bool(sources.remembered.geometry.present.all())
+
+
+def test_a_source_without_a_parameter_says_nothing_of_it() -> None:
+    part = {name: SPACE[name] for name in ("rate", "kind")}
+    source = filled(value=lambda params: loss({**params, "x": 0.9}), space=part)
+    sources = reading._over([read_source(source)], Space(SPACE))
+    assert sources is not None
+    units = torch.rand(2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    units[:, :2] = torch.tensor([1.0, 0.3], dtype=torch.float64)
+    said = sources.read(units, torch.ones_like(units, dtype=torch.bool))
+    assert said[0, 0] == said[0, 1]
+    assert target(with_sources(source), 6).best_value < 1
+
+
+def test_sources_without_a_common_parameter_do_nothing() -> None:
+    other = filled(space={"z": FloatDistribution(0, 1)}, value=lambda params: float(params["z"]))
+    plain = all_params(target(RocketSampler(seed=0), 8))
+    assert all_params(target(with_sources(other), 8)) == plain
+
+
+def test_conditional_and_late_parameters() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        kind = trial.suggest_categorical("kind", ["a", "b"])
+        value = trial.suggest_float("x", 0, 1)
+        if kind == "a":
+            value += trial.suggest_float("only_a", 0, 1)
+        if trial.number > 3:
+            value += trial.suggest_float("late", 0, 1)
+        return value
+
+    source = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    source.optimize(objective, n_trials=20)
+    study = optuna.create_study(sampler=with_sources(source))
+    with package_log("experience") as log:
+        study.optimize(objective, n_trials=15)
+    assert not log
+    assert study.best_value < 0.3
+
+
+# Safety
+
+
+def test_sources_are_only_read(tmp_path: Path) -> None:
+    file = tmp_path / "old.db"
+    storage = RDBStorage(f"sqlite:///{file}")
+    filled(10, storage=storage, name="old")
+    storage.engine.dispose()
+    before = file.read_bytes()
+    target(with_sources((f"sqlite:///{file}", "old")), 8)
+    assert file.read_bytes() == before
+
+
+def test_a_missing_database_is_not_made(tmp_path: Path) -> None:
+    file = tmp_path / "none.db"
+    with package_log("experience") as log:
+        target(with_sources((f"sqlite:///{file}", "old")), 3)
+    assert not file.exists()
+    assert "'old'" in "".join(log) and "there is no file" in "".join(log)
+
+
+def empty() -> Study:
+    return optuna.create_study()
+
+
+def constant() -> Study:
+    return filled(value=lambda _: 1.0)
+
+
+def all_failed() -> Study:
+    study = optuna.create_study()
+    for _ in range(5):
+        study.tell(study.ask(SPACE), state=TrialState.FAIL)
+    return study
+
+
+def several_objectives() -> Study:
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    for _ in range(5):
+        study.tell(study.ask(SPACE), [1.0, 2.0])
+    return study
+
+
+def closed() -> Study:
+    study = filled(5, storage=RDBStorage("sqlite://"), name="closed")
+    study._storage._backend.engine.dispose()  # type: ignore[attr-defined]
+    return study
+
+
+class Broken(Study):
+    """A study whose storage is corrupt in the worst way."""
+
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def directions(self) -> list[optuna.study.StudyDirection]:
+        raise RuntimeError("disk on fire")
+
+
+@pytest.mark.parametrize("make", [empty, constant, all_failed, several_objectives, closed, Broken])
+def test_useless_studies_cost_a_warning(make: Callable[[], Study]) -> None:
+    plain = all_params(target(RocketSampler(seed=0), 6))
+    with package_log("experience") as log:
+        study = target(with_sources(make()), 6)
+    assert len(log) == 1 and "Nothing is learned" in log[0]
+    assert all_params(study) == plain
+
+
+def test_poison_is_no_error() -> None:
+    source = filled(10)
+    values = [math.inf, -math.inf, 1e308, -1e308]
+    for value in values:
+        trial = source.ask(SPACE)
+        source.tell(trial, value)
+    for attribute in ("text", [1.0], [None, -1.0]):
+        source.add_trial(
+            optuna.create_trial(
+                params={"x": 5.0, "rate": 1e300},
+                distributions={
+                    "x": FloatDistribution(-1e308, 1e308),
+                    "rate": FloatDistribution(1e-300, 1e300, log=True),
+                },
+                value=0.0,
+                system_attrs={"constraints": attribute},
+            )
+        )
+    source.add_trial(
+        optuna.create_trial(
+            params={"kind": 1.0, "x": "text"},
+            distributions={
+                "kind": FloatDistribution(0, 1),
+                "x": CategoricalDistribution(["text", None]),
+            },
+            value=0.5,
+        )
+    )
+    with package_log("experience") as log:
+        study = target(with_sources(source, filled(seed=1)), 8)
+    assert not log
+    assert len(study.trials) == 8
+
+
+def test_the_study_itself_as_source() -> None:
+    study = optuna.create_study()
+    study.sampler = with_sources(study)
+    with package_log("experience") as log:
+        for _ in range(3):
+            trial = study.ask(SPACE)
+            study.tell(trial, loss(trial.params))
+    assert len(log) == 1  # it was empty when it was read
+    study.sampler = with_sources(study)
+    for _ in range(3):
+        trial = study.ask(SPACE)
+        study.tell(trial, loss(trial.params))
+    assert len(study.trials) == 6
+
+
+def test_the_sampler_still_copies() -> None:
+    sampler = with_sources(filled(10, storage=RDBStorage("sqlite://"), name="old"))
+    twins = [pickle.loads(pickle.dumps(sampler)), copy.deepcopy(sampler), sampler]
+    studies = [all_params(target(twin, 6)) for twin in twins]
+    assert studies[0] == studies[1] == studies[2]
+    pickled = pickle.dumps(sampler)
+    assert b"sqlalchemy" not in pickled and b"optuna.storages" not in pickled
+    assert b"optuna.trial" not in pickled
+
+
+def test_what_is_kept_is_bounded() -> None:
+    source = optuna.create_study()
+    source.add_trials(
+        optuna.create_trial(
+            params={"x": k / 5000},
+            distributions={"x": FloatDistribution(0, 1)},
+            value=abs(k / 5000 - 0.3),
+        )
+        for k in range(5000)
+    )
+    kept = read_source(source)
+    assert kept.values.shape == (MAX_TRIALS, 1) and kept.n_trials == 5000
+    assert kept.values[kept.scores.argmax(), 0] == pytest.approx(0.3)
+    assert kept.values.min() < 0.01 and kept.values.max() > 0.99
+
+
+def test_too_many_sources_are_cut() -> None:
+    studies = [filled(4)] * (MAX_SOURCES + 1)
+    with package_log("experience") as log:
+        assert len(read_sources(studies)) == MAX_SOURCES
+    assert f"the last {MAX_SOURCES}" in "".join(log)
+
+
+@pytest.mark.parametrize("given", ["name", 3, [3], [("sqlite://", 3)], [("a", "b", "c")], {}])
+def test_what_is_no_source_is_refused(given: Any) -> None:
+    with pytest.raises(ValueError, match="source_studies"):
+        RocketSampler(source_studies=given)
+
+
+# How much is believed
+
+
+def test_the_right_source_gains_and_the_wrong_one_loses() -> None:
+    right, wrong = (
+        filled(name="right"),
+        filled(value=lambda params: -loss(params), seed=1, name="wrong"),
+    )
+    study = filled(12, seed=5)
+    study.sampler = with_sources(right, wrong)
+    found = influence(study)
+    assert list(found) == ["right", "wrong"]
+    assert found["right"] > 0.5
+    assert found["wrong"] < 0.2
+
+
+def test_explanations_tell_what_helped() -> None:
+    sources = [filled(name="first"), filled(seed=1, name="first")]
+    study = optuna.create_study(sampler=RocketSampler(seed=0, source_studies=sources, priors=BEST))
+    for _ in range(8):
+        trial = study.ask(SPACE)
+        study.tell(trial, loss(trial.params))
+    last = explain(study, 7)
+    assert set(last.sources) == {"first", "first (2)"} and sum(last.sources.values()) > 0.3
+    assert set(last.priors) == set(BEST)
+    assert "Of 2 earlier studies 2 have influence" in last.text
+    control = explain(study, 1)
+    assert not any(control.sources.values())
+    study.sampler = RocketSampler(seed=0)
+    assert explain(study, 7).sources == {} and "earlier studies" not in explain(study, 7).text
+    assert influence(study) == {}
+
+
+def test_reversed_sources_are_said_to_count_for_nothing() -> None:
+    study = filled(12, seed=5)
+    study.sampler = with_sources(filled(value=lambda params: -loss(params), seed=1))
+    assert list(influence(study).values()) == [0.0]
+
+
+# Priors
+
+
+def test_good_priors_help_at_once() -> None:
+    plain = mean_of_first(3)
+    assert mean_of_first(3, priors=BEST) < 0.6 * plain
+    soft = {
+        "rate": {"mean": 0.02, "spread": 0.01},
+        "x": (0.8, 1.0),
+        "kind": {"c": 0.8, "b": 0.2},
+    }
+    assert mean_of_first(3, priors=soft) < 0.6 * plain
+
+
+def test_wrong_priors_are_forgotten() -> None:
+    wrong = {"rate": 1e-5, "x": 0.0, "kind": "a"}
+    assert mean_of_first(15, priors=wrong) < mean_of_first(4)
+
+
+def test_priors_that_mean_nothing_do_nothing() -> None:
+    plain = all_params(target(RocketSampler(seed=0), 6))
+    priors = {"absent": 3, "kind": "not a choice", "x": "text"}
+    with package_log("experience") as log:
+        assert all_params(target(RocketSampler(seed=0, priors=priors), 6)) == plain
+    assert len(log) == 2
+    assert "priors['kind']" in "".join(log) and "priors['x']" in "".join(log)
+
+
+def test_constraints_leave_no_room_to_experience() -> None:
+    study = optuna.create_study(sampler=with_sources(filled()))
+    with package_log("experience") as log:
+        for _ in range(6):
+            trial = study.ask(SPACE)
+            trial.set_constraint("c", trial.params["x"] - 0.8)
+            study.tell(trial, loss(trial.params))
+    assert len(log) == 1 and "without constraints" in log[0]
+
+
+@pytest.mark.parametrize(
+    "priors",
+    [
+        {"x": math.nan},
+        {"x": (1, 0)},
+        {"x": (0, 1, 2)},
+        {"x": ("a", "b")},
+        {"x": {"mean": 0, "spread": 0}},
+        {"kind": {"a": -1}},
+        {"kind": {}},
+        {"x": object()},
+        {3: 1},
+        [1],
+    ],
+)
+def test_what_is_no_prior_is_refused(priors: Any) -> None:
+    with pytest.raises(ValueError, match="priors"):
+        RocketSampler(priors=priors)
+
+
+def test_curves_peak_where_they_were_told() -> None:
+    space = Space(SPACE)
+    priors = parse({"rate": 1e-2, "x": (0.25, 0.5), "kind": {"b": 2, "c": 1}})
+    by_name = {
+        name: priors[name].curve(space, column, distribution)
+        for column, (name, distribution) in enumerate(space.distributions.items())
+    }
+    rate, x, kind = by_name["rate"], by_name["x"], by_name["kind"]
+    assert rate is not None and x is not None and kind is not None
+    assert (int(rate.argmax()) + 0.5) / len(rate) == pytest.approx(0.6, abs=0.02)
+    flat = (x == x.max()).nonzero()[:, 0].double() / len(x)
+    assert float(flat.min()) == pytest.approx(0.25, abs=0.02)
+    assert float(flat.max()) == pytest.approx(0.5, abs=0.02)
+    assert kind[1] > kind[2] > kind[0]
+    for curve in (rate, x, kind):
+        assert float(curve.mean()) == pytest.approx(0, abs=1e-9)
+        assert float(curve.square().mean()) == pytest.approx(1)
