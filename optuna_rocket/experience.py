@@ -329,6 +329,7 @@ def _over(sources: Sequence[Source], space: Space) -> Sources | None:
         fidelity=torch.from_numpy(fidelity),
         predicted=torch.full((*shape, 2), torch.nan, dtype=torch.float64),
         kind=torch.full(shape, -1),
+        errors=torch.zeros(shape, dtype=torch.float64),
     )
     return experience.remember(history, geometry) if bool(present.any()) else None
 

@@ -165,6 +165,7 @@ def _studies(history: History, index: Tensor) -> History:
         history.fidelity[index],
         history.predicted[index],
         history.kind[index],
+        history.errors[index],
     )
 
 
@@ -364,6 +365,7 @@ def propose(
         torch.ones(1, history.n_trials + k, dtype=torch.float64),
         torch.full((1, history.n_trials + k, 2), math.nan, dtype=torch.float64),
         torch.full((1, history.n_trials + k), -1),
+        torch.zeros(1, history.n_trials + k, dtype=torch.float64),
     )
     around = proposals.propose(parents, geometry, n_candidates, generator, fixed)
     own = proposals.finish(elites, kind, geometry, fixed)
