@@ -101,7 +101,8 @@ class RocketSampler(BaseSampler):
             each counts. Not used in studies with several objectives or constraints.
         priors: Parameter name to a guess of good values: a value, a ``(low, high)`` range,
             ``{"mean": m, "spread": s}`` in the parameter's own units, or ``{choice: weight}``.
-            A guess that the trials do not bear out is forgotten.
+            A guess that the trials do not bear out is forgotten, but slowly: after 25 trials it
+            still costs something (``benchmarks/README.md``).
 
     Raises:
         ValueError: If an argument makes no sense, or the checkpoint cannot be used
