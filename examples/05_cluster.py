@@ -148,3 +148,5 @@ if __name__ == "__main__":
     )
     Worker(study, args.trials).run()
     print(f"{len(study.trials)} trials, best {study.best_value:.4f} with {study.best_params}")
+    complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    assert len(complete) >= args.trials, "whoever ends last finds all of them"

@@ -113,6 +113,18 @@ def test_strange_reports_are_no_evidence() -> None:
     ]
 
 
+@pytest.mark.parametrize("complete", [[True] * 5 + [False] * 4, [False] * 9])
+def test_huge_scores_stay_numbers(complete: list[bool]) -> None:
+    history, reports, _ = study_of(9, complete)
+    huge = [1.7e308, -1.7e308] * 5
+    scores = torch.tensor([huge[:9]], dtype=torch.float64)
+    extreme: list[Reports] = [
+        (steps, [huge[k]] * len(steps)) for k, (steps, _) in enumerate(reports)
+    ]
+    known = approximate(rebuilt(history, scores=scores), extreme)
+    assert bool(torch.isfinite(known.scores).all() & torch.isfinite(known.errors).all())
+
+
 def test_the_memory_trusts_uncertain_scores_less() -> None:
     history, _, _ = study_of(7, [True] * 7)
     geometry = unit_geometry(1)

@@ -213,6 +213,12 @@ def test_trials_without_parameters_are_explained() -> None:
     assert "value is 2" in explain(study, 2).text
 
 
+def test_trials_without_a_choice_are_explained() -> None:
+    study = optuna.create_study(sampler=RandomSampler(0))
+    study.optimize(lambda trial: trial.suggest_float("x", 1, 1) + trial.number, n_trials=6)
+    assert "Trial 5" in explain(study, 5).text
+
+
 def test_a_study_from_disk_is_explained_alike(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/study.db"
     study = optuna.create_study(storage=storage, study_name="s", sampler=RocketSampler(seed=0))

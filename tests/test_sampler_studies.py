@@ -214,12 +214,12 @@ def left_half(studies: list[Study]) -> int:
 def pruned_evidence(seed: int, good_left: bool) -> Study:
     """Complete trials are symmetric, those pruned were promising on one side only."""
     study = optuna.create_study(sampler=RocketSampler(seed=seed))
-    for x, value in {0.05: 1.0, 0.2: 5.0, 0.35: 9.0, 0.5: 13.0}.items():
+    for x, value in {0.05: 9.0, 0.2: 7.0, 0.35: 5.0, 0.5: 6.0}.items():
         for mirrored in {x, 1 - x}:
             reports = dict.fromkeys((1, 2, 3), value)
             add(study, mirrored, value, intermediate_values=reports)
     for x in (0.1, 0.15, 0.25, 0.3, 0.4, 0.6, 0.7, 0.75, 0.85, 0.9):
-        report = 1.0 if (x < 0.5) == good_left else 13.0
+        report = 5.0 if (x < 0.5) == good_left else 9.0
         add(study, x, state=TrialState.PRUNED, intermediate_values={1: report})
     return study
 

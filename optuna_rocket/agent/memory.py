@@ -202,6 +202,8 @@ def fit(
     certainty = _certainty(history)
     pair = (scored[:, :, None] & scored[:, None, :]).double()
     prior = prior_weights(geometry)
+    if not distance.shape[-1]:
+        return prior  # a space without a choice
     eye = torch.eye(z.shape[1], dtype=z.dtype)
     for step in range(n_steps):
         rate = 0.5 * 0.8**step

@@ -16,6 +16,7 @@ import torch
 from optuna_rocket.fidelity.forecast import MIN_PAIRS
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import gather
+from optuna_rocket.fidelity.forecast import scale
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 
@@ -28,6 +29,7 @@ _MAX_TRIALS = 1000
 # Before there is a forecast, all are compared on their first rung. How far off that is, as a share
 # of the spread there.
 _FIRST_RUNG_ERROR = 0.5
+_HUGE = 1e308
 
 
 def approximate(history: History, reports: Sequence[Reports]) -> History:
@@ -81,12 +83,15 @@ def _forecast(evidence: Evidence) -> tuple[Array, Array]:
     """Final scores ``(n,)`` in their own units and standard errors."""
     _, centre, unit = evidence.scaled
     mean, variance = evidence.completed
-    return centre + unit * mean, unit * np.sqrt(variance)
+    unit = min(unit, _HUGE)
+    with np.errstate(over="ignore"):  # what is too large for a number is cut
+        expected, error = centre + unit * mean, unit * np.sqrt(variance)
+    return np.clip(expected, -_HUGE, _HUGE), np.clip(error, 0, _HUGE)
 
 
 def _first_rung(evidence: Evidence) -> tuple[Array, Array]:
     """Scores ``(n,)`` on the first rung that anyone reported, and what they may be off."""
     x = evidence.at(int(evidence.steps.min()))
     x = np.where(np.isfinite(x), x, np.nan)
-    spread = float(np.nanstd(x)) if np.isfinite(x).any() else 0.0
-    return x, np.full(len(x), _FIRST_RUNG_ERROR * spread)
+    _, _, spread = scale(x)
+    return x, np.full(len(x), _FIRST_RUNG_ERROR * min(spread, _HUGE))
