@@ -50,9 +50,11 @@ def rivals(
         claim: The decided values by name, in Optuna's internal representation.
         distributions: Those of all names in ``claim``.
     """
-    first = 0
-    while first < min(len(known), len(now)) and known[first] is now[first]:
-        first += 1
+    n = min(len(known), len(now))
+    if known[:n] == now[:n]:  # at the speed of C where they are identical
+        first = n
+    else:
+        first = next(i for i in range(n) if known[i] is not now[i])
     before = {record.number: record.params for record in known[first:]}
     return [
         record
