@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-import json
 import math
 from typing import Any
 
 
 # Holds the report steps, and the seconds that each of them took, as lists of equal length.
 COSTS = "rocket:costs"
-# The smallest limit among the storages is MySQL's TEXT column: 65,535 bytes.
-_MAX_ATTRIBUTE = 60_000
-
-
-def fits(costs: Mapping[str, Any]) -> bool:
-    """Whether every storage can hold the costs; those of some thousand instances it cannot."""
-    return len(json.dumps(costs)) <= _MAX_ATTRIBUTE
 
 
 def rounds_of(attributes: Mapping[str, Any]) -> tuple[list[float], list[float]]:

@@ -54,8 +54,7 @@ def level_to_beat(curves: Sequence[Curve]) -> float | None:
 
 def horizon(curves: Sequence[Curve]) -> int:
     """The longest report step of a complete trial, 0 where none has reported."""
-    complete = [x for x in curves if x.steps and not math.isnan(x.final)]
-    return max((x.steps[-1] for x in complete), default=0)
+    return max((x.steps[-1] for x in _complete(curves)), default=0)
 
 
 def spending(curves: Sequence[Curve]) -> Callable[[int], float]:
@@ -65,8 +64,12 @@ def spending(curves: Sequence[Curve]) -> Callable[[int], float]:
     are trained from the start each, so their costs add up. Told by the longest complete trial, of
     which there must be one that has reported.
     """
-    complete = [x for x in curves if x.steps and not math.isnan(x.final)]
-    longest = max(complete, key=lambda x: x.steps[-1])
+    longest = max(_complete(curves), key=lambda x: x.steps[-1])
     if costs.COSTS not in longest.trial.user_attrs:
         return lambda step: step / max(longest.steps[-1], 1)
     return lambda step: sum(s for s in longest.steps if s <= step) / max(sum(longest.steps), 1)
+
+
+def _complete(curves: Sequence[Curve]) -> list[Curve]:
+    """The complete trials that have reported."""
+    return [x for x in curves if x.steps and not math.isnan(x.final)]

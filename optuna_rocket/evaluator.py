@@ -33,8 +33,8 @@ from optuna.trial import BaseTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
+from optuna_rocket.attributes import fits
 from optuna_rocket.costs import COSTS
-from optuna_rocket.costs import fits
 from optuna_rocket.costs import rounds_of
 from optuna_rocket.fidelity.correlation import misleads
 from optuna_rocket.fidelity.correlation import rank_correlation
@@ -62,7 +62,7 @@ class SubsetEvaluator:
 
     Example:
         ```python
-        subsets = SubsetEvaluator(y_train, min_fraction=1 / 27, seed=0)
+        subsets = SubsetEvaluator(y_train, min_fraction=1 / 9, reduction_factor=9)
 
         def objective(trial):
             lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
@@ -286,7 +286,7 @@ class _Loop:
         # Instances may be many: their costs are written once, at the end.
         is_stopped = may_ask and self.trial.should_prune()
         if is_stopped or subset.is_full or not self.evaluator._by_instance:
-            if fits(self._costs):
+            if fits(self._costs):  # those of some thousand instances do not
                 self.trial.set_user_attr(COSTS, self._costs)
         if is_stopped:
             raise optuna.TrialPruned(f"Pruned at report step {subset.step}.")

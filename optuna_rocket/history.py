@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import fields
 from enum import IntEnum
 from functools import cached_property
 
@@ -57,29 +59,18 @@ class History:
 
     def first(self, n: int) -> History:
         """The first ``n`` trials, without copying them."""
-        return History(
-            self.units[:, :n],
-            self.active[:, :n],
-            self.outcomes[:, :n],
-            self.scores[:, :n],
-            self.fidelity[:, :n],
-            self.predicted[:, :n],
-            self.kind[:, :n],
-            self.errors[:, :n],
-        )
+        return self._each(lambda field: field[:, :n])
 
     def take(self, index: Tensor) -> History:
         """The trials at ``index`` ``(k,)``, the same in all studies of the batch."""
-        return History(
-            self.units[:, index],
-            self.active[:, index],
-            self.outcomes[:, index],
-            self.scores[:, index],
-            self.fidelity[:, index],
-            self.predicted[:, index],
-            self.kind[:, index],
-            self.errors[:, index],
-        )
+        return self._each(lambda field: field[:, index])
+
+    def studies(self, index: Tensor) -> History:
+        """The studies at ``index`` ``(k,)`` of the batch."""
+        return self._each(lambda field: field[index])
+
+    def _each(self, part: Callable[[Tensor], Tensor]) -> History:
+        return History(*(part(getattr(self, field.name)) for field in fields(self)))
 
 
 def empty_history(batch: int, d: int) -> History:

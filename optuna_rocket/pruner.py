@@ -27,7 +27,6 @@ _EXPLORATION = 0.05
 _GROWTH = 1 / 50
 # Share of the longest report step at which trials are compared before there is a forecast.
 _SCREENING = 1 / 9
-_N_RECENT = 50
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
 
@@ -112,6 +111,7 @@ class RocketPruner(BasePruner):
         from optuna_rocket.curves import horizon
         from optuna_rocket.curves import level_to_beat
         from optuna_rocket.curves import spending
+        from optuna_rocket.fidelity.forecast import N_RECENT
         from optuna_rocket.trials import CurveReader
         from optuna_rocket.trials import score_sign
 
@@ -135,7 +135,7 @@ class RocketPruner(BasePruner):
         if forecast is None:
             return False
         level, spent = evidence.rescale(best), spending(curves)
-        first = min(curve.steps[0] for curve in curves[-_N_RECENT:])
+        first = min(curve.steps[0] for curve in curves[-N_RECENT:])
         rate = evidence.rate_of_gain(level, first, spent(first))
         return forecast.expected_gain(level) < self._risk * rate * (1 - spent(steps[-1]))
 

@@ -12,11 +12,10 @@ from dataclasses import replace
 import json
 import math
 
+from optuna_rocket import attributes
+
 
 ATTRIBUTE = "rocket:suggestion"
-# The smallest limit among the storages is MySQL's TEXT column: 65,535 bytes. Storages encode the
-# text as JSON once more, which adds a backslash to every quote and backslash.
-_MAX_ATTRIBUTE = 60_000
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def encode(suggestion: Suggestion) -> str:
         "std": round(suggestion.std, 6),
     }
     text = json.dumps(content)
-    if len(json.dumps(text)) > _MAX_ATTRIBUTE:
+    if not attributes.fits(text):
         text = json.dumps({**content, "params": {}})
     return text
 
@@ -68,7 +67,7 @@ def encode(suggestion: Suggestion) -> str:
 def parse(text: object) -> Suggestion:
     """A stored suggestion, blank where it is absent or not as this version writes it."""
     blank = Suggestion({})
-    if not isinstance(text, str) or len(text) > _MAX_ATTRIBUTE:
+    if not isinstance(text, str) or len(text) > attributes.MAX_LENGTH:
         return blank
     try:
         content = json.loads(text)

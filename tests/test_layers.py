@@ -67,7 +67,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"training/league", "training/games"},
     # adapter
     "constraints": set(),
-    "suggestions": set(),
+    "attributes": set(),
+    "suggestions": {"attributes"},
     "costs": set(),
     "curves": {"constraints", "costs"},
     "retries": set(),
@@ -85,7 +86,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"agent/weights_file", "suggestions", "trials", "suggest", "claims"}
     | {"priors", "experience"},
     "pruner": {"fidelity/forecast", "curves", "trials"},
-    "evaluator": {"fidelity/subset", "fidelity/correlation", "costs", "curves", "trials"},
+    "evaluator": {"fidelity/subset", "fidelity/correlation"}
+    | {"attributes", "costs", "curves", "trials"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
     | {"explanation", "dashboard", "visualization/__init__"},
     # views
@@ -132,6 +134,7 @@ TORCH_FREE = {
     "sampler",
     "pruner",
     "evaluator",
+    "attributes",
     "costs",
     "agent/__init__",
     "agent/weights_file",

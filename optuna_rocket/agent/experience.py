@@ -138,7 +138,7 @@ def remember(history: History, geometry: Geometry) -> Sources:
     parts = []
     for first in range(0, len(history.scores), _CHUNK):
         index = torch.arange(first, min(first + _CHUNK, len(history.scores)))
-        some, space = _studies(history, index), geometry.take(index)
+        some, space = history.studies(index), geometry.take(index)
         weights = memory.fit(some, space, memory.prior_weights(space), _FIT_STEPS)
         parts.append(memory.condition(some, space, weights))
     remembered = _joined(parts, history, geometry)
@@ -154,19 +154,6 @@ def remember(history: History, geometry: Geometry) -> Sources:
     said = said - said.mean(-1, keepdim=True)
     said = said / said.norm(dim=-1, keepdim=True).clamp_min(1e-9)
     return Sources(remembered, elites, said @ said.mean(0))
-
-
-def _studies(history: History, index: Tensor) -> History:
-    return History(
-        history.units[index],
-        history.active[index],
-        history.outcomes[index],
-        history.scores[index],
-        history.fidelity[index],
-        history.predicted[index],
-        history.kind[index],
-        history.errors[index],
-    )
 
 
 def _joined(parts: list[Conditioned], history: History, geometry: Geometry) -> Conditioned:
@@ -388,11 +375,7 @@ def _prior(n_sources: int, n_guesses: int) -> tuple[Tensor, Tensor]:
 
 
 def _posterior(said: Tensor, z: Tensor, root: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Non-negative posterior mean of the coefficients ``(f,)`` of what is ``said`` ``(f, n)``.
-
-    Coefficients that would be negative are set to 0, one round after the other, and the others
-    found again.
-    """
+    """Posterior mean of the coefficients ``(f,)`` of what is ``said`` ``(f, n)``, of any sign."""
     if len(z) < 2:
         return mean
     basis = torch.cat([torch.ones(1, len(z), dtype=torch.float64), said])

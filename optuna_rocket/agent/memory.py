@@ -291,7 +291,7 @@ def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
         return Reading(mean, std, blank, torch.ones_like(blank))
     r2, q = _pairwise(_columns(units, active, memory.geometry, weights), memory.rows)
     cross = _kernel(r2, q, memory.geometry)  # (B, m, n)
-    mean = (cross @ (scale * memory.alpha * memory.scored)[..., None])[..., 0]
+    mean = _mean(memory, cross)
     variance = (scale - _explained_root(memory, cross).square().sum(1)).clamp_min(1e-10)
     if memory.expected is not None:
         mean = mean + memory.expected(units, active)
@@ -309,7 +309,12 @@ def means(memory: Conditioned, units: Tensor, active: Tensor) -> Tensor:
     """``Reading.mean`` alone, at a fraction of the cost."""
     weights, geometry = memory.weights, memory.geometry
     cross = _kernel(*_pairwise(_columns(units, active, geometry, weights), memory.rows), geometry)
-    alpha = weights.outputscale.exp()[:, None] * memory.alpha * memory.scored
+    return _mean(memory, cross)
+
+
+def _mean(memory: Conditioned, cross: Tensor) -> Tensor:
+    """Mean ``(B, m)`` of the regression where the kernel with the trials is ``cross``."""
+    alpha = memory.weights.outputscale.exp()[:, None] * memory.alpha * memory.scored
     return (cross @ alpha[..., None])[..., 0]
 
 

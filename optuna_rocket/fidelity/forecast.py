@@ -59,7 +59,7 @@ _FLOOR, _CEILING = 3.0, 1e3
 RUNG_RATIO = 1.5
 MIN_PAIRS = 3
 # A new trial is expected to be like this many before it.
-_N_RECENT = 50
+N_RECENT = 50
 
 
 class Forecast(NamedTuple):
@@ -262,7 +262,7 @@ class Evidence:
         if calibration is None:
             return unseen
         x = self.at(step)
-        mean, variance = calibration.predict(x[~np.isnan(x)][-_N_RECENT:])
+        mean, variance = calibration.predict(x[~np.isnan(x)][-N_RECENT:])
         pairs = zip(mean.tolist(), np.sqrt(variance).tolist(), strict=True)
         gains = np.sort([Forecast(*pair).expected_gain(level) for pair in pairs])[::-1]
         n_going_on = np.arange(1, len(gains) + 1)
@@ -272,7 +272,7 @@ class Evidence:
     @cached_property
     def new_trial(self) -> Forecast:
         """Scaled final score of a trial before its first report."""
-        y, v = (values[-_N_RECENT:] for values in self.completed)
+        y, v = (values[-N_RECENT:] for values in self.completed)
         known = ~np.isnan(y)
         y, v = y[known], v[known]
         return Forecast(float(y.mean()), math.sqrt(float(y.var() + v.mean())) or 1e-9)
