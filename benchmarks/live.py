@@ -177,8 +177,8 @@ def measure(
         evaluations: Where trainings are kept.
     """
     sampler, pruner, n_subsets = parse_method(method)
-    labels = task.splits.train.labels.numpy()
-    subsets = subset_evaluator(labels, n_subsets, task.min_fraction)
+    n_train = len(task.splits.train)
+    subsets = subset_evaluator(task.splits.subset_strata, n_subsets, task.min_fraction)
     study = optuna.create_study(
         study_name=f"{task.name} {seed}",  # Hyperband draws brackets from the name
         direction="maximize",
@@ -186,7 +186,7 @@ def measure(
         pruner=_make_pruner(pruner, subsets.sizes),
     )
     objective = Objective(task, evaluations, seed, None if pruner == "none" else subsets)
-    full = evaluations.get(task, task.expert, np.arange(len(labels)), seed).n_examples
+    full = evaluations.get(task, task.expert, np.arange(n_train), seed).n_examples
     start = time.perf_counter()
     while _goes_on(objective, pruner, budget, full):
         study.optimize(objective, n_trials=1)

@@ -19,27 +19,8 @@ from benchmarks.deep_learning.sources.splits import Splits
 from benchmarks.deep_learning.task import Task
 from benchmarks.deep_learning.tasks import TASKS
 from benchmarks.deep_learning.training import suggest_log
-
-
-N_TRAIN = 96
-
-
-def tiny_part(task: Task, n: int, seed: int) -> Part:
-    """Examples of two classes that a linear model tells apart."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(n) % 2
-    if task.family == "texts":
-        words = torch.randint(2, 500, (n, 32), generator=generator)
-        return Part(torch.where(labels[:, None] == 1, words, words + 500), labels)
-    shape = (1, 28, 28) if task.family == "images" else (1, 24, 39)
-    inputs = 0.3 * torch.randn(n, *shape, generator=generator)
-    inputs[..., :12, :] += labels[:, None, None, None]
-    return Part(inputs, labels)
-
-
-def tiny(task: Task) -> Task:
-    parts = [tiny_part(task, n, seed) for seed, n in enumerate((N_TRAIN, 40, 40))]
-    return replace(task, load=lambda: Splits(*parts))
+from tests.tiny_tasks import N_TRAIN
+from tests.tiny_tasks import tiny
 
 
 @pytest.fixture(params=list(TASKS))

@@ -1,10 +1,11 @@
-"""Training of classifiers: the hyperparameters that all of them share, and the loop."""
+"""Training: the hyperparameters that all of them share, and the loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from functools import partial
 import math
 
 import optuna
@@ -20,6 +21,8 @@ Value = float | int | str | bool
 Params = Mapping[str, Value]
 # Changes a batch of inputs ``(b, ...)`` in training.
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+# From what the model gives for a batch and its labels.
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 _LEVELS_PER_DECADE = 6
 _PREDICTION_BATCH = 512
@@ -57,16 +60,18 @@ def fit(
     n_epochs: int,
     generator: torch.Generator,
     augment: Augmentation | None = None,
+    loss_of: Loss | None = None,
 ) -> int:
-    """Train a classifier; stop at once when the loss is no longer finite.
+    """Train a model; stop at once when the loss is no longer finite.
 
     Args:
-        model: Gives logits ``(b, classes)``.
+        model: Gives logits ``(b, classes)``, or whatever ``loss_of`` takes.
         part: The examples.
         params: Hyperparameters, see ``suggest_optimisation``; ``label_smoothing`` if there is one.
         n_epochs: How often every example is seen.
         generator: Of the order of the examples and the augmentation.
         augment: Changes the inputs of a batch.
+        loss_of: The mean loss of a batch; the cross entropy of classes by default.
 
     Returns:
         Number of examples processed.
@@ -74,14 +79,16 @@ def fit(
     batch_size = int(params["batch_size"])
     optimizer = _optimizer(model, params)
     n_steps = n_epochs * math.ceil(len(part) / batch_size)
-    smoothing = float(params.get("label_smoothing", 0.0))
+    if loss_of is None:
+        smoothing = float(params.get("label_smoothing", 0.0))
+        loss_of = partial(functional.cross_entropy, label_smoothing=smoothing)
     n_processed = 0
     model.train()
     for step, batch in enumerate(_batches(part, batch_size, n_epochs, generator)):
         for group in optimizer.param_groups:
             group["lr"] = float(params["lr"]) * _rate(str(params["schedule"]), step, n_steps)
         inputs = batch.inputs if augment is None else augment(batch.inputs, generator)
-        loss = functional.cross_entropy(model(inputs), batch.labels, label_smoothing=smoothing)
+        loss = loss_of(model(inputs), batch.labels)
         n_processed += len(batch)
         if not torch.isfinite(loss):
             break

@@ -25,7 +25,8 @@ class Part:
 
     Attributes:
         inputs: ``(n, ...)`` what the model is given.
-        labels: ``(n,)`` classes from 0, int64.
+        labels: ``(n, ...)`` what it shall give: ``(n,)`` classes from 0, int64, or whatever the
+            family's loss and score compare with.
     """
 
     inputs: Tensor
@@ -42,11 +43,27 @@ class Part:
 
 @dataclass(frozen=True)
 class Splits:
-    """The fixed parts of a data set; ``test`` is for final answers only."""
+    """The fixed parts of a data set; ``test`` is for final answers only.
+
+    Attributes:
+        strata: ``(n,)`` stratum of every training example, of which each subset gets its share;
+            None for the classes, and where the labels are none, for no strata.
+    """
 
     train: Part
     validation: Part
     test: Part
+    strata: Indices | None = None
+
+    @property
+    def subset_strata(self) -> Indices | int:
+        """What ``SubsetEvaluator`` cuts: strata, classes, or the number of examples."""
+        if self.strata is not None:
+            return self.strata
+        labels = self.train.labels
+        return (
+            labels.numpy() if labels.ndim == 1 and not labels.is_floating_point() else len(labels)
+        )
 
 
 def stratified_cuts(strata: Indices, counts: tuple[int, ...], seed: int) -> list[Indices]:
