@@ -1,4 +1,4 @@
-"""Evaluations of the deep-learning tasks, each trained once: a file that grows on demand.
+"""Evaluations of the deep-learning tasks, each trained once: a file per task, grown on demand.
 
 Methods that ask for the same configuration on the same examples with the same seed get the same
 result and the same cost, whoever asked first, and an interrupted study costs nothing to repeat.
@@ -24,7 +24,7 @@ from benchmarks.records import drop_half_line
 from benchmarks.records import read_lines
 
 
-PATH = Path("benchmarks/results/live_evaluations.jsonl")
+FOLDER = Path("benchmarks/results/evaluations")
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,19 @@ class _Key:
 
 
 class Evaluations:
-    """The evaluations of a file; what it does not hold is trained and appended.
+    """The evaluations in a folder; what it does not hold is trained and appended.
 
-    One process may use a file at a time.
+    One process may use a task at a time.
 
     Args:
-        path: One JSON line per evaluation.
+        folder: Holds ``FAMILY.BENCHMARK.jsonl``, one line per evaluation; made if it is not there.
     """
 
-    def __init__(self, path: Path = PATH) -> None:
-        self._path = path
-        drop_half_line(path)
-        self._known = dict(_decoded(line) for line in read_lines(path))
+    def __init__(self, folder: Path = FOLDER) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._known: dict[str, dict[_Key, Evaluation]] = {}
         self._warm: set[str] = set()
-
-    def __len__(self) -> int:
-        return len(self._known)
 
     def get(
         self,
@@ -74,16 +71,27 @@ class Evaluations:
             part: Where it is scored.
         """
         key = _Key(task.name, json.dumps(dict(params), sort_keys=True), len(indices), seed, part)
-        if key not in self._known:
+        known = self._of(task)
+        if key not in known:
             if task.name not in self._warm:
                 # A process's first training is slow, whatever it trains.
                 task.evaluate(task.expert, np.arange(0, len(task.splits.train), 20), seed)
                 self._warm.add(task.name)
             line = _encoded(key, task.evaluate(params, indices, seed, part))
-            append_line(self._path, line)
+            append_line(self._path(task), line)
             # What is stored, so that a repeated study meets the same numbers to the last digit.
-            self._known[key] = _decoded(line)[1]
-        return self._known[key]
+            known[key] = _decoded(line)[1]
+        return known[key]
+
+    def _of(self, task: Task) -> dict[_Key, Evaluation]:
+        if task.name not in self._known:
+            path = self._path(task)
+            drop_half_line(path)
+            self._known[task.name] = dict(_decoded(line) for line in read_lines(path))
+        return self._known[task.name]
+
+    def _path(self, task: Task) -> Path:
+        return self._folder / f"{task.name.replace('/', '.')}.jsonl"
 
 
 def _encoded(key: _Key, evaluation: Evaluation) -> dict[str, Any]:

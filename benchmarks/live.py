@@ -30,7 +30,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from benchmarks.cells import select_problems
 from benchmarks.deep_learning.task import Task
 from benchmarks.deep_learning.tasks import TASKS
-from benchmarks.evaluations import PATH as EVALUATIONS
+from benchmarks.evaluations import FOLDER as EVALUATIONS
 from benchmarks.evaluations import Evaluations
 from benchmarks.methods import check_method
 from benchmarks.methods import make_sampler
@@ -92,6 +92,7 @@ class LiveReplication:
         audit: Full-data score of some pruned trials, drawn at random, as if they had gone on.
         overhead: Seconds of the study without the objective.
         versions: Of Python and the packages that matter.
+        answer: Hyperparameters of the best trial; not kept by the oldest records.
     """
 
     task: str
@@ -109,6 +110,7 @@ class LiveReplication:
     audit: dict[str, float | None]
     overhead: float
     versions: dict[str, str]
+    answer: dict[str, Any] | None = None
 
 
 class Objective:
@@ -164,7 +166,13 @@ class Objective:
 
 
 def measure(
-    task: Task, method: str, seed: int, budget: int, n_audited: int, evaluations: Evaluations
+    task: Task,
+    method: str,
+    seed: int,
+    budget: int,
+    n_audited: int,
+    evaluations: Evaluations,
+    storage: str | None = None,
 ) -> LiveReplication:
     """Run one study.
 
@@ -175,12 +183,18 @@ def measure(
         budget: In full evaluations.
         n_audited: How many pruned trials are trained on the full data afterwards.
         evaluations: Where trainings are kept.
+        storage: URL of a database for the study, in place of what it held of it; None for memory.
     """
     sampler, pruner, n_subsets = parse_method(method)
     n_train = len(task.splits.train)
     subsets = subset_evaluator(task.splits.subset_strata, n_subsets, task.min_fraction)
+    # Hyperband draws brackets from the name; in a database that must tell methods apart.
+    name = f"{task.name} {seed}" if storage is None else f"{task.name} {method} {seed}"
+    if storage is not None and name in optuna.get_all_study_names(storage):
+        optuna.delete_study(study_name=name, storage=storage)
     study = optuna.create_study(
-        study_name=f"{task.name} {seed}",  # Hyperband draws brackets from the name
+        study_name=name,
+        storage=storage,
         direction="maximize",
         sampler=make_sampler(sampler, seed),
         pruner=_make_pruner(pruner, subsets.sizes),
@@ -213,6 +227,7 @@ def measure(
         },
         overhead=round(overhead, 3),
         versions=versions(),
+        answer=None if best is None else objective.params[best],
     )
 
 
@@ -239,7 +254,12 @@ def _make_pruner(name: str, steps: Sequence[int]) -> BasePruner:
     return PRUNERS[name](steps)
 
 
-def _check(method: str) -> str:
+def check_live_method(method: str) -> str:
+    """Return a method's name if it can be run.
+
+    Raises:
+        ValueError: If its sampler, pruner or number of subsets is unknown.
+    """
     sampler, pruner, _ = parse_method(method)
     if pruner not in PRUNERS and not pruner.startswith(_WITH_RISK):
         known = ",".join([*PRUNERS, f"{_WITH_RISK}RISK"])
@@ -269,7 +289,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line: the studies that the file does not hold."""
     args = _parse(argv)
-    methods = [_check(method) for method in args.methods]
+    methods = [check_live_method(method) for method in args.methods]
     names = select_problems(args.tasks, list(TASKS))
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -287,7 +307,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         name, method, seed, budget = study
         replication = measure(TASKS[name], method, seed, budget, args.audit, evaluations)
         append_line(args.out, asdict(replication))
-    print(f"{len(studies)} studies in {args.out}, {len(evaluations)} trainings")
+    print(f"{len(studies)} studies in {args.out}")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from benchmarks.live_summary import mean_curve
 
 
 # One colour per sampler (Okabe and Ito), one line style per pruner.
-_COLOURS = {"tpe": "#0072b2", "gp": "#009e73", "rocket": "#d55e00", "random": "#8c8c8c"}
-_STYLES = {"none": "-", "rocket": "--", "hyperband": ":"}
+COLOURS = {"tpe": "#0072b2", "gp": "#009e73", "rocket": "#d55e00", "random": "#8c8c8c"}
+STYLES = {"none": "-", "rocket": "--", "hyperband": ":"}
 
 
 def save_live_figure(path: Path, studies: Studies) -> None:
@@ -37,7 +37,7 @@ def save_live_figure(path: Path, studies: Studies) -> None:
                     continue
                 sampler, pruner = method.split("+")
                 clock, best = mean_curve(own, "examples")
-                colour, line = _COLOURS.get(sampler, "black"), _STYLES.get(pruner, "-.")
+                colour, line = COLOURS.get(sampler, "black"), STYLES.get(pruner, "-.")
                 panel.step(clock, 1 - best, where="post", color=colour, ls=line, label=method)
             panel.set_title(f"{task} ({n_seeds} seeds)")
             panel.set_xlabel("cost (full evaluations)")

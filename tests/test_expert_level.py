@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import optuna
+import pytest
+
+from benchmarks import expert_level
+from benchmarks import expert_summary
+from benchmarks.deep_learning.tasks import TASKS
+from benchmarks.expert_level import Assignment
+from benchmarks.expert_summary import Expert
+from benchmarks.expert_summary import best_within
+from benchmarks.expert_summary import cost_of_level
+from benchmarks.expert_summary import method_rows
+from benchmarks.expert_summary import task_row
+from benchmarks.records import append_line
+from benchmarks.records import read_lines
+from tests.test_live_benchmark import N_TRAIN
+from tests.test_live_benchmark import counted_task
+
+
+METHODS = ("random+none", "tpe+none", "rocket+rocket")
+
+
+def study(states: str, finals: list[float | None], spent: list[int]) -> dict[str, object]:
+    return {
+        "task": "a/b",
+        "states": states,
+        "reports": [
+            [0.1, x] if state == "C" else [0.1] for state, x in zip(states, finals, strict=True)
+        ],
+        "examples": spent,
+        "full_examples": 100,
+        "answer_tests": [0.5, 0.7],
+    }
+
+
+def test_an_assignment_answers_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, trained = counted_task("a/b")
+    monkeypatch.setitem(TASKS, "a/b", task)
+    storage = f"sqlite:///{tmp_path / 'studies.sqlite'}"
+    out = tmp_path / "level.jsonl"
+    assignment = Assignment("a/b", METHODS, 0, 6, tmp_path / "kept", storage)
+    lines = expert_level.run(assignment)
+    n_trained = len(trained)
+    assert [x["method"] for x in lines] == list(METHODS)
+    for line in lines:
+        assert line["states"][line["best"]] == "C"
+        assert set(line["answer"]) == {"x"}
+        best = max(best_within(line, 10), 0)
+        assert line["answer_tests"] == pytest.approx([best - 0.1] * 3)
+        append_line(out, line)
+    assert set(optuna.get_all_study_names(storage)) == {f"a/b {m} 0" for m in METHODS}
+
+    # All of it again trains nothing, with the studies in the database replaced.
+    again = expert_level.run(assignment)
+    assert len(trained) == n_trained
+    assert [x["reports"] for x in again] == [x["reports"] for x in lines]
+
+    # What the file holds is not run again.
+    whole = out.read_bytes()
+    arguments = ["--tasks", "a/b", "--budget", "6", "--out", str(out), "--methods", *METHODS]
+    expert_level.main([*arguments, "--evaluations", str(tmp_path / "kept")])
+    assert out.read_bytes() == whole
+
+    experts = tmp_path / "experts.csv"
+    experts.write_text(
+        "task,seeds,validation,validation_sd,test,test_sd\na/b,5,0.9,0.01,0.8,0.01\n"
+    )
+    capsys.readouterr()
+    expert_summary.main([str(out), "--experts", str(experts)])
+    printed = capsys.readouterr().out
+    assert "| a/b | 0.900 / 0.800 |" in printed
+    assert (tmp_path / "level.svg").read_text().startswith("<?xml")
+    assert len((tmp_path / "level.csv").read_text().splitlines()) == 1 + len(METHODS)
+    assert read_lines(out)[0]["full_examples"] == 2 * N_TRAIN
+
+
+def test_levels_by_hand() -> None:
+    # A pruned trial and a failed training cost something and hold nothing.
+    quick = study("CPCC", [-0.5, None, None, 0.9], [100, 110, 210, 310])
+    assert best_within(quick, 0.5) == -math.inf
+    assert best_within(quick, 3) == -0.5
+    assert best_within(quick, 4) == 0.9
+    assert cost_of_level(quick, -0.5) == 1
+    assert cost_of_level(quick, 0.8) == 3.1
+    assert cost_of_level(quick, 0.95) == math.inf
+
+
+@pytest.mark.parametrize(("test", "holds"), [(0.6, 1.0), (0.61, 1.0), (0.65, 0.0)])
+def test_a_final_answer_holds_within_noise(test: float, holds: float) -> None:
+    expert = Expert(validation=0.8, test=test, test_sd=0.01, n_seeds=5)
+    row = task_row("m", [study("CC", [0.5, 0.9], [100, 200])], expert)
+    assert row["test"] == 0.6 and row["test_holds"] == holds
+    assert row["at_level@25"] == row["at_level@50"] == 1 and row["cost"] == 2
+
+
+def test_a_study_without_an_answer_holds_nothing() -> None:
+    lost = study("CC", [None, None], [100, 200]) | {"answer_tests": []}
+    row = task_row("m", [lost], Expert(0.1, 0.1, 0.0, 5))
+    assert row["cost"] == math.inf and row["test_holds"] == row["at_level@50"] == 0
+
+
+def test_rivals_that_fail_count_with_the_budget() -> None:
+    def row(method: str, task: str, cost: float) -> dict[str, object]:
+        shares = {"at_level@25": 1.0, "at_level@50": 1.0, "test_holds": 1.0}
+        return {"method": method, "task": task, "cost": cost, **shares}
+
+    rows = [row("tpe+none", "a", 10.0), row("tpe+none", "b", math.inf), row("m", "a", 5.0)]
+    rows += [row("m", "b", 5.0), row("m", "c", 1.0)]
+    (tpe, own) = method_rows(rows)
+    assert own["tasks"] == 3 and own["median_cost"] == 5
+    assert own["x_tpe"] == 6  # of 2 and at least 10; c was not run by the rival
+    assert math.isnan(own["x_random"]) and tpe["x_tpe"] == 0.5  # of 1 and 0
