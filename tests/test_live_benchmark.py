@@ -27,6 +27,7 @@ from benchmarks.live_summary import mean_curve
 from benchmarks.live_summary import method_rows
 from benchmarks.live_summary import ranking_rows
 from benchmarks.live_summary import task_rows
+from benchmarks.subset_grids import subset_evaluator
 
 
 N_TRAIN = 270
@@ -216,3 +217,11 @@ def test_a_subset_that_ranks_backwards() -> None:
     assert row["fraction"] == 0.1 and row["n"] == 20
     assert row["all"] < -0.9 and row["best"] < -0.9
     assert (row["best_score"], row["promoted"], row["cost"]) == (0.9, 0.1421, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("n", "n_classes", "sizes"),
+    [(5400, 4, (600, 5400)), (600, 10, (100, 600)), (180, 9, (90, 180)), (150, 9, (150,))],
+)
+def test_small_data_have_larger_subsets(n: int, n_classes: int, sizes: tuple[int, ...]) -> None:
+    assert subset_evaluator(np.arange(n) % n_classes, 2).sizes == sizes
