@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _EXPLORATION = 0.05
 # The evidence is arranged anew whenever it has grown by this share; the incumbent is always known.
 _GROWTH = 1 / 50
+# How much more than one unseen trial the screened ones of such a sampler gain for their cost.
+_SCREENED_GAIN = 6.0
 # Share of the longest report step at which trials are compared before there is a forecast.
 _SCREENING = 1 / 9
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
@@ -39,7 +41,11 @@ class RocketPruner(BasePruner):
         expected gain of going on / cost ahead  <  risk × greatest gain per cost of new trials
 
     where a gain is what exceeds the best feasible trial so far, and new trials are like the latest
-    ones: all are looked at on the first rung, and only the most promising go on. It works with
+    ones: all are looked at on the first rung, and only the most promising go on. Where
+    ``RocketSampler`` has said what it expects of the configuration, that and the forecast are
+    joined (``fidelity.expectation``), and new trials are expected to be like this one was: a
+    trial that reports what a good configuration does not is stopped, one that was suggested as
+    an improvement is not stopped because others like it reported little. It works with
     every sampler, with ``SubsetEvaluator`` and with plain ``trial.report`` by epoch; report steps
     should be amounts of effort (epochs, examples) and need not be the same in all trials. NaN
     counts as the worst. Scores of single folds or instances are no estimates that converge: use
@@ -111,7 +117,11 @@ class RocketPruner(BasePruner):
         from optuna_rocket.curves import horizon
         from optuna_rocket.curves import level_to_beat
         from optuna_rocket.curves import spending
+        from optuna_rocket.fidelity.expectation import expected_final
+        from optuna_rocket.fidelity.expectation import joined
         from optuna_rocket.fidelity.forecast import N_RECENT
+        from optuna_rocket.suggestions import ATTRIBUTE
+        from optuna_rocket.suggestions import parse
         from optuna_rocket.trials import CurveReader
         from optuna_rocket.trials import score_sign
 
@@ -135,8 +145,14 @@ class RocketPruner(BasePruner):
         if forecast is None:
             return False
         level, spent = evidence.rescale(best), spending(curves)
-        first = min(curve.steps[0] for curve in curves[-N_RECENT:])
-        rate = evidence.rate_of_gain(level, first, spent(first))
+        said = parse(trial.system_attrs.get(ATTRIBUTE))
+        expected = expected_final(evidence, said.mean, said.std)
+        if expected is not None:
+            forecast = joined(forecast, expected, evidence.new_trial)
+            rate = _SCREENED_GAIN * expected.expected_gain(level)
+        else:
+            first = min(curve.steps[0] for curve in curves[-N_RECENT:])
+            rate = evidence.rate_of_gain(level, first, spent(first))
         return forecast.expected_gain(level) < self._risk * rate * (1 - spent(steps[-1]))
 
     def _arrange(self, curves: list[Curve]) -> Evidence:

@@ -50,7 +50,8 @@ ALLOWED: dict[str, set[str]] = {
     "fidelity/subset": set(),
     "fidelity/correlation": set(),
     "fidelity/forecast": {"fidelity/correlation"},
-    "fidelity/approximation": CORE | {"fidelity/forecast"},
+    "fidelity/expectation": CORE | {"fidelity/forecast"},
+    "fidelity/approximation": CORE | {"fidelity/forecast", "fidelity/expectation"},
     # training
     "training/__init__": set(),
     "training/functions": set(),
@@ -85,7 +86,7 @@ ALLOWED: dict[str, set[str]] = {
     "sampler": CORE
     | {"agent/weights_file", "suggestions", "trials", "suggest", "claims"}
     | {"priors", "experience"},
-    "pruner": {"fidelity/forecast", "curves", "trials"},
+    "pruner": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "suggestions"},
     "evaluator": {"fidelity/subset", "fidelity/correlation"}
     | {"attributes", "costs", "curves", "trials"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}

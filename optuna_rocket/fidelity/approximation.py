@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 import torch
 
+from optuna_rocket.fidelity.expectation import observed
 from optuna_rocket.fidelity.forecast import MIN_PAIRS
 from optuna_rocket.fidelity.forecast import Evidence
+from optuna_rocket.fidelity.forecast import Forecast
 from optuna_rocket.fidelity.forecast import gather
 from optuna_rocket.fidelity.forecast import scale
 from optuna_rocket.history import History
@@ -29,6 +32,9 @@ _MAX_TRIALS = 1000
 # Before there is a forecast, all are compared on their first rung. How far off that is, as a share
 # of the spread there.
 _FIRST_RUNG_ERROR = 0.5
+# In scaled units.
+_LEAST_SPREAD = 1e-6
+_MOST_ABOVE = 0.5
 _HUGE = 1e308
 
 
@@ -80,9 +86,18 @@ def approximate(history: History, reports: Sequence[Reports]) -> History:
 
 
 def _forecast(evidence: Evidence) -> tuple[Array, Array]:
-    """Final scores ``(n,)`` in their own units and standard errors."""
-    _, centre, unit = evidence.scaled
+    """Final scores ``(n,)`` in their own units and standard errors.
+
+    They are what the rungs observed: the memory has expectations of its own.
+    """
+    finals, centre, unit = evidence.scaled
     mean, variance = evidence.completed
+    known = ~np.isnan(mean)
+    spread = math.sqrt(float(mean[known].var() + variance[known].mean()))
+    anyone = Forecast(float(mean[known].mean()), max(spread, _LEAST_SPREAD))
+    mean, variance = observed(mean, variance, anyone)
+    # Nothing is much better than the best that was seen because a line says so.
+    mean = np.minimum(mean, np.nanmax(finals) + _MOST_ABOVE)
     unit = min(unit, _HUGE)
     with np.errstate(over="ignore"):  # what is too large for a number is cut
         expected, error = centre + unit * mean, unit * np.sqrt(variance)
