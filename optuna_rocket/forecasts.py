@@ -15,9 +15,13 @@ from optuna.trial import TrialState
 from optuna_rocket.curves import Curve
 from optuna_rocket.curves import horizon
 from optuna_rocket.curves import level_to_beat
+from optuna_rocket.fidelity.expectation import expected_final
+from optuna_rocket.fidelity.expectation import informed
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import gather
 from optuna_rocket.fidelity.forecast import rung_of
+from optuna_rocket.suggestions import ATTRIBUTE
+from optuna_rocket.suggestions import parse
 from optuna_rocket.trials import CurveReader
 from optuna_rocket.trials import score_sign
 
@@ -25,6 +29,8 @@ from optuna_rocket.trials import score_sign
 @dataclass(frozen=True)
 class RungForecast:
     """A forecast of a trial's final value at one of its report steps.
+
+    Of a trial of ``RocketSampler`` it holds what was expected of the configuration too.
 
     Attributes:
         number: The trial's number.
@@ -102,6 +108,8 @@ def _at(
     forecast = evidence.forecast(step, score)
     if forecast is None:
         return None
+    said = parse(curve.trial.system_attrs.get(ATTRIBUTE))
+    forecast = informed(forecast, expected_final(evidence, said.mean, said.std), evidence)
     _, centre, unit = evidence.scaled
     normal = NormalDist(forecast.mean, forecast.std)
     low, high = sorted(sign * (centre + unit * bound) for bound in forecast.interval(0.8))

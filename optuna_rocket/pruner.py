@@ -118,7 +118,7 @@ class RocketPruner(BasePruner):
         from optuna_rocket.curves import level_to_beat
         from optuna_rocket.curves import spending
         from optuna_rocket.fidelity.expectation import expected_final
-        from optuna_rocket.fidelity.expectation import joined
+        from optuna_rocket.fidelity.expectation import informed
         from optuna_rocket.fidelity.forecast import N_RECENT
         from optuna_rocket.suggestions import ATTRIBUTE
         from optuna_rocket.suggestions import parse
@@ -148,7 +148,7 @@ class RocketPruner(BasePruner):
         said = parse(trial.system_attrs.get(ATTRIBUTE))
         expected = expected_final(evidence, said.mean, said.std)
         if expected is not None:
-            forecast = joined(forecast, expected, evidence.new_trial)
+            forecast = informed(forecast, expected, evidence)
             rate = _SCREENED_GAIN * expected.expected_gain(level)
         else:
             first = min(curve.steps[0] for curve in curves[-N_RECENT:])

@@ -93,7 +93,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"explanation", "dashboard", "visualization/__init__"},
     # views
     "hindsight": CORE | AGENT | GOALS | {"trials", "rows", "suggest", "sampler"},
-    "forecasts": {"fidelity/forecast", "curves", "trials"},
+    "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "suggestions"},
     "reasons": {"forecasts"},
     "explanation": CORE
     | AGENT

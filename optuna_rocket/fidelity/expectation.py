@@ -45,10 +45,15 @@ def expected_final(evidence: Evidence, mean: float, std: float) -> Forecast | No
     scores = torch.from_numpy(finals[~np.isnan(finals)])[None]
     if not (math.isfinite(mean) and math.isfinite(std) and scores.numel()):
         return None
-    at = torch.tensor([[mean - std, mean, mean + std]], dtype=scores.dtype)
+    at = scores.new_tensor([[mean - std, mean, mean + std]])
     everything = torch.ones_like(scores, dtype=torch.bool)
     low, middle, high = invert_transform(scores, everything, at)[0].tolist()
     return Forecast(middle, max((high - low) / 2, _LEAST_STD))
+
+
+def informed(forecast: Forecast, expected: Forecast | None, evidence: Evidence) -> Forecast:
+    """A forecast with what was expected of the configuration, where that is known."""
+    return forecast if expected is None else joined(forecast, expected, evidence.new_trial)
 
 
 def joined(forecast: Forecast, expected: Forecast, anyone: Forecast) -> Forecast:
