@@ -81,6 +81,7 @@ class Simulation:
         self._problem, self._seed, self._subsets = problem, seed, subsets
         self.clock = 0.0
         self.true_values: list[float] = []
+        self.finals: list[float] = []  # what trials return, or would have returned
         self.clocks: list[float] = []
 
     def __call__(self, trial: optuna.Trial) -> float:
@@ -89,6 +90,7 @@ class Simulation:
         point = problem.landscape.suggest(trial)
         values = problem.observe(point, noise_generator(problem.name, self._seed, trial.number))
         self.true_values.append(float(problem.true_values(point[None])[0]))
+        self.finals.append(float(values[-1]))
         start = self.clock
         try:
             if self._subsets is None:
@@ -112,6 +114,24 @@ class Simulation:
                 raise optuna.TrialPruned
 
 
+def prepare(problem: PartialProblem, method: str, seed: int) -> tuple[optuna.Study, Simulation]:
+    """A study without trials and its objective.
+
+    Args:
+        problem: The problem.
+        method: ``SAMPLER+PRUNER``, with ``:4`` for four subsets.
+        seed: Seed of the sampler and of the noise.
+    """
+    sampler, pruner, subsets = parse_method(method)
+    study = optuna.create_study(
+        study_name=f"{problem.name} {seed}",  # Hyperband draws brackets from the name
+        sampler=make_sampler(sampler, seed),
+        pruner=PRUNERS[pruner](problem),
+    )
+    evaluator = None if pruner == "none" else subset_evaluator(N_EXAMPLES, subsets)
+    return study, Simulation(problem, seed, evaluator)
+
+
 def measure(problem: PartialProblem, method: str, seed: int, budget: int) -> PruningReplication:
     """Run one study until its budget is spent.
 
@@ -121,14 +141,7 @@ def measure(problem: PartialProblem, method: str, seed: int, budget: int) -> Pru
         seed: Seed of the sampler and of the noise.
         budget: In full evaluations.
     """
-    sampler, pruner, subsets = parse_method(method)
-    study = optuna.create_study(
-        study_name=f"{problem.name} {seed}",  # Hyperband draws brackets from the name
-        sampler=make_sampler(sampler, seed),
-        pruner=PRUNERS[pruner](problem),
-    )
-    evaluator = None if pruner == "none" else subset_evaluator(N_EXAMPLES, subsets)
-    simulation = Simulation(problem, seed, evaluator)
+    study, simulation = prepare(problem, method, seed)
     start = time.perf_counter()
     while simulation.clock < budget and len(simulation.clocks) < MAX_TRIALS:
         study.optimize(simulation, n_trials=1)

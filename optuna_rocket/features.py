@@ -8,6 +8,7 @@ can be continued trial by trial.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -65,6 +66,18 @@ def invert_transform(scores: Tensor, scored: Tensor, transformed: Tensor) -> Ten
     """
     scale = _scale(scores, scored)
     return 2 * (scale.best - _gaps(scale, transformed).clamp_max(3) * scale.unit)
+
+
+def expected_score(history: History, mean: float, std: float) -> tuple[float, float]:
+    """An expected transformed score of one study and its deviation, on the objective's scale.
+
+    The deviation is half of what lies between one below and one above. NaN before any score.
+    """
+    if not bool(history.scored.any()):
+        return math.nan, math.nan
+    around = history.scores.new_tensor([[mean - std, mean, mean + std]])
+    low, score, high = invert_transform(history.scores, history.scored, around)[0].tolist()
+    return score, high / 2 - low / 2
 
 
 def transform_errors(scores: Tensor, scored: Tensor, errors: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ from optuna.trial import TrialState
 from optuna_rocket.curves import Curve
 from optuna_rocket.curves import horizon
 from optuna_rocket.curves import level_to_beat
-from optuna_rocket.fidelity.expectation import expected_final
+from optuna_rocket.fidelity.expectation import Trust
 from optuna_rocket.fidelity.expectation import informed
+from optuna_rocket.fidelity.expectation import trust
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import gather
 from optuna_rocket.fidelity.forecast import rung_of
@@ -96,20 +97,27 @@ def _forecasts(
     if not telling or best is None:
         return []
     evidence = gather([(c.steps, c.scores, c.final) for c in telling])
+    trusted = trust(evidence, [parse(c.trial.system_attrs.get(ATTRIBUTE)) for c in telling])
     last = horizon(telling)
-    found = (_at(curve, step, evidence, best, last, sign) for step in steps)
+    found = (_at(curve, step, evidence, trusted, best, last, sign) for step in steps)
     return [forecast for forecast in found if forecast is not None]
 
 
 def _at(
-    curve: Curve, step: int, evidence: Evidence, best: float, last: int, sign: float
+    curve: Curve,
+    step: int,
+    evidence: Evidence,
+    trusted: Trust,
+    best: float,
+    last: int,
+    sign: float,
 ) -> RungForecast | None:
     score = curve.scores[curve.steps.index(step)]
     forecast = evidence.forecast(step, score)
     if forecast is None:
         return None
     said = parse(curve.trial.system_attrs.get(ATTRIBUTE))
-    forecast = informed(forecast, expected_final(evidence, said.mean, said.std), evidence)
+    forecast = informed(forecast, trusted.expected_final(evidence, said), evidence)
     _, centre, unit = evidence.scaled
     normal = NormalDist(forecast.mean, forecast.std)
     low, high = sorted(sign * (centre + unit * bound) for bound in forecast.interval(0.8))

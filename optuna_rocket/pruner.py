@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 
 if TYPE_CHECKING:
     from optuna_rocket.curves import Curve
+    from optuna_rocket.fidelity.expectation import Trust
     from optuna_rocket.fidelity.forecast import Evidence
     from optuna_rocket.trials import CurveReader
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 _EXPLORATION = 0.05
 # The evidence is arranged anew whenever it has grown by this share; the incumbent is always known.
 _GROWTH = 1 / 50
-# How much more than one unseen trial the screened ones of such a sampler gain for their cost.
-_SCREENED_GAIN = 6.0
+# How much more than one unseen trial the screened ones of a sampler gain for their cost.
+_SCREENED_GAIN = 3.0
 # Share of the longest report step at which trials are compared before there is a forecast.
 _SCREENING = 1 / 9
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
@@ -42,10 +43,10 @@ class RocketPruner(BasePruner):
 
     where a gain is what exceeds the best feasible trial so far, and new trials are like the latest
     ones: all are looked at on the first rung, and only the most promising go on. Where
-    ``RocketSampler`` has said what it expects of the configuration, that and the forecast are
-    joined (``fidelity.expectation``), and new trials are expected to be like this one was: a
-    trial that reports what a good configuration does not is stopped, one that was suggested as
-    an improvement is not stopped because others like it reported little. It works with
+    ``RocketSampler`` has said what it expects of the configuration, that joins the forecast, as
+    far as it proved right in this study (``fidelity.expectation``), and new trials are expected to
+    gain no more than a few times what this one was: an improvement on paper is not stopped
+    because others like it reported little. It works with
     every sampler, with ``SubsetEvaluator`` and with plain ``trial.report`` by epoch; report steps
     should be amounts of effort (epochs, examples) and need not be the same in all trials. NaN
     counts as the worst. Scores of single folds or instances are no estimates that converge: use
@@ -93,7 +94,7 @@ class RocketPruner(BasePruner):
     def _forget(self) -> None:
         # Both can be rebuilt, and each is replaced as a whole: threads see the old or the new.
         self._reader: CurveReader | None = None
-        self._evidence: tuple[list[Curve], Evidence] | None = None
+        self._evidence: tuple[list[Curve], Evidence, Trust] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what can be rebuilt."""
@@ -117,7 +118,6 @@ class RocketPruner(BasePruner):
         from optuna_rocket.curves import horizon
         from optuna_rocket.curves import level_to_beat
         from optuna_rocket.curves import spending
-        from optuna_rocket.fidelity.expectation import expected_final
         from optuna_rocket.fidelity.expectation import informed
         from optuna_rocket.fidelity.forecast import N_RECENT
         from optuna_rocket.suggestions import ATTRIBUTE
@@ -136,7 +136,7 @@ class RocketPruner(BasePruner):
         if best is None or steps[-1] >= last:
             return False
 
-        evidence = self._arrange(curves)
+        evidence, trusted = self._arrange(curves)
         score = score_sign(study) * trial.intermediate_values[steps[-1]]
         n_complete = sum(not math.isnan(curve.final) for curve in curves)
         if n_complete < self._n_startup_trials:
@@ -145,32 +145,35 @@ class RocketPruner(BasePruner):
         if forecast is None:
             return False
         level, spent = evidence.rescale(best), spending(curves)
+        first = min(curve.steps[0] for curve in curves[-N_RECENT:])
+        rate = evidence.rate_of_gain(level, first, spent(first))
         said = parse(trial.system_attrs.get(ATTRIBUTE))
-        expected = expected_final(evidence, said.mean, said.std)
+        expected = trusted.expected_final(evidence, said)
         if expected is not None:
             forecast = informed(forecast, expected, evidence)
-            rate = _SCREENED_GAIN * expected.expected_gain(level)
-        else:
-            first = min(curve.steps[0] for curve in curves[-N_RECENT:])
-            rate = evidence.rate_of_gain(level, first, spent(first))
+            rate = min(rate, _SCREENED_GAIN * expected.expected_gain(level))
         return forecast.expected_gain(level) < self._risk * rate * (1 - spent(steps[-1]))
 
-    def _arrange(self, curves: list[Curve]) -> Evidence:
+    def _arrange(self, curves: list[Curve]) -> tuple[Evidence, Trust]:
         """Evidence from all but the latest few trials, kept as long as these trials are the same.
 
         How many are left out depends on their number alone, not on what is kept.
         """
+        from optuna_rocket.fidelity.expectation import trust
         from optuna_rocket.fidelity.forecast import gather
+        from optuna_rocket.suggestions import ATTRIBUTE
+        from optuna_rocket.suggestions import parse
 
         n = len(curves)
         used = curves[: n - n % max(1, int(n * _GROWTH))]
         kept = self._evidence
         if kept is not None and len(kept[0]) == len(used):
             if all(old is new for old, new in zip(kept[0], used, strict=True)):
-                return kept[1]
+                return kept[1:]
         evidence = gather([(curve.steps, curve.scores, curve.final) for curve in used])
-        self._evidence = (used, evidence)
-        return evidence
+        said = [parse(curve.trial.system_attrs.get(ATTRIBUTE)) for curve in used]
+        self._evidence = (used, evidence, trust(evidence, said))
+        return self._evidence[1:]
 
     def _lets_pass(self, number: int, rung: int) -> bool:
         code = zlib.crc32(f"{self._seed}:{number}:{rung}".encode())

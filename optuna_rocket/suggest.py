@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field
 from functools import partial
+import math
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.experience import Experience
+from optuna_rocket.features import expected_score
 from optuna_rocket.fidelity.approximation import Reports
 from optuna_rocket.fidelity.approximation import approximate
 from optuna_rocket.goals import Goals
@@ -106,7 +108,9 @@ class Suggester:
         space = Space(distributions)
         try:
             with quietly():
-                decision, chosen = self._decide(records, space, imposed, wanted, seed, among)
+                decision, chosen, expected = self._decide(
+                    records, space, imposed, wanted, seed, among
+                )
         except Exception:
             self._cache.clear()  # what failed once must not fail all later suggestions
             raise
@@ -122,6 +126,7 @@ class Suggester:
             int(decision.pool.kind[0, chosen]),
             float(decision.reading.mean[0, chosen]),
             float(decision.reading.std[0, chosen]),
+            *expected,
         )
 
     def first_value(self, name: str, distribution: BaseDistribution) -> Any:
@@ -139,7 +144,7 @@ class Suggester:
         wanted: Collection[str],
         seed: int,
         among: int,
-    ) -> tuple[Decision | Choice, int]:
+    ) -> tuple[Decision | Choice, int, tuple[float, float]]:
         generator = torch.Generator(device="cpu").manual_seed(seed)
         # A single parameter that is asked for exists, whatever earlier trials made believe.
         asked = wanted if len(wanted) == 1 else ()
@@ -160,7 +165,11 @@ class Suggester:
             chosen = _by_lot(decision.logits[0], among, generator)
         if not bool(torch.isfinite(decision.logits[0, chosen])):
             raise ArithmeticError("the agent's logits are not finite")
-        return decision, chosen
+        expected = (math.nan, math.nan)
+        if goals is None:
+            mean, std = decision.reading.mean[0, chosen], decision.reading.std[0, chosen]
+            expected = expected_score(memory.context(past), float(mean), float(std))
+        return decision, chosen, expected
 
     def guidance(self, space: Space, goals: Goals | None) -> tuple[Guide | None, Sequence[str]]:
         """What experience says of a space, and the names of the earlier studies behind it.

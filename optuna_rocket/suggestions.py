@@ -1,7 +1,7 @@
 """What the agent writes about a trial: one small JSON attribute, ``rocket:suggestion``.
 
 It holds the suggested parameters (so that other workers see a running trial whole), the kind of
-the winning proposal, and what the memory expected.
+the winning proposal, and what the memory expected, on its own scale and on the objective's.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ class Suggestion:
         kind: Index into ``features.PROPOSAL_KINDS``, -1 where unknown.
         mean: Expected transformed score, NaN where unknown.
         std: Its standard deviation, NaN where unknown.
+        score: Expected objective value, turned so that greater is better; NaN where unknown.
+        spread: Its standard deviation, NaN where unknown.
     """
 
     params: dict[str, float]
     kind: int = -1
     mean: float = math.nan
     std: float = math.nan
+    score: float = math.nan
+    spread: float = math.nan
 
 
 def with_one_more(
@@ -57,6 +61,8 @@ def encode(suggestion: Suggestion) -> str:
         "kind": suggestion.kind,
         "mean": round(suggestion.mean, 6),
         "std": round(suggestion.std, 6),
+        "score": _six_digits(suggestion.score),
+        "spread": _six_digits(suggestion.spread),
     }
     text = json.dumps(content)
     if not attributes.fits(text):
@@ -73,9 +79,19 @@ def parse(text: object) -> Suggestion:
         content = json.loads(text)
         params = {str(name): float(value) for name, value in content["params"].items()}
         suggestion = Suggestion(
-            params, int(content["kind"]), float(content["mean"]), float(content["std"])
+            params,
+            int(content["kind"]),
+            float(content["mean"]),
+            float(content["std"]),
+            # not written by the first versions
+            float(content.get("score", math.nan)),
+            float(content.get("spread", math.nan)),
         )
     except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError):
         return blank
     sane = abs(suggestion.kind) < 100 and all(math.isfinite(value) for value in params.values())
     return suggestion if sane else blank
+
+
+def _six_digits(number: float) -> float:
+    return float(f"{number:.6g}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 import math
 
 import numpy as np
@@ -8,13 +9,17 @@ import pytest
 import torch
 
 from optuna_rocket import RocketPruner
+from optuna_rocket.features import expected_score
 from optuna_rocket.features import transform_scores
-from optuna_rocket.fidelity.expectation import expected_final
+from optuna_rocket.fidelity.expectation import Trust
 from optuna_rocket.fidelity.expectation import joined
 from optuna_rocket.fidelity.expectation import observed
+from optuna_rocket.fidelity.expectation import trust
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import Forecast
 from optuna_rocket.fidelity.forecast import gather
+from optuna_rocket.history import Outcome
+from optuna_rocket.history import empty_history
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.suggestions import Suggestion
 from optuna_rocket.suggestions import encode
@@ -64,26 +69,48 @@ def test_an_empty_forecast_is_a_vague_observation() -> None:
     assert np.isfinite(seen).all() and (noise > 30).all()
 
 
-def test_expected_scores_come_back_from_their_transform() -> None:
-    known = evidence()
-    scores = torch.from_numpy(known.scaled[0])[None]
-    transformed = transform_scores(scores, torch.ones_like(scores, dtype=torch.bool))[0]
+def said(score: float, spread: float) -> Suggestion:
+    return Suggestion({}, score=score, spread=spread)
+
+
+def test_what_is_expected_is_an_objective_value() -> None:
+    scores = torch.arange(12, dtype=torch.float64)[None]
+    everything = torch.ones_like(scores, dtype=torch.bool)
+    transformed = transform_scores(scores, everything)[0]
+    known = replace(
+        empty_history(1, 1), scores=scores, outcomes=torch.full((1, 12), Outcome.COMPLETE)
+    )
     for i in (4, 8, 11):
-        forecast = expected_final(known, float(transformed[i]), 0.1)
-        assert forecast is not None
-        assert forecast.mean == pytest.approx(float(scores[0, i]), abs=1e-6)
-        assert 0 < forecast.std < 1
-    better = expected_final(known, float(transformed.max()) + 0.5, 0.1)
-    assert better is not None and better.mean > float(scores.max())
+        score, spread = expected_score(known, float(transformed[i]), 0.1)
+        assert score == pytest.approx(i) and 0 < spread < 2
+    assert expected_score(known, float(transformed.max()) + 0.5, 0.1)[0] > 11
+    assert math.isnan(expected_score(empty_history(1, 1), 0.0, 1.0)[0])
 
 
-@pytest.mark.parametrize(("mean", "std"), [(math.nan, 0.1), (0.1, math.nan), (math.inf, 1.0)])
-def test_what_is_unknown_is_none(mean: float, std: float) -> None:
-    assert expected_final(evidence(), mean, std) is None
-    assert expected_final(gather([((1,), (0.5,), math.nan)]), 0.1, 0.1) is None
+def test_trust_is_earned() -> None:
+    known = evidence(30)
+    unit = known.scaled[2]
+    blind = trust(known, [Suggestion({})] * 30)
+    assert blind == Trust(0.0, 2.0)
+    rng = np.random.default_rng(0)
+    honest = trust(known, [said(i + float(rng.normal()), 1.0) for i in range(30)])
+    boastful = trust(known, [said(i + 4.0, 0.5) for i in range(30)])
+    assert honest.factor == pytest.approx(1.2, abs=0.3) and abs(honest.shift) < 0.2
+    assert boastful.factor > 4 and boastful.shift == pytest.approx(-4 / unit * 30 / 34)
+    forecast = boastful.expected_final(known, said(20.0, 0.5))
+    assert forecast is not None
+    assert forecast.mean == pytest.approx(known.rescale(20.0) + boastful.shift)
+    assert forecast.std == pytest.approx(0.5 / unit * boastful.factor)
 
 
-def judged(report: float, said: Suggestion | None) -> bool:
+@pytest.mark.parametrize(("score", "spread"), [(math.nan, 1.0), (1.0, math.nan), (math.inf, 1.0)])
+def test_what_is_unknown_is_none(score: float, spread: float) -> None:
+    assert Trust(0.0, 1.0).expected_final(evidence(), said(score, spread)) is None
+    nothing = gather([((1,), (0.5,), math.nan)])
+    assert Trust(0.0, 1.0).expected_final(nothing, said(1.0, 1.0)) is None
+
+
+def judged(report: float, suggestion: Suggestion | None) -> bool:
     """Whether a trial with this first report is stopped, after 16 whose first told something."""
     study = optuna.create_study(direction="maximize", pruner=RocketPruner(seed=1))
     for i in range(16):
@@ -91,16 +118,20 @@ def judged(report: float, said: Suggestion | None) -> bool:
         first = score + 0.5 * ((5 * i) % 7 / 7 - 0.5)
         study.add_trial(optuna.create_trial(value=score, intermediate_values={1: first, 9: score}))
     trial = study.ask()
-    if said is not None:
-        study._storage.set_trial_system_attr(trial._trial_id, ATTRIBUTE, encode(said))
+    if suggestion is not None:
+        study._storage.set_trial_system_attr(trial._trial_id, ATTRIBUTE, encode(suggestion))
     trial.report(report, 1)
     return trial.should_prune()
 
 
 def test_a_trial_is_judged_by_what_was_expected_of_it() -> None:
-    improvement = Suggestion({}, mean=2.5, std=0.4)
-    # An improvement on paper goes on where a stranger with the same report does not.
-    assert judged(0.7, None) and not judged(0.7, improvement)
-    # What reports like the worst is stopped whatever was expected of it.
-    assert judged(0.02, None) and judged(0.02, improvement)
-    assert not judged(1.0, None) and not judged(1.0, improvement)
+    improvement, loser = said(1.1, 0.1), said(0.1, 0.05)
+    outcomes = {
+        report: [judged(report, each) for each in (None, improvement, loser)]
+        for report in np.linspace(0, 1, 41).tolist()
+    }
+    assert all(outcomes[0.0]) and not outcomes[1.0][0] and not outcomes[1.0][1]
+    # There are reports with which an improvement goes on and a stranger does not, not the reverse.
+    spared = [not with_help and alone for alone, with_help, _ in outcomes.values()]
+    harmed = [with_help and not alone for alone, with_help, _ in outcomes.values()]
+    assert any(spared) and not any(harmed)

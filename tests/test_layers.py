@@ -50,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "fidelity/subset": set(),
     "fidelity/correlation": set(),
     "fidelity/forecast": {"fidelity/correlation"},
-    "fidelity/expectation": CORE | {"fidelity/forecast"},
+    "fidelity/expectation": {"fidelity/forecast", "suggestions"},
     "fidelity/approximation": CORE | {"fidelity/forecast", "fidelity/expectation"},
     # training
     "training/__init__": set(),

@@ -12,15 +12,17 @@ forecast alone *observed* of a trial, without that general knowledge.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 import math
 
 import numpy as np
 from numpy.typing import NDArray
-import torch
 
-from optuna_rocket.features import invert_transform
+from optuna_rocket.fidelity.forecast import N_RECENT
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import Forecast
+from optuna_rocket.suggestions import Suggestion
 
 
 Array = NDArray[np.float64]
@@ -28,27 +30,59 @@ Array = NDArray[np.float64]
 # A forecast that leaves more of the variance than this observed nothing to speak of.
 _MOST_LEFT = 0.9
 _LEAST_STD = 1e-3  # in scaled units
+# The memory chooses what it thinks too well of, and says more than it knows: before a study has
+# shown how much, errors are expected to be this many times as large as it says.
+_PRIOR_FACTOR = 2.0
+_PRIOR_TRIALS = 4.0
+_MOST_SQUARED = 25.0
 
 
-def expected_final(evidence: Evidence, mean: float, std: float) -> Forecast | None:
-    """What was expected of a trial, as a scaled final score.
+@dataclass(frozen=True)
+class Trust:
+    """How far off a study's expectations have been.
+
+    Attributes:
+        shift: Mean error, in scaled units, shrunk to 0.
+        factor: Errors in units of what was said of them.
+    """
+
+    shift: float
+    factor: float
+
+    def expected_final(self, evidence: Evidence, said: Suggestion) -> Forecast | None:
+        """What was expected of a trial, as a scaled final score; None where it is unknown."""
+        forecast = _as_scaled(evidence, said)
+        if forecast is None:
+            return None
+        return Forecast(forecast.mean + self.shift, forecast.std * self.factor)
+
+
+def trust(evidence: Evidence, said: Sequence[Suggestion]) -> Trust:
+    """How far off the latest expectations have been.
 
     Args:
-        evidence: The trials that finished before it.
-        mean: Expected score as ``features.transform_scores`` turns them; not finite if unknown.
-        std: Its standard deviation.
-
-    Returns:
-        None where nothing is known.
+        evidence: ``n`` finished trials.
+        said: What was said when each was suggested.
     """
-    finals, _, _ = evidence.scaled
-    scores = torch.from_numpy(finals[~np.isnan(finals)])[None]
-    if not (math.isfinite(mean) and math.isfinite(std) and scores.numel()):
+    finals, variances = evidence.completed
+    errors, squares = [], []
+    for i in range(max(0, len(said) - N_RECENT), len(said)):
+        forecast = None if np.isnan(finals[i]) else _as_scaled(evidence, said[i])
+        if forecast is not None:
+            error = float(finals[i]) - forecast.mean
+            errors.append(error)
+            squares.append((error**2 + float(variances[i])) / forecast.std**2)
+    weight = _PRIOR_TRIALS + len(errors)
+    total = float(np.minimum(squares, _MOST_SQUARED).sum()) if squares else 0.0
+    factor = math.sqrt((_PRIOR_TRIALS * _PRIOR_FACTOR**2 + total) / weight)
+    return Trust(math.fsum(errors) / weight, factor)
+
+
+def _as_scaled(evidence: Evidence, said: Suggestion) -> Forecast | None:
+    _, _, unit = evidence.scaled
+    if not (math.isfinite(said.score) and math.isfinite(said.spread) and unit > 0):
         return None
-    at = scores.new_tensor([[mean - std, mean, mean + std]])
-    everything = torch.ones_like(scores, dtype=torch.bool)
-    low, middle, high = invert_transform(scores, everything, at)[0].tolist()
-    return Forecast(middle, max((high - low) / 2, _LEAST_STD))
+    return Forecast(evidence.rescale(said.score), max(said.spread / unit, _LEAST_STD))
 
 
 def informed(forecast: Forecast, expected: Forecast | None, evidence: Evidence) -> Forecast:

@@ -1,0 +1,144 @@
+"""How often forecasts hold what they promise: ``python -m benchmarks.calibration``.
+
+Studies are those of ``benchmarks.pruning``, whose trials have a final value even where they were
+stopped. Every trial is forecast at its first report from the trials before it, once by the reports
+alone and once as ``RocketPruner`` judges it, which knows what ``RocketSampler`` expected too.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cells import select_problems
+from benchmarks.partial_problems import DEV_PREFIX
+from benchmarks.partial_problems import PARTIAL_PROBLEM_NAMES
+from benchmarks.partial_problems import load_partial_problem
+from benchmarks.pruning import MAX_TRIALS
+from benchmarks.pruning import prepare
+from benchmarks.pruning_summary import write_table
+from benchmarks.report import markdown_rows
+from benchmarks.workers import in_workers
+from optuna_rocket.curves import Curve
+from optuna_rocket.fidelity.expectation import informed
+from optuna_rocket.fidelity.expectation import trust
+from optuna_rocket.fidelity.forecast import Forecast
+from optuna_rocket.fidelity.forecast import gather
+from optuna_rocket.suggestions import ATTRIBUTE
+from optuna_rocket.suggestions import parse
+from optuna_rocket.trials import CurveReader
+
+
+PATH = Path("benchmarks/results/calibration.csv")
+METHODS = ("tpe+rocket", "rocket+rocket")
+SHARE = 0.8
+_N_STARTUP = 8  # complete trials before a forecast counts
+
+
+@dataclass(frozen=True)
+class Replication:
+    """A study to forecast."""
+
+    problem: str
+    method: str
+    seed: int
+    budget: int
+
+
+def coverage(replication: Replication) -> dict[str, Any]:
+    """Share of the trials whose final value was in the interval, and the interval's width."""
+    x = replication
+    problem = load_partial_problem(x.problem)
+    study, simulation = prepare(problem, x.method, x.seed)
+    while simulation.clock < x.budget and len(simulation.clocks) < MAX_TRIALS:
+        study.optimize(simulation, n_trials=1)
+    curves = CurveReader().read(study)
+    found = [
+        _forecasts(curve, curves[:i], -simulation.finals[i]) for i, curve in enumerate(curves)
+    ]
+    told = [each for each in found if each is not None]
+    row: dict[str, Any] = {"problem": x.problem, "method": x.method, "seed": x.seed}
+    row["forecasts"] = len(told)
+    truths = np.array([truth for _, _, truth in told])
+    for name, forecasts in (
+        ("reports", [by_reports for by_reports, _, _ in told]),
+        ("judged", [judged for _, judged, _ in told]),
+    ):
+        bounds = np.array([forecast.interval(SHARE) for forecast in forecasts]).reshape(-1, 2)
+        row[name] = float(np.mean((bounds[:, 0] <= truths) & (truths <= bounds[:, 1])))
+        row[f"{name}_width"] = float(np.mean(bounds[:, 1] - bounds[:, 0]))
+    return row
+
+
+def _forecasts(
+    curve: Curve, before: Sequence[Curve], final: float
+) -> tuple[Forecast, Forecast, float] | None:
+    """By the reports alone, as judged, and the final score, all scaled; None if too early."""
+    telling = [other for other in before if other.steps]
+    if sum(not math.isnan(other.final) for other in telling) < _N_STARTUP or not curve.steps:
+        return None
+    evidence = gather([(other.steps, other.scores, other.final) for other in telling])
+    forecast = evidence.forecast(curve.steps[0], curve.scores[0])
+    if forecast is None:
+        return None
+    said = parse(curve.trial.system_attrs.get(ATTRIBUTE))
+    trusted = trust(evidence, [parse(c.trial.system_attrs.get(ATTRIBUTE)) for c in telling])
+    expected = trusted.expected_final(evidence, said)
+    return forecast, informed(forecast, expected, evidence), evidence.rescale(final)
+
+
+def summary_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over the seeds of each method and problem, and of each method, in which all count."""
+    names = ("reports", "reports_width", "judged", "judged_width")
+    result = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        for problem in [*dict.fromkeys(row["problem"] for row in own), "all"]:
+            inside = [row for row in own if problem in (row["problem"], "all")]
+            weights = [row["forecasts"] for row in inside]
+            line: dict[str, Any] = {"method": method, "problem": problem}
+            line |= {"studies": len(inside), "forecasts": sum(weights)}
+            means = {
+                name: np.average([row[name] for row in inside], weights=weights) for name in names
+            }
+            result.append(line | {name: round(float(mean), 3) for name, mean in means.items()})
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line: the table is written anew."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__)
+    parser.add_argument("--problems", nargs="+", default=["all"], help="all, families or problems")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), help="SAMPLER+PRUNER")
+    parser.add_argument("--seeds", type=int, default=3, help="number of replications")
+    parser.add_argument("--budget", type=int, default=40, help="full evaluations per study")
+    parser.add_argument("--development", action="store_true", help="the twins instead")
+    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread each")
+    parser.add_argument("--out", type=Path, default=PATH)
+    args = parser.parse_args(argv)
+    prefix = DEV_PREFIX if args.development else ""
+    replications = [
+        Replication(prefix + problem, method, seed, args.budget)
+        for method in args.methods
+        for problem in select_problems(args.problems, PARTIAL_PROBLEM_NAMES)
+        for seed in range(args.seeds)
+    ]
+    found = {
+        (row["method"], row["problem"], row["seed"]): row
+        for row in in_workers(coverage, replications, args.jobs)
+        if row["forecasts"] > 0
+    }
+    keys = [(x.method, x.problem, x.seed) for x in replications]
+    rows = summary_rows([found[key] for key in keys if key in found])
+    write_table(args.out, rows)
+    print(markdown_rows(rows))
+
+
+if __name__ == "__main__":
+    main()
