@@ -13,6 +13,8 @@ from optuna.trial import Trial
 import pytest
 
 from optuna_rocket import RocketSampler
+from optuna_rocket.agent import memory
+from optuna_rocket.history import History
 from tests.dashboard_page import FIGURES
 from tests.dashboard_page import browsed
 from tests.dashboard_page import noisy_error
@@ -118,14 +120,38 @@ def test_a_failure_costs_one_warning_and_no_study() -> None:
     assert "was not updated after trial 0" in messages[0] and "goes on" in messages[0]
 
 
-def test_studies_of_several_objectives_go_on() -> None:
-    study = optuna.create_study(directions=["minimize", "minimize"])
+def test_studies_of_several_objectives_are_shown() -> None:
+    def goals(trial: Trial) -> tuple[float, float]:
+        width = trial.suggest_float("width", 0, 1)
+        trial.set_constraint("memory", width - 0.9)
+        return 1 - width + trial.suggest_float("rate", 0, 1), width
+
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=RocketSampler(seed=0))
     with package_log("dashboard") as messages:
-        study.optimize(
-            lambda trial: (bowl(trial), 1.0), n_trials=2, callbacks=[DashboardCallback(every=1)]
-        )
-    assert len(study.trials) == 2
-    assert len(messages) == 1 and "one objective" in messages[0]
+        study.optimize(goals, n_trials=12, callbacks=[DashboardCallback(every=12)])
+    assert messages == []
+    attrs = study._storage.get_study_system_attrs(study._study_id)
+    names = {key.split(":")[2] for key in attrs if key.startswith("dashboard:plot_data:")}
+    assert names == {"rocket-policy", "rocket-slice", "rocket-relevance"}
+    note = optuna_dashboard.get_note(study)
+    assert f"holds {len(study.best_trials)} of them" in note
+    assert "**The compromise.** Trial" in note and "hypervolume of the front" in note
+
+
+def test_the_memory_is_fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(bowl, n_trials=30)
+    fitted: list[int] = []
+    fit = memory.fit
+
+    def counted(history: History, *arguments: Any) -> memory.MemoryWeights:
+        fitted.append(history.n_trials)
+        return fit(history, *arguments)
+
+    monkeypatch.setattr(memory, "fit", counted)
+    save_to_dashboard(study)
+    assert fitted[-1] <= 30
+    assert len(fitted) == len(set(fitted)), "each link of the chain of fits once"
 
 
 def test_threads_share_a_callback(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def plot_cost(study: Study, by: Literal["steps", "seconds"] = "steps") -> go.Fig
 
 def cost_info(study: Study, by: Literal["steps", "seconds"] = "steps") -> CostInfo:
     """The numbers behind ``plot_cost``; no trials as long as no full evaluation is known."""
-    hindsight.require_single_objective(study, "plot_cost")
+    hindsight.require_single_objective(study, "plot_cost", drawing.NO_REPORTS)
     if by not in ("steps", "seconds"):
         raise ValueError(f"by={by!r} is neither 'steps' nor 'seconds'.")
     stored = study.get_trials(deepcopy=False)

@@ -66,7 +66,7 @@ def plot_forecast(study: Study, n_recent_trials: int | None = 100) -> go.Figure:
 
 def forecast_info(study: Study, n_recent_trials: int | None = 100) -> ForecastInfo:
     """The numbers behind ``plot_forecast``."""
-    hindsight.require_single_objective(study, "plot_forecast")
+    hindsight.require_single_objective(study, "plot_forecast", drawing.NO_REPORTS)
     recent = drawing.recent(n_recent_trials)
     usable = [f for f in past_forecasts(study, recent) if math.isfinite(f.truth)]
     held = np.array([abs(2 * forecast.rank - 1) for forecast in usable])
@@ -77,7 +77,7 @@ def forecast_info(study: Study, n_recent_trials: int | None = 100) -> ForecastIn
         shares=_SHARES,
         held=tuple(float((held <= share).mean()) if len(held) else math.nan for share in _SHARES),
         correlation=correlation,
-        target_name=drawing.target_name(study),
+        target_name=drawing.target_names(study)[0],
     )
 
 
