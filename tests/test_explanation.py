@@ -268,9 +268,9 @@ def test_several_objectives_have_no_single_expectation(front_study: Study) -> No
 
 def test_maximising_objectives_mirrors_minimising_them() -> None:
     pair = []
-    for direction, sign in (("minimize", 1), ("maximize", -1)):
+    for direction, sign in ((StudyDirection.MINIMIZE, 1), (StudyDirection.MAXIMIZE, -1)):
         study = optuna.create_study(
-            directions=["minimize", direction], sampler=RocketSampler(seed=0)
+            directions=[StudyDirection.MINIMIZE, direction], sampler=RocketSampler(seed=0)
         )
         for _ in range(12):
             trial = study.ask()

@@ -79,40 +79,48 @@ class SliceExpectationInfo:
 
 def draw(info: SliceExpectationInfo) -> go.Figure:
     """The figure."""
+    several = len(info.target_names) > 1
     if not info.slices:
-        feasible = ", and a feasible one," if len(info.target_names) > 1 else ""
+        feasible = ", and a feasible one," if several else ""
         reason = f"Two complete trials of different value{feasible} are needed."
         return drawing.empty(_TITLE, reason)
     n_rows, n_columns = len(info.slices), len(info.slices[0])
     figure = drawing.subplots(
-        rows=n_rows, cols=n_columns, shared_yaxes=True, vertical_spacing=0.06, shared_xaxes=True
+        rows=n_rows, cols=n_columns, shared_yaxes=True, vertical_spacing=0.06
     )
+    central = f"trial {info.central_number}"
     for row, slices in enumerate(info.slices, start=1):
         for column, one in enumerate(slices, start=1):
-            for trace in _traces(one, is_first=row == column == 1):
+            for trace in _traces(one, central, is_first=row == column == 1):
                 figure.add_trace(trace, row, column)
-            figure.update_xaxes(**_axis(one), row=row, col=column)
+            axis = {**_axis(one), "showticklabels": row == n_rows}
+            figure.update_xaxes(**axis, row=row, col=column)
         title = info.target_names[slices[0].objective]
         figure.update_yaxes(title_text=title, range=_range(slices), row=row, col=1)
     for column, one in enumerate(info.slices[-1], start=1):
         figure.update_xaxes(title_text=drawing.plain(one.param), row=n_rows, col=column)
-    figure.update_layout(drawing.layout(f"{_TITLE} around Trial {info.central_number}"))
+    best = "the best compromise on the front" if several else "the best one"
+    subtitle = f"the others as in {central}" + (f", {best}" if info.is_best else "")
+    figure.update_layout(drawing.layout(_TITLE, subtitle))
     if n_rows > 2:
-        figure.update_layout(height=150 + 170 * n_rows)
+        height = 150 + 170 * n_rows
+        figure.update_layout(height=height, title_y=1 - 24 / height)
     return figure
 
 
 def _axis(one: SliceExpectation) -> dict[str, Any]:
-    """Choices, or powers of ten: at most four of them where the range has so many."""
+    """The whole range with a little room, and few ticks: powers of ten on a log scale."""
     axis: dict[str, Any] = {"tickangle": 0}
     if one.labels is not None:
         choices = {"tickvals": list(one.x), "ticktext": list(one.labels)}
         return {**axis, **choices, "range": [-0.5, len(one.x) - 0.5]}
-    if not one.is_log:
-        return axis
-    decades = math.log10(one.x[-1] / one.x[0])
-    dense = {"dtick": math.ceil(decades / 3)} if decades >= 2 else {"nticks": 4}
-    return {**axis, "type": "log", "exponentformat": "power", **dense}
+    low, high = one.x[0], one.x[-1]
+    if one.is_log:
+        low, high = math.log10(low), math.log10(high)
+        dense = {"dtick": math.ceil((high - low) / 3)} if high - low >= 2 else {"nticks": 4}
+        axis |= {"type": "log", "exponentformat": "power", **dense}
+    room = 0.04 * (high - low)
+    return {**axis, "range": [low - room, high + room]}
 
 
 def _range(slices: tuple[SliceExpectation, ...]) -> list[float]:
@@ -127,7 +135,7 @@ def _range(slices: tuple[SliceExpectation, ...]) -> list[float]:
     return [low - edge, high + edge]
 
 
-def _traces(one: SliceExpectation, *, is_first: bool) -> list[Any]:
+def _traces(one: SliceExpectation, name: str, *, is_first: bool) -> list[Any]:
     go = drawing.graph_objects()
     x, digits = drawing.rounded(one.x, 6), 5
     expected = {
@@ -159,7 +167,7 @@ def _traces(one: SliceExpectation, *, is_first: bool) -> list[Any]:
         x=[one.central_x],
         y=[one.central_value],
         mode="markers",
-        name="the trial",
+        name=name,
         showlegend=is_first,
         marker={"symbol": "star", "size": 13, "color": drawing.ORANGE, "line": {"width": 1}},
         hoverinfo="skip",
