@@ -176,9 +176,9 @@ def _values(of: Explanation) -> Iterator[str]:
         for objective in told:
             yield f"Its value is {objective.value:.4g}{_compared(objective)}."
         return
-    values = "; ".join(f"{_name(x)} {x.value:.4g}{_compared(x)}" for x in told)
+    values = "; ".join(f"{_name(x)}: {x.value:.4g}{_compared(x)}" for x in told)
     if values:
-        yield f"Its values are {values}."
+        yield f"Its values: {values}."
         yield f"It is {'' if of.is_best else 'not '}on the front today."
 
 
