@@ -194,6 +194,25 @@ def test_a_browser_shows_figures_and_note(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_browser_shows_a_study_of_two_objectives(tmp_path: Path) -> None:
+    with browsed() as (page, trouble):
+        study = optuna.create_study(
+            storage=f"sqlite:///{tmp_path}/study.db",
+            directions=["minimize"] * 2,
+            sampler=RocketSampler(seed=0),
+        )
+        study.optimize(lambda trial: (bowl(trial), trial.params["x"]), n_trials=10)
+        save_to_dashboard(study)
+        with served(tmp_path / "study.db") as address:
+            page.goto(f"{address}/dashboard/studies/1")
+            card = wait_for_figure(page, "rocket-policy").inner_text()
+            for name in ("rocket-slice", "rocket-relevance"):
+                assert "Objective 1" in wait_for_figure(page, name).inner_text()
+        assert "volume" in card and "from Front" in card
+        assert trouble == []
+
+
+@pytest.mark.slow
 def test_a_browser_finds_no_markup_of_others(tmp_path: Path) -> None:
     def objective(trial: Trial) -> float:
         trial.set_constraint(EVIL, 1.0)
