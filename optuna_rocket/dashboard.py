@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import importlib
 import re
@@ -98,7 +99,7 @@ def save_to_dashboard(study: Study) -> None:
     note and leaves what others wrote there as it is.
 
     Everything is stored as study attributes, at most 50 kB a figure: the first two show the latest
-    200 trials (the slice 200 over the number of objectives), and a figure that is larger still is
+    200 trials, or half as many until they are small enough, and a figure that is larger still is
     left out, with the reason in its place.
 
     Args:
@@ -138,26 +139,31 @@ def _require() -> Any:
 def _figures(study: Study, agent: Suggester) -> dict[str, go.Figure]:
     from optuna_rocket import hindsight
     from optuna_rocket.visualization import cost
-    from optuna_rocket.visualization import drawing
     from optuna_rocket.visualization import policy_timeline
     from optuna_rocket.visualization import relevance
     from optuna_rocket.visualization import slice_expectation
 
     view = hindsight.look(study, agent)
     reports = any(trial.intermediate_values for trial in study.get_trials(deepcopy=False))
-    n_sliced = _N_RECENT // view.n_objectives
-    figures = {
-        "policy": policy_timeline.figure(view, _N_RECENT),
-        "slice": slice_expectation.figure(view, n_recent_trials=n_sliced),
-        "cost" if reports else "relevance": (
-            cost.plot_cost(study) if reports else relevance.figure(view)
+    return {
+        "policy": _small(lambda n: policy_timeline.figure(view, n)),
+        "slice": _small(lambda n: slice_expectation.figure(view, n_recent_trials=n)),
+        "cost" if reports else "relevance": _small(
+            lambda _: cost.plot_cost(study) if reports else relevance.figure(view)
         ),
     }
-    for name, figure in figures.items():
-        if len(figure.to_json()) > _LARGEST_FIGURE:
-            reason = "Too large for the dashboard: use optuna_rocket.visualization."
-            figures[name] = drawing.empty(figure.layout.title.text, reason)
-    return figures
+
+
+def _small(make: Callable[[int], go.Figure]) -> go.Figure:
+    """A figure of so many trials that the dashboard can have it."""
+    from optuna_rocket.visualization import drawing
+
+    for n in (_N_RECENT, _N_RECENT // 2, _N_RECENT // 4, _N_RECENT // 8):
+        figure = make(n)
+        if len(figure.to_json()) <= _LARGEST_FIGURE:
+            return figure
+    reason = "Too large for the dashboard: use optuna_rocket.visualization."
+    return drawing.empty(figure.layout.title.text, reason)
 
 
 def _paragraphs(study: Study, agent: Suggester) -> Iterator[str]:

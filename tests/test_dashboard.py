@@ -7,7 +7,10 @@ import pickle
 from typing import Any
 from urllib.request import urlopen
 
+import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import FloatDistribution
 from optuna.study import Study
 from optuna.trial import Trial
 import pytest
@@ -38,6 +41,16 @@ def shown(address: str) -> dict[str, Any]:
     """What the dashboard's server tells of the study."""
     with urlopen(f"{address}/api/studies/1?after=0") as answer:
         return dict(json.load(answer))
+
+
+def figure_sizes(study: Study) -> dict[str, int]:
+    """Characters of every stored figure."""
+    sizes: dict[str, int] = {}
+    for key, value in study._storage.get_study_system_attrs(study._study_id).items():
+        if key.startswith("dashboard:plot_data:"):
+            name = key.split(":")[2]
+            sizes[name] = sizes.get(name, 0) + len(value)
+    return sizes
 
 
 def bowl(trial: Trial) -> float:
@@ -98,11 +111,8 @@ def test_large_studies_keep_within_the_limits() -> None:
     ]:
         study.add_trial(trial)
     save_to_dashboard(study)
-    attrs = study._storage.get_study_system_attrs(study._study_id)
-    sizes = {
-        name: sum(len(v) for k, v in attrs.items() if k.startswith(f"dashboard:plot_data:{name}:"))
-        for name in FIGURES
-    }
+    sizes = figure_sizes(study)
+    assert set(sizes) == set(FIGURES)
     assert all(10_000 < size <= 50_000 for size in sizes.values()), sizes
 
 
@@ -130,12 +140,25 @@ def test_studies_of_several_objectives_are_shown() -> None:
     with package_log("dashboard") as messages:
         study.optimize(goals, n_trials=12, callbacks=[DashboardCallback(every=12)])
     assert messages == []
-    attrs = study._storage.get_study_system_attrs(study._study_id)
-    names = {key.split(":")[2] for key in attrs if key.startswith("dashboard:plot_data:")}
-    assert names == {"rocket-policy", "rocket-slice", "rocket-relevance"}
+    assert set(figure_sizes(study)) == {"rocket-policy", "rocket-slice", "rocket-relevance"}
     note = optuna_dashboard.get_note(study)
     assert f"holds {len(study.best_trials)} of them" in note
     assert "**The compromise.** Trial" in note and "hypervolume of the front" in note
+
+
+@pytest.mark.parametrize("m", [2, 5])
+def test_large_studies_of_several_objectives_keep_within_the_limits(m: int) -> None:
+    rng = np.random.default_rng(m)
+    study = optuna.create_study(directions=["minimize"] * m, sampler=RocketSampler(seed=0))
+    space: dict[str, BaseDistribution] = {f"x{j}": FloatDistribution(0, 1) for j in range(4)}
+    for row in rng.random((300, 4)):
+        params = dict(zip(space, row.tolist(), strict=True))
+        values = [float(x) for x in (row[:, None] + rng.random((4, m))).sum(0)]
+        study.add_trial(optuna.create_trial(params=params, distributions=space, values=values))
+    save_to_dashboard(study)
+    sizes = figure_sizes(study)
+    assert max(sizes.values()) <= 50_000
+    assert min(sizes["rocket-policy"], sizes["rocket-slice"]) > 20_000, "left out"
 
 
 def test_the_memory_is_fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:

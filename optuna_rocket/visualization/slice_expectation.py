@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from plotly import graph_objects as go
 
 
-_N_GRID = 61
+_N_GRID = (61, 31)  # of one objective, and of several, whose figures are many
 _N_SHOWN = 3
 _LONGEST_CHOICE = 12
 
@@ -148,7 +148,7 @@ def _central(view: View, number: int | None, shown: Sequence[int]) -> int | None
 def _slice(view: View, central: int, param: str, k: int, recent: slice) -> SliceExpectation:
     column = view.space.names.index(param)
     distribution = view.space.distributions[param]
-    x = _grid(distribution)
+    x = _grid(distribution, _N_GRID[view.n_objectives > 1])
     units = view.history.units[:, [central]].repeat(1, len(x), 1)
     at = [view.space.encode(column, value) for value in x]
     units[0, :, column] = torch.tensor(at, dtype=torch.float64)
@@ -186,14 +186,14 @@ def _is_shown(record: trials.Record, param: str) -> bool:
     return is_complete and param in record.params
 
 
-def _grid(distribution: BaseDistribution) -> list[float]:
+def _grid(distribution: BaseDistribution, n: int) -> list[float]:
     """Values over a parameter's range, in Optuna's internal representation."""
     if isinstance(distribution, CategoricalDistribution):
         return [float(index) for index in range(len(distribution.choices))]
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     low, high, step = distribution.low, distribution.high, distribution.step
     spaced = np.geomspace if distribution.log else np.linspace
-    grid = spaced(low, high, _N_GRID)
+    grid = spaced(low, high, n)
     if step is not None:
         cells = np.unique(((grid - low) / step).round())
         grid = low + step * cells
