@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution
 from optuna.study import Study
 from optuna.trial import Trial
+from optuna.trial import TrialState
 import pytest
 
 from optuna_rocket import RocketSampler
@@ -151,10 +152,19 @@ def test_large_studies_of_several_objectives_keep_within_the_limits(m: int) -> N
     rng = np.random.default_rng(m)
     study = optuna.create_study(directions=["minimize"] * m, sampler=RocketSampler(seed=0))
     space: dict[str, BaseDistribution] = {f"x{j}": FloatDistribution(0, 1) for j in range(4)}
-    for row in rng.random((300, 4)):
+    for row in rng.random((150, 4)):
         params = dict(zip(space, row.tolist(), strict=True))
         values = [float(x) for x in (row[:, None] + rng.random((4, m))).sum(0)]
-        study.add_trial(optuna.create_trial(params=params, distributions=space, values=values))
+        study.add_trial(
+            optuna.create_trial(
+                params=params,
+                distributions=space,
+                values=values,
+                constraints={"memory": float(row[0]) - 0.8},
+            )
+        )
+    failed = study.ask(space)
+    study.tell(failed, state=TrialState.FAIL)
     save_to_dashboard(study)
     sizes = figure_sizes(study)
     assert max(sizes.values()) <= 50_000

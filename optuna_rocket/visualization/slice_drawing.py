@@ -143,8 +143,7 @@ def _traces(one: SliceExpectation, name: str, *, is_first: bool) -> list[Any]:
         "y": drawing.rounded(one.expected, digits),
         "name": "expected",
         "showlegend": is_first,
-        "customdata": _chances(one),
-        "hovertemplate": "expected %{y}, %{customdata}<extra></extra>",
+        **_hover(one),
     }
     trials = go.Scatter(
         x=drawing.rounded(one.trial_x, 6),
@@ -207,10 +206,14 @@ def _traces(one: SliceExpectation, name: str, *, is_first: bool) -> list[Any]:
     return [band, trials, line, central]
 
 
-def _chances(one: SliceExpectation) -> list[str]:
-    """What is said of the chances at every point of the line."""
-    is_limited = min(one.feasibility) < 1
-    return [
-        f"chance to fail {failure:.2g}" + (f", to be feasible {chance:.2g}" if is_limited else "")
-        for failure, chance in zip(one.failure, one.feasibility, strict=True)
-    ]
+def _hover(one: SliceExpectation) -> dict[str, Any]:
+    """What is said at every point of the line: the chances too, where they are not certain."""
+    end = "<extra></extra>"
+    if max(one.failure) == 0 and min(one.feasibility) == 1:
+        return {"hovertemplate": f"expected %{{y}}{end}"}
+    chances = "chance to fail %{customdata[0]}, to be feasible %{customdata[1]}"
+    pairs = zip(drawing.rounded(one.failure, 2), drawing.rounded(one.feasibility, 2), strict=True)
+    return {
+        "customdata": [list(pair) for pair in pairs],
+        "hovertemplate": f"expected %{{y}}<br>{chances}{end}",
+    }

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _N_GRID = (61, 31)  # of one objective, and of several, whose figures are many
-_N_SHOWN = 3
+_N_SHOWN = (3, 2)  # parameters, of up to three objectives and of more
 _LONGEST_CHOICE = 12
 
 
@@ -56,7 +56,7 @@ def plot_slice_expectation(
     Args:
         study: A study.
         params: Names of the parameters; None takes the three of greatest learned relevance (for
-            any objective shown) that the trial has.
+            any objective shown; two with more than three objectives) that the trial has.
         n_recent_trials: Number of trials to show, the latest ones; None shows all. The expectation
             is always that of all trials.
         objective: Index, or name in ``study.metric_names``, of the one objective to show; None
@@ -102,7 +102,7 @@ def slice_expectation_info(
     if params is None:
         shares = [view.relevance(k) for k in shown]
         greatest = {x: max(share.get(x, 0.0) for share in shares) for x in held}
-        params = sorted(held, key=lambda name: -greatest[name])[:_N_SHOWN]
+        params = sorted(held, key=lambda name: -greatest[name])[: _N_SHOWN[len(shown) > 3]]
     for param in params:
         if param not in held:
             raise ValueError(
