@@ -31,8 +31,9 @@ types: $(VENV)/dev.stamp
 tests: $(VENV)/dev.stamp
 	$(BIN)/pytest -n 2 -m "not slow"
 
-test-slow: $(VENV)/dev.stamp
-	$(BIN)/pytest -n 2 -m slow
+# Those that look at pages and pictures need Chrome or Chromium in the path, and are skipped without.
+test-slow: $(VENV)/dev.stamp $(VENV)/browser.stamp $(VENV)/notebook.stamp
+	$(BIN)/pytest -rs -n 2 -m slow
 
 # Large downloads; the versions are listed in docs/frameworks.md.
 test-frameworks: $(VENV)/dev.stamp $(VENV)/frameworks.stamp

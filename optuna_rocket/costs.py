@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 
-# Holds the report steps, and the seconds that each of them took, as lists of equal length.
+# Holds the report steps and the seconds that each of them took, as lists of equal length, and
+# ``"warm": true`` where a round began with what an earlier one had left in ``Subset.carry``.
 COSTS = "rocket:costs"
 
 
@@ -27,3 +28,13 @@ def rounds_of(attributes: Mapping[str, Any]) -> tuple[list[float], list[float]]:
         return [], []
     is_sane = len(steps) == len(seconds) and all(0 <= x < math.inf for x in steps + seconds)
     return (steps, seconds) if is_sane else ([], [])
+
+
+def is_warm(attributes: Mapping[str, Any]) -> bool:
+    """Whether a round of a trial went on from what an earlier one had left.
+
+    Args:
+        attributes: The trial's user attributes.
+    """
+    stored = attributes.get(COSTS)
+    return isinstance(stored, dict) and stored.get("warm") is True

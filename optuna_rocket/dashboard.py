@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import importlib
 import re
@@ -17,6 +18,8 @@ from optuna.trial import TrialState
 
 if TYPE_CHECKING:
     from plotly import graph_objects as go
+
+    from optuna_rocket.suggest import Suggester
 
 
 # The dashboard sends all figures of a study again with every look at it.
@@ -91,27 +94,30 @@ def save_to_dashboard(study: Study) -> None:
 
     The figures are on the study's page: the policy's timeline, the slice of its expectation, and
     the cost saved, or, where no trial reports, the learned relevance. The note explains the best
-    and the latest trial and lists what ``trial.set_constraint`` has stored. It takes a section of
-    its own at the end of the study's note and leaves what others wrote there as it is.
+    and the latest trial (with several objectives the best compromise on the front) and lists what
+    ``trial.set_constraint`` has stored. It takes a section of its own at the end of the study's
+    note and leaves what others wrote there as it is.
 
     Everything is stored as study attributes, at most 50 kB a figure: the first two show the latest
-    200 trials, and a figure that is larger still is left out, with the reason in its place.
+    200 trials, or half as many until they are small enough, and a figure that is larger still is
+    left out, with the reason in its place.
 
     Args:
-        study: A study of one objective.
+        study: A study.
 
     Raises:
         ImportError: If plotly or optuna-dashboard is not installed.
-        ValueError: If the study has several objectives.
     """
     optuna_dashboard = _require()
     from optuna_rocket import hindsight
 
-    hindsight.require_single_objective(study, "save_to_dashboard")
-    for name, figure in _figures(study).items():
+    # One agent for all: what it believes of the first trials is worked out once.
+    agent = hindsight.agent_of(study)
+    section = "\n\n".join(_paragraphs(study, agent))
+    for name, figure in _figures(study, agent).items():
         optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id=f"rocket-{name}")
     note = optuna_dashboard.get_note(study)
-    updated = _with_section(note, "\n\n".join(_paragraphs(study)))
+    updated = _with_section(note, section)
     if updated != note:
         optuna_dashboard.save_note(study, updated)
 
@@ -130,37 +136,54 @@ def _require() -> Any:
         ) from error
 
 
-def _figures(study: Study) -> dict[str, go.Figure]:
-    from optuna_rocket import visualization
+def _figures(study: Study, agent: Suggester) -> dict[str, go.Figure]:
+    from optuna_rocket import hindsight
+    from optuna_rocket.visualization import cost
+    from optuna_rocket.visualization import policy_timeline
+    from optuna_rocket.visualization import relevance
+    from optuna_rocket.visualization import slice_expectation
+
+    view = hindsight.look(study, agent)
+    reports = any(trial.intermediate_values for trial in study.get_trials(deepcopy=False))
+    return {
+        "policy": _small(lambda n: policy_timeline.figure(view, n)),
+        "slice": _small(lambda n: slice_expectation.figure(view, n_recent_trials=n)),
+        "cost" if reports else "relevance": _small(
+            lambda _: cost.plot_cost(study) if reports else relevance.figure(view)
+        ),
+    }
+
+
+def _small(make: Callable[[int], go.Figure]) -> go.Figure:
+    """A figure of so many trials that the dashboard can have it."""
     from optuna_rocket.visualization import drawing
 
-    reports = any(trial.intermediate_values for trial in study.get_trials(deepcopy=False))
-    last = "cost" if reports else "relevance"
-    figures = {
-        "policy": visualization.plot_policy_timeline(study, _N_RECENT),
-        "slice": visualization.plot_slice_expectation(study, n_recent_trials=_N_RECENT),
-        last: visualization.plot_cost(study) if reports else visualization.plot_relevance(study),
-    }
-    for name, figure in figures.items():
-        if len(figure.to_json()) > _LARGEST_FIGURE:
-            reason = "Too large for the dashboard: use optuna_rocket.visualization."
-            figures[name] = drawing.empty(figure.layout.title.text, reason)
-    return figures
+    for n in (_N_RECENT, _N_RECENT // 2, _N_RECENT // 4, _N_RECENT // 8):
+        figure = make(n)
+        if len(figure.to_json()) <= _LARGEST_FIGURE:
+            return figure
+    reason = "Too large for the dashboard: use optuna_rocket.visualization."
+    return drawing.empty(figure.layout.title.text, reason)
 
 
-def _paragraphs(study: Study) -> Iterator[str]:
+def _paragraphs(study: Study, agent: Suggester) -> Iterator[str]:
     """The note, as Markdown."""
     from optuna_rocket import constraints
-    from optuna_rocket.explanation import explain
+    from optuna_rocket.explanation import best_numbers
+    from optuna_rocket.explanation import explain_by
 
     stored = study.get_trials(deepcopy=False)
     started = [trial for trial in stored if trial.state != TrialState.WAITING]
-    best = _best_number(study)
+    best = best_numbers(study)
     yield f"## What the agent is doing, as of {len(started)} trials"
-    if best is not None:
-        yield f"**The best trial.** {_escape(explain(study, best).text)}"
-    if started and started[-1].number != best:
-        yield f"**The latest trial.** {_escape(explain(study, started[-1].number).text)}"
+    if len(study.directions) > 1 and best:
+        yield f"**The front** holds {len(best)} of them, as a compromise number {best[0]}."
+    if best:
+        what = "The best trial" if len(study.directions) == 1 else "The compromise"
+        yield f"**{what}.** {_escape(explain_by(agent, study, best[0]).text)}"
+    if started and started[-1].number not in best[:1]:
+        latest = explain_by(agent, study, started[-1].number)
+        yield f"**The latest trial.** {_escape(latest.text)}"
     read = {trial.number: constraints.read(trial.system_attrs) for trial in started}
     constrained = [(number, values) for number, values in read.items() if values]
     if constrained:
@@ -168,15 +191,8 @@ def _paragraphs(study: Study) -> Iterator[str]:
         yield _constraint_table(constrained[-_N_CONSTRAINED:])
 
 
-def _best_number(study: Study) -> int | None:
-    try:
-        return study.best_trial.number
-    except ValueError:  # no complete trial, or none that is feasible
-        return None
-
-
 def _constraint_table(constrained: list[tuple[int, dict[str, float]]]) -> str:
-    from optuna_rocket.reasons import short_name
+    from optuna_rocket.wording import short_name
 
     names = sorted({name for _, values in constrained for name in values})
     header = ["trial", *(_escape(short_name(name)) for name in names), "feasible"]

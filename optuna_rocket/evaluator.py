@@ -35,6 +35,7 @@ from optuna.trial import TrialState
 
 from optuna_rocket.attributes import fits
 from optuna_rocket.costs import COSTS
+from optuna_rocket.costs import is_warm
 from optuna_rocket.costs import rounds_of
 from optuna_rocket.fidelity.correlation import misleads
 from optuna_rocket.fidelity.correlation import rank_correlation
@@ -263,10 +264,12 @@ class _Loop:
         self.carry: Any = None
         self.instance_values: list[Any] = []
         steps, seconds = rounds_of(trial.user_attrs) if reported else ([], [])
-        self._costs: dict[str, list[float]] = {
+        self._costs: dict[str, Any] = {
             "steps": [int(step) for step in steps],
             "seconds": seconds,
         }
+        if reported and is_warm(trial.user_attrs):
+            self._costs["warm"] = True
         self._begun = 0.0
 
     def begin(self) -> None:
@@ -280,6 +283,8 @@ class _Loop:
             return
         self._costs["steps"].append(subset.step)
         self._costs["seconds"].append(round(time.perf_counter() - self._begun, 6))
+        if self.carry is not None:
+            self._costs["warm"] = True
         if subset.step not in self.reported:
             self.trial.report(value, subset.step)
         may_ask = self.evaluator._may_ask(self, subset)

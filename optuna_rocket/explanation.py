@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from dataclasses import replace
 import math
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any
 
 from optuna.study import Study
 from optuna.study import StudyDirection
@@ -14,38 +15,34 @@ from optuna.trial import TrialState
 import torch
 from torch import Tensor
 
+from optuna_rocket import alternatives
 from optuna_rocket import constraints
 from optuna_rocket import forecasts
+from optuna_rocket import fronts
 from optuna_rocket import hindsight
 from optuna_rocket import trials
+from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.policy import RULE_FROM
 from optuna_rocket.features import PROPOSAL_KINDS
-from optuna_rocket.features import row_distance
-from optuna_rocket.hindsight import View
 from optuna_rocket.history import Outcome
 from optuna_rocket.reasons import Explanation
+from optuna_rocket.reasons import ObjectiveOutlook
 from optuna_rocket.reasons import Origin
+from optuna_rocket.suggest import Suggester
 from optuna_rocket.suggest import quietly
 from optuna_rocket.suggestions import Suggestion
+from optuna_rocket.view import HALF_WIDTH
+from optuna_rocket.view import View
+from optuna_rocket.wording import paragraph
 
 
-class _Choice(NamedTuple):
-    """How the policy sees a configuration among others: see ``Explanation``."""
-
-    share: float = math.nan
-    rank: int = 0
-    n_candidates: int = 0
-    entropy: float = math.nan
-
-
-@quietly()
 def explain(study: Study, trial_number: int) -> Explanation:
     """Why a trial has the configuration that it has, and what the agent thought of it.
 
-    Works for trials in every state and by every sampler; nothing is written. A few values are
-    stored with the trial, the others are recomputed from the trials before it: ``Explanation``
-    says which. The agent is that of ``study.sampler`` where this is a ``RocketSampler``, else the
-    shipped one, so load a study of another agent with its sampler.
+    Works for trials in every state and by every sampler, with one objective or several; nothing is
+    written. A few values are stored with the trial, the others are recomputed from the trials
+    before it: ``Explanation`` says which. The agent is that of ``study.sampler`` where this is a
+    ``RocketSampler``, else the shipped one, so load a study of another agent with its sampler.
 
     Example:
         ```python
@@ -53,34 +50,23 @@ def explain(study: Study, trial_number: int) -> Explanation:
         ```
 
     Args:
-        study: A study of one objective.
+        study: A study.
         trial_number: Number of one of its trials.
 
     Raises:
-        ValueError: If the study has no such trial or several objectives.
+        ValueError: If the study has no such trial.
     """
-    hindsight.require_single_objective(study, "explain")
+    return explain_by(None, study, trial_number)
+
+
+@quietly()
+def explain_by(agent: Suggester | None, study: Study, trial_number: int) -> Explanation:
+    """``explain`` by an agent from ``hindsight.agent_of``, a new one for None."""
     trial = _find(study, trial_number)
-    if trial.state == TrialState.WAITING:
-        return _blank(study, trial, "waiting")
-    suggestion = trials.stored_suggestion(trial)
-    enqueued = tuple(sorted(trials.enqueued_params(trial, trial.distributions)))
-    origin: Origin = "unknown" if suggestion is None else "agent"
-    if suggestion is None and enqueued and set(enqueued) >= set(trial.params):
-        origin = "enqueued"
-    view = hindsight.look_back(study, trial)
-    sources, priors = view.influences()
-    known = replace(
-        _blank(study, trial, origin),
-        enqueued=enqueued,
-        n_finished=sum(record.outcome != Outcome.PENDING for record in view.records),
-        n_running=sum(record.outcome == Outcome.PENDING for record in view.records),
-        is_start=int(view.history.scored.sum()) < RULE_FROM,
-        relevance=MappingProxyType(view.relevance()),
-        sources=MappingProxyType(sources),
-        priors=MappingProxyType(priors),
-    )
-    return _consider(known, view, trial, suggestion) if len(view.space) else known
+    found = _blank(study, trial)
+    if trial.state != TrialState.WAITING:
+        found = _look_back(found, study, trial, agent)
+    return replace(found, text=paragraph(found))
 
 
 def _find(study: Study, number: int) -> FrozenTrial:
@@ -95,32 +81,66 @@ def _find(study: Study, number: int) -> FrozenTrial:
     )
 
 
-def _blank(study: Study, trial: FrozenTrial, origin: Origin) -> Explanation:
+def _blank(study: Study, trial: FrozenTrial) -> Explanation:
     """What is known of a trial without the agent."""
+    names, directions = hindsight.objective_names(study), study.directions
+    values = [*(trial.values or ()), *([None] * len(names))][: len(names)]
+    is_single = len(names) == 1
     return Explanation(
         number=trial.number,
         trial_state=trial.state.name,
-        origin=origin,
-        enqueued=(),
-        value=trial.value if trial.values else None,
-        is_minimized=study.direction == StudyDirection.MINIMIZE,
+        origin="waiting",
+        objectives=tuple(
+            ObjectiveOutlook(name, direction == StudyDirection.MINIMIZE, value)
+            for name, direction, value in zip(names, directions, values, strict=True)
+        ),
         constraints=MappingProxyType(constraints.read(trial.system_attrs)),
-        n_finished=0,
-        n_running=0,
-        is_start=False,
-        kind=None,
-        mean=math.nan,
-        std=math.nan,
-        is_recomputed=True,
-        expected=math.nan,
-        interval=(math.nan, math.nan),
-        failure=0.0,
-        incumbent=None,
-        distance=math.nan,
-        **_Choice()._asdict(),
-        relevance=MappingProxyType({}),
-        forecast=forecasts.forecast_at_stop(study, trial),
+        forecast=forecasts.forecast_at_stop(study, trial) if is_single else None,
     )
+
+
+def _look_back(
+    blank: Explanation, study: Study, trial: FrozenTrial, agent: Suggester | None
+) -> Explanation:
+    """Add what was known when the trial started."""
+    suggestion = trials.stored_suggestion(trial)
+    enqueued = tuple(sorted(trials.enqueued_params(trial, trial.distributions)))
+    origin: Origin = "unknown" if suggestion is None else "agent"
+    if suggestion is None and enqueued and set(enqueued) >= set(trial.params):
+        origin = "enqueued"
+    view = hindsight.look_back(study, trial, agent)
+    sources, priors = view.influences()
+    known = replace(
+        blank,
+        origin=origin,
+        enqueued=enqueued,
+        n_finished=sum(record.outcome != Outcome.PENDING for record in view.records),
+        n_running=sum(record.outcome == Outcome.PENDING for record in view.records),
+        is_start=int(torch.isfinite(view.scores).all(0).sum()) < RULE_FROM,
+        n_best=len(view.front),
+        is_best=trial.number in best_numbers(study),
+        sources=MappingProxyType(sources),
+        priors=MappingProxyType(priors),
+    )
+    return _consider(known, view, trial, suggestion) if len(view.space) else known
+
+
+def best_numbers(study: Study) -> list[int]:
+    """Numbers of the best trials today: one, or those on the front, the best compromise first.
+
+    As ``study.best_trials``, but for attributes of others that make no sense.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    allowed = [trial for trial in complete if constraints.is_feasible(trial.system_attrs)]
+    if not allowed:
+        return []
+    signs = torch.tensor(trials.score_signs(study), dtype=torch.float64)
+    scores = signs[:, None] * torch.tensor([x.values for x in allowed], dtype=torch.float64).T
+    if len(signs) == 1:
+        return [allowed[int(scores[0].argmax())].number]
+    front = fronts.final_front(scores, torch.ones(len(allowed), dtype=torch.bool))
+    first = fronts.compromise(scores, front)
+    return [allowed[i].number for i in [first, *(i for i in front if i != first)]]
 
 
 def _consider(
@@ -129,46 +149,52 @@ def _consider(
     """Add what the agent thinks of the trial's configuration."""
     (record,) = trials.records_of(view.study, [trial], trial.number)
     units, active = view.encode(record)
-    reading = view.read(units, active)
-    mean, std = float(reading.mean), float(reading.std)
+    reading, feasibility = view.read(units, active)
     is_stored = suggestion is not None and math.isfinite(suggestion.mean + suggestion.std)
     if suggestion is not None and is_stored:
-        mean, std = suggestion.mean, suggestion.std
+        reading.mean[0], reading.std[0] = suggestion.mean, suggestion.std
+    outlooks = [_outlook(x, view, reading, k) for k, x in enumerate(known.objectives)]
     kind = suggestion.kind if suggestion is not None else -1
-    steps = torch.tensor([0.0, -hindsight.HALF_WIDTH, hindsight.HALF_WIDTH], dtype=torch.float64)
-    expected, low, high = view.values(mean + std * steps)
-    incumbent, distance = view.incumbent, math.nan
-    if incumbent is not None:
-        best = view.history.units[:, [incumbent]]
-        distance = float(row_distance(units, best, view.geometry))
+    nearest, distance = view.nearest(units, view.front)
     return replace(
         known,
+        objectives=tuple(outlooks),
         kind=PROPOSAL_KINDS[kind] if 0 <= kind < len(PROPOSAL_KINDS) else None,
+        is_recomputed=not is_stored,
+        failure=float(reading.failure[0]),
+        feasibility=float(feasibility),
+        incumbent=view.records[nearest].number if nearest is not None else None,
+        distance=distance,
+        hypervolume_gain=view.hypervolume_gain(reading),
+        **_standing(view, trial, units, active, kind),
+    )
+
+
+def _outlook(of: ObjectiveOutlook, view: View, reading: Reading, k: int) -> ObjectiveOutlook:
+    """Add what was expected of objective ``k``."""
+    mean, std = float(reading.mean[k]), float(reading.std[k])
+    steps = torch.tensor([0.0, -HALF_WIDTH, HALF_WIDTH], dtype=torch.float64)
+    expected, low, high = view.values(mean + std * steps, k)
+    return replace(
+        of,
         mean=mean,
         std=std,
-        is_recomputed=not is_stored,
         expected=expected,
         interval=(min(low, high), max(low, high)),
-        failure=float(reading.failure),
-        incumbent=view.records[incumbent].number if incumbent is not None else None,
-        distance=distance,
-        **_choose(view, trial, units, active, kind)._asdict(),
+        relevance=MappingProxyType(view.relevance(k)),
     )
 
 
-def _choose(view: View, trial: FrozenTrial, units: Tensor, active: Tensor, kind: int) -> _Choice:
+def _standing(
+    view: View, trial: FrozenTrial, units: Tensor, active: Tensor, kind: int
+) -> dict[str, Any]:
+    """The configuration among others: what ``Explanation`` says of it, by name."""
     enqueued = trials.enqueued_params(trial, view.space.distributions)
     if set(enqueued) >= set(view.space.names):
-        return _Choice()
-    known_kind = kind if 0 <= kind < len(PROPOSAL_KINDS) else PROPOSAL_KINDS.index("random")
-    logits = view.reconsider(units, active, known_kind, enqueued, seed=trial.number).logits[0]
-    probabilities = logits.softmax(-1)
-    return _Choice(
-        share=float(probabilities[-1]),
-        rank=int((logits > logits[-1]).sum()) + 1,
-        n_candidates=len(logits),
-        entropy=float(torch.special.entr(probabilities).sum()),
-    )
+        return {}
+    known = kind if 0 <= kind < len(PROPOSAL_KINDS) else PROPOSAL_KINDS.index("random")
+    standing = alternatives.compare(view, units, active, known, enqueued, seed=trial.number)
+    return {field.name: getattr(standing, field.name) for field in fields(standing)}
 
 
 @quietly()
@@ -184,5 +210,7 @@ def influence(study: Study) -> dict[str, float]:
     Raises:
         ValueError: If the study has several objectives.
     """
-    hindsight.require_single_objective(study, "influence")
+    hindsight.require_single_objective(
+        study, "influence", "source_studies are left out where there are several"
+    )
     return hindsight.look(study, with_controls=False).influences()[0]

@@ -1,38 +1,62 @@
-"""The agent's reasons for one trial: the record, and its wording."""
+"""The agent's reasons for one trial, as data; ``wording`` makes a paragraph of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 import math
 from typing import Literal
 
+from optuna_rocket.alternatives import BranchChoice
 from optuna_rocket.forecasts import RungForecast
 
 
 Origin = Literal["agent", "enqueued", "unknown", "waiting"]
-KIND_WORDS = {
-    "random": "a random configuration",
-    "density": "a draw in which every parameter comes from a good trial of its own",
-    "crossover": "a crossover of two good trials",
-    "mutation": "a mutation: a good trial with a few parameters changed",
-    "local": "a local step: one of the best three trials, moved a little",
-}
-_LONGEST_NAME = 40
-_N_RELEVANT = 3
+
+
+@dataclass(frozen=True)
+class ObjectiveOutlook:
+    """What the agent expected of one objective of a trial.
+
+    Attributes:
+        name: What the study calls the objective.
+        is_minimized: Whether less is better.
+        value: Objective value, of a pruned trial the last report; None where there is none.
+        mean: Expected transformed score (greater is better; the trials then had mean 0 and
+            standard deviation 1); NaN where unknown.
+        std: Its standard deviation, without the noise of an evaluation; NaN where unknown.
+        expected: ``mean`` as an objective value; NaN until two scores differ. Cut where scores
+            count as equally bad, as is ``interval``.
+        interval: Bounds that were to hold the objective value with probability 0.8.
+        relevance: Parameter to its share of the memory's distances then, greatest first; empty
+            before the first fit. See ``view.View.relevance``.
+    """
+
+    name: str
+    is_minimized: bool
+    value: float | None
+    mean: float = math.nan
+    std: float = math.nan
+    expected: float = math.nan
+    interval: tuple[float, float] = (math.nan, math.nan)
+    relevance: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Explanation:
     """Why a trial has the configuration that it has, and what the agent thought of it.
 
-    *Stored* with a trial that the agent suggested are the kind of the proposal, ``mean`` and
-    ``std``. Everything else is *recomputed* from what was stored when the trial started. The seed
-    of a suggestion is not stored: ``share``, ``rank`` and ``entropy`` are the policy's view of the
-    configuration among candidates that are proposed afresh, which are alike but not the same.
-    Of trials by others ``mean`` and ``std`` are recomputed too: what the agent would have thought.
+    *Stored* with a trial that the agent suggested are the kind of the proposal, and ``mean`` and
+    ``std`` of the first objective. Everything else is *recomputed* from what was stored when the
+    trial started. The seed of a suggestion is not stored: ``share``, ``rank`` and ``entropy`` are
+    the policy's view of the configuration among candidates that are proposed afresh, which are
+    alike but not the same. Of trials by others everything is recomputed: what the agent would have
+    thought.
+
+    In a study of one objective ``value``, ``is_minimized``, ``mean``, ``std``, ``expected``,
+    ``interval`` and ``relevance`` are those of ``objectives[0]``; as in Optuna they raise
+    ``RuntimeError`` where there are several.
 
     Attributes:
         number: The trial's number.
@@ -42,198 +66,110 @@ class Explanation:
             stored; another sampler, a trial added by hand, or the agent asked for one parameter
             at a time (as in the first trial of a study). ``"waiting"``: not started.
         enqueued: Names of the parameters whose values were enqueued.
-        value: Objective value, of a pruned trial the last report; None where there is none.
-        is_minimized: Whether less is better.
+        objectives: What was expected of each objective, see ``ObjectiveOutlook``.
         constraints: Constraint name to its value; feasible means at most 0.
         n_finished: Trials that had ended when this one started.
         n_running: Trials that were running then.
         is_start: Whether fewer than five scores were known, so that the trials were spread out
             whatever was expected of them.
         kind: Kind of the proposal, one of ``features.PROPOSAL_KINDS``; None where unknown.
-        mean: Expected transformed score (greater is better; the trials then had mean 0 and
-            standard deviation 1); NaN where unknown.
-        std: Its standard deviation, without the noise of an evaluation; NaN where unknown.
-        is_recomputed: Whether ``mean`` and ``std`` are recomputed.
-        expected: ``mean`` as an objective value; NaN until two scores differ. Cut where scores
-            count as equally bad, as is ``interval``.
-        interval: Bounds that were to hold the objective value with probability 0.8.
+        is_recomputed: Whether ``mean`` and ``std`` of the first objective are recomputed.
         failure: Chance to fail, in [0, 1]; 0 as long as no trial has failed.
-        incumbent: Number of the best trial then, pruned ones included; None if there was none.
+        feasibility: Chance to satisfy all constraints, in [0, 1]; 1 where none is known.
+        n_best: Number of the best trials then: 1, of several objectives those on the front
+            (feasible, and dominated by no other); 0 if there was none.
+        incumbent: Number of the best trial then, pruned ones included, of several the nearest one;
+            None if there was none.
         distance: Distance from it over all parameters, from 0 (the same) to 1; NaN without one.
+        hypervolume_gain: Expected growth of the hypervolume that the front dominated, as a share
+            of it; ``fronts`` says from which reference point. NaN for one objective.
+        is_best: Whether the trial is today the best one, or on the front.
         share: The policy's probability of this configuration among the candidates, in [0, 1].
         rank: Its place among them, 1 the most probable.
         n_candidates: Their number, 0 where there was nothing to choose.
         entropy: Of the policy's probabilities, in nats; ``exp(entropy)`` is the number of equally
             good candidates that would leave it as undecided.
-        relevance: Parameter to its share of the memory's distances then, greatest first; empty
-            before the first fit. See ``hindsight.View.relevance``.
+        branch: In a conditional space, where the trial's turn was to choose a branch first: that
+            choice; ``rank`` is then its place inside of the branch. None otherwise.
         forecast: Of a pruned trial, the forecast at its last report; None where there is none.
         sources: Name of each earlier study (``RocketSampler(source_studies=...)``) to its
             influence then, greatest first: how much of what it expects, in standard deviations of
             its own scores, was expected here. Of good sources together about 1; 0 is none.
         priors: Name of each parameter with a guess to that guess's influence then.
+        text: The same as a paragraph; names are shortened and their line breaks removed.
     """
 
     number: int
     trial_state: str
     origin: Origin
-    enqueued: tuple[str, ...]
-    value: float | None
-    is_minimized: bool
-    constraints: Mapping[str, float]
-    n_finished: int
-    n_running: int
-    is_start: bool
-    kind: str | None
-    mean: float
-    std: float
-    is_recomputed: bool
-    expected: float
-    interval: tuple[float, float]
-    failure: float
-    incumbent: int | None
-    distance: float
-    share: float
-    rank: int
-    n_candidates: int
-    entropy: float
-    relevance: Mapping[str, float]
-    forecast: RungForecast | None
+    objectives: tuple[ObjectiveOutlook, ...]
+    enqueued: tuple[str, ...] = ()
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    n_finished: int = 0
+    n_running: int = 0
+    is_start: bool = False
+    kind: str | None = None
+    is_recomputed: bool = True
+    failure: float = 0.0
+    feasibility: float = 1.0
+    n_best: int = 0
+    incumbent: int | None = None
+    distance: float = math.nan
+    hypervolume_gain: float = math.nan
+    is_best: bool = False
+    share: float = math.nan
+    rank: int = 0
+    n_candidates: int = 0
+    entropy: float = math.nan
+    branch: BranchChoice | None = None
+    forecast: RungForecast | None = None
     sources: Mapping[str, float] = field(default_factory=dict)
     priors: Mapping[str, float] = field(default_factory=dict)
+    text: str = field(default="", repr=False)
 
     @property
-    def text(self) -> str:
-        """The same as a paragraph; names are shortened and their line breaks removed."""
-        return " ".join(_sentences(self))
+    def value(self) -> float | None:
+        """``objectives[0].value``."""
+        return self._only.value
+
+    @property
+    def is_minimized(self) -> bool:
+        """``objectives[0].is_minimized``."""
+        return self._only.is_minimized
+
+    @property
+    def mean(self) -> float:
+        """``objectives[0].mean``."""
+        return self._only.mean
+
+    @property
+    def std(self) -> float:
+        """``objectives[0].std``."""
+        return self._only.std
+
+    @property
+    def expected(self) -> float:
+        """``objectives[0].expected``."""
+        return self._only.expected
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """``objectives[0].interval``."""
+        return self._only.interval
+
+    @property
+    def relevance(self) -> Mapping[str, float]:
+        """``objectives[0].relevance``."""
+        return self._only.relevance
+
+    @property
+    def _only(self) -> ObjectiveOutlook:
+        if len(self.objectives) > 1:
+            raise RuntimeError(
+                f"The study has {len(self.objectives)} objectives: look into `objectives` of the "
+                "explanation, which holds one entry for each."
+            )
+        return self.objectives[0]
 
     def __str__(self) -> str:
         return self.text
-
-
-def _sentences(of: Explanation) -> Iterator[str]:
-    if of.origin == "waiting":
-        yield f"Trial {of.number} waits in the queue: nothing has been suggested for it yet."
-        return
-    yield from _origin(of)
-    yield from _expectation(of)
-    if of.incumbent is not None:
-        same = " (0 is the same, 1 the other end of every range)"
-        yield f"It lies {of.distance:.2f} from the best trial then, number {of.incumbent}{same}."
-    yield from _policy(of)
-    if of.relevance:
-        most = list(of.relevance.items())[:_N_RELEVANT]
-        shares = ", ".join(f"{short_name(name)} {_percent(share)}" for name, share in most)
-        yield f"What moved scores most, as learned so far: {shares}."
-    yield from _experience(of)
-    yield from _result(of)
-
-
-def _origin(of: Explanation) -> Iterator[str]:
-    running = f" and {of.n_running} running" if of.n_running else ""
-    trials = "trial" if of.n_finished + of.n_running == 1 else "trials"
-    after = f"after {of.n_finished} finished{running} {trials}"
-    if of.origin == "enqueued":
-        yield f"Trial {of.number} was enqueued and started {after}."
-    elif of.origin == "unknown":
-        yield (
-            f"Trial {of.number} started {after}. Nothing is stored about its suggestion: it comes "
-            "from another sampler, was added by hand, or its parameters were asked for one by "
-            "one, as in the first trial of a study. What follows is recomputed."
-        )
-    else:
-        kind = KIND_WORDS.get(of.kind or "", "of a kind that this version does not know")
-        yield f"Trial {of.number} was suggested by the agent {after}; it is {kind}."
-        if of.enqueued:
-            names = ", ".join(map(short_name, of.enqueued))
-            yield f"Enqueued, and imposed on the agent: {names}."
-    if of.is_start:
-        yield "With fewer than five scores the trials are spread out whatever is expected of them."
-
-
-def _expectation(of: Explanation) -> Iterator[str]:
-    if math.isnan(of.mean):
-        return
-    low, high = of.interval
-    says = "The agent expected" if of.origin == "agent" else "The agent would have expected"
-    own_scale = f"{of.mean:+.2f} ± {of.std:.2f} on its own scale, where greater is better"
-    if math.isnan(of.expected):
-        yield f"No two scores differed yet, so no value could be expected ({own_scale})."
-    else:
-        yield (
-            f"{says} {of.expected:.4g}, with 80 % between {low:.4g} and {high:.4g} ({own_scale})."
-        )
-    if of.failure > 0:
-        yield f"Its chance to fail: {_percent(of.failure)}."
-
-
-def _experience(of: Explanation) -> Iterator[str]:
-    for influences, what in ((of.sources, "earlier studies"), (of.priors, "guesses")):
-        heard = [(name, share) for name, share in influences.items() if share > 0]
-        if influences and not heard:
-            yield (
-                f"The {what} have no influence here: the trial is a control, or the trials before "
-                "it speak against them or are enough by themselves."
-            )
-        elif heard:
-            named = [f"{short_name(name)} {share:.2f}" for name, share in heard[:_N_RELEVANT]]
-            most = ", ".join(named)
-            yield (
-                f"Of {len(influences)} {what} {len(heard)} have influence, most of all {most} "
-                f"(together {sum(share for _, share in heard):.2f})."
-            )
-
-
-def _policy(of: Explanation) -> Iterator[str]:
-    if of.n_candidates < 2:
-        return
-    place = "first" if of.rank == 1 else f"number {of.rank}"
-    yield (
-        f"Among {of.n_candidates} candidates proposed afresh the policy puts it {place}, with "
-        f"{_percent(of.share)} of its probability; it is as undecided as between "
-        f"{math.exp(of.entropy):.1f} equal ones."
-    )
-
-
-def _result(of: Explanation) -> Iterator[str]:
-    if of.trial_state == "FAIL":
-        yield "It failed."
-    elif of.trial_state == "RUNNING":
-        yield "It is running."
-    elif of.value is not None and of.trial_state == "COMPLETE":
-        yield f"Its value is {of.value:.4g}{_compared(of)}."
-    elif of.trial_state == "PRUNED":
-        last = f" at a last report of {of.value:.4g}" if of.value is not None else ""
-        yield f"It was pruned{last}."
-    if of.forecast is not None:
-        low, high = of.forecast.interval
-        yield (
-            f"The forecast from report step {of.forecast.step}: a final value of "
-            f"{of.forecast.expected:.4g}, with 80 % between {low:.4g} and {high:.4g}, and a "
-            f"chance of {_percent(of.forecast.beats_best)} to be the best so far."
-        )
-    violated = [f"{short_name(k)} = {v:.4g}" for k, v in of.constraints.items() if v > 0]
-    if violated:
-        yield f"It violates constraints: {', '.join(violated)}."
-
-
-def _compared(of: Explanation) -> str:
-    if of.value is None or math.isnan(of.expected):
-        return ""
-    low, high = of.interval
-    if low <= of.value <= high:
-        return ", as expected"
-    is_better = (of.value < low) == of.is_minimized
-    return f", {'better' if is_better else 'worse'} than expected"
-
-
-def _percent(share: float) -> str:
-    if 0 < share < 0.01:
-        return "less than 1 %"
-    return f"{100 * share:.0f} %"
-
-
-def short_name(name: object, longest: int = _LONGEST_NAME) -> str:
-    """A name or value on one line, without control characters, cut where it is long."""
-    plain = "".join(c if c.isprintable() else " " for c in str(name))
-    return plain if len(plain) <= longest else plain[: longest - 1] + "…"

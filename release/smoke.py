@@ -54,8 +54,15 @@ def in_subsets(trial: optuna.Trial) -> float:
     return float(subset.value)
 
 
+def of_two(trial: optuna.Trial) -> tuple[float, float]:
+    """Return two objectives that are at odds, under a constraint."""
+    x = trial.suggest_float("x", 0, 1)
+    trial.set_constraint("limit", x - 0.9)
+    return x, 1 - x + trial.suggest_float("y", 0, 1)
+
+
 def run_studies() -> None:
-    """Resume a study in SQLite, draw and explain it; a second one is evaluated on subsets."""
+    """Resume a study in SQLite, draw and explain it; others have subsets and two objectives."""
     storage = "sqlite:///smoke.db"
     for _ in range(2):
         study = optuna.create_study(
@@ -78,6 +85,13 @@ def run_studies() -> None:
     partial = optuna.create_study(sampler=optuna_rocket.RocketSampler(seed=0))
     partial.optimize(in_subsets, n_trials=6)
     assert partial.best_trial.last_step == 270
+
+    front = optuna.create_study(
+        directions=["minimize", "minimize"], sampler=optuna_rocket.RocketSampler(seed=0)
+    )
+    front.optimize(of_two, n_trials=12)
+    assert len(optuna_rocket.explain(front, 11).objectives) == 2
+    optuna_rocket.dashboard.save_to_dashboard(front)
 
 
 def main() -> None:

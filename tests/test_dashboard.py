@@ -7,12 +7,18 @@ import pickle
 from typing import Any
 from urllib.request import urlopen
 
+import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import FloatDistribution
 from optuna.study import Study
 from optuna.trial import Trial
+from optuna.trial import TrialState
 import pytest
 
 from optuna_rocket import RocketSampler
+from optuna_rocket.agent import memory
+from optuna_rocket.history import History
 from tests.dashboard_page import FIGURES
 from tests.dashboard_page import browsed
 from tests.dashboard_page import noisy_error
@@ -36,6 +42,16 @@ def shown(address: str) -> dict[str, Any]:
     """What the dashboard's server tells of the study."""
     with urlopen(f"{address}/api/studies/1?after=0") as answer:
         return dict(json.load(answer))
+
+
+def figure_sizes(study: Study) -> dict[str, int]:
+    """Characters of every stored figure."""
+    sizes: dict[str, int] = {}
+    for key, value in study._storage.get_study_system_attrs(study._study_id).items():
+        if key.startswith("dashboard:plot_data:"):
+            name = key.split(":")[2]
+            sizes[name] = sizes.get(name, 0) + len(value)
+    return sizes
 
 
 def bowl(trial: Trial) -> float:
@@ -96,11 +112,8 @@ def test_large_studies_keep_within_the_limits() -> None:
     ]:
         study.add_trial(trial)
     save_to_dashboard(study)
-    attrs = study._storage.get_study_system_attrs(study._study_id)
-    sizes = {
-        name: sum(len(v) for k, v in attrs.items() if k.startswith(f"dashboard:plot_data:{name}:"))
-        for name in FIGURES
-    }
+    sizes = figure_sizes(study)
+    assert set(sizes) == set(FIGURES)
     assert all(10_000 < size <= 50_000 for size in sizes.values()), sizes
 
 
@@ -118,14 +131,60 @@ def test_a_failure_costs_one_warning_and_no_study() -> None:
     assert "was not updated after trial 0" in messages[0] and "goes on" in messages[0]
 
 
-def test_studies_of_several_objectives_go_on() -> None:
-    study = optuna.create_study(directions=["minimize", "minimize"])
+def test_studies_of_several_objectives_are_shown() -> None:
+    def goals(trial: Trial) -> tuple[float, float]:
+        width = trial.suggest_float("width", 0, 1)
+        trial.set_constraint("memory", width - 0.9)
+        return 1 - width + trial.suggest_float("rate", 0, 1), width
+
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=RocketSampler(seed=0))
     with package_log("dashboard") as messages:
-        study.optimize(
-            lambda trial: (bowl(trial), 1.0), n_trials=2, callbacks=[DashboardCallback(every=1)]
+        study.optimize(goals, n_trials=12, callbacks=[DashboardCallback(every=12)])
+    assert messages == []
+    assert set(figure_sizes(study)) == {"rocket-policy", "rocket-slice", "rocket-relevance"}
+    note = optuna_dashboard.get_note(study)
+    assert f"holds {len(study.best_trials)} of them" in note
+    assert "**The compromise.** Trial" in note and "hypervolume of the front" in note
+
+
+@pytest.mark.parametrize("m", [2, 5])
+def test_large_studies_of_several_objectives_keep_within_the_limits(m: int) -> None:
+    rng = np.random.default_rng(m)
+    study = optuna.create_study(directions=["minimize"] * m, sampler=RocketSampler(seed=0))
+    space: dict[str, BaseDistribution] = {f"x{j}": FloatDistribution(0, 1) for j in range(4)}
+    for row in rng.random((150, 4)):
+        params = dict(zip(space, row.tolist(), strict=True))
+        values = [float(x) for x in (row[:, None] + rng.random((4, m))).sum(0)]
+        study.add_trial(
+            optuna.create_trial(
+                params=params,
+                distributions=space,
+                values=values,
+                constraints={"memory": float(row[0]) - 0.8},
+            )
         )
-    assert len(study.trials) == 2
-    assert len(messages) == 1 and "one objective" in messages[0]
+    failed = study.ask(space)
+    study.tell(failed, state=TrialState.FAIL)
+    save_to_dashboard(study)
+    sizes = figure_sizes(study)
+    assert max(sizes.values()) <= 50_000
+    assert min(sizes["rocket-policy"], sizes["rocket-slice"]) > 20_000, "left out"
+
+
+def test_the_memory_is_fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(bowl, n_trials=30)
+    fitted: list[int] = []
+    fit = memory.fit
+
+    def counted(history: History, *arguments: Any) -> memory.MemoryWeights:
+        fitted.append(history.n_trials)
+        return fit(history, *arguments)
+
+    monkeypatch.setattr(memory, "fit", counted)
+    save_to_dashboard(study)
+    assert fitted[-1] <= 30
+    assert len(fitted) == len(set(fitted)), "each link of the chain of fits once"
 
 
 def test_threads_share_a_callback(tmp_path: Path) -> None:
@@ -164,6 +223,25 @@ def test_a_browser_shows_figures_and_note(tmp_path: Path) -> None:
         assert "Trial 11 was suggested by the agent after 11 finished trials" in note
         assert "optuna-rocket begin" not in note
         assert (tmp_path / "shot.png").stat().st_size > 50_000
+        assert trouble == []
+
+
+@pytest.mark.slow
+def test_a_browser_shows_a_study_of_two_objectives(tmp_path: Path) -> None:
+    with browsed() as (page, trouble):
+        study = optuna.create_study(
+            storage=f"sqlite:///{tmp_path}/study.db",
+            directions=["minimize"] * 2,
+            sampler=RocketSampler(seed=0),
+        )
+        study.optimize(lambda trial: (bowl(trial), trial.params["x"]), n_trials=10)
+        save_to_dashboard(study)
+        with served(tmp_path / "study.db") as address:
+            page.goto(f"{address}/dashboard/studies/1")
+            card = wait_for_figure(page, "rocket-policy").inner_text()
+            for name in ("rocket-slice", "rocket-relevance"):
+                assert "Objective 1" in wait_for_figure(page, name).inner_text()
+        assert "volume" in card and "from Front" in card
         assert trouble == []
 
 

@@ -49,6 +49,31 @@ def test_a_broken_link_is_an_error(tmp_path: Path) -> None:
     assert "#nowhere" in done.stderr
 
 
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives to a heading."""
+    kept = "".join(c for c in heading.strip().lower() if c.isalnum() or c in " -_")
+    return kept.replace(" ", "-")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "CHANGELOG.md", "benchmarks/README.md", "package/samplers/rocket/README.md"],
+)
+def test_links_outside_of_the_site_lead_somewhere(name: str) -> None:
+    """Those of the site are checked by mkdocs; whether other hosts answer is not."""
+    page = ROOT / name
+    found = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    inner = [link for link in found if "://" not in link]
+    assert found
+    for link in inner:
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            assert anchor in {slug(heading) for heading in headings}, link
+
+
 def test_commands_and_files_exist() -> None:
     text = "\n".join(path.read_text() for path in DOCS.rglob("*.md"))
     modules = set(re.findall(r"python -m ([\w.]+)", text)) - {"pip"}

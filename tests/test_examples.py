@@ -58,6 +58,13 @@ def test_dashboard_example(tmp_path: Path) -> None:
     assert "20 trials" in run_example("04_dashboard.py", cwd=tmp_path)
 
 
+def test_several_objectives_example(tmp_path: Path) -> None:
+    pytest.importorskip("plotly", reason="plotly is not installed")
+    printed = run_example("06_several_objectives.py", cwd=tmp_path)
+    assert "to the hypervolume of the front" in printed
+    assert len(list((tmp_path / "plots").glob("*.html"))) == 4
+
+
 def test_cluster_example_continues_its_study(tmp_path: Path) -> None:
     pytest.importorskip("sqlalchemy")
     for n_trials in ("6", "9"):

@@ -17,14 +17,15 @@ import torch
 import optuna_rocket
 from optuna_rocket import RocketPruner
 from optuna_rocket import RocketSampler
+from optuna_rocket import alternatives
 from optuna_rocket import explain
 from optuna_rocket import hindsight
 from optuna_rocket.curves import level_to_beat
 from optuna_rocket.features import PROPOSAL_KINDS
-from optuna_rocket.reasons import KIND_WORDS
 from optuna_rocket.suggest import quietly
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.trials import CurveReader
+from optuna_rocket.wording import KIND_WORDS
 from tests.support import Crash
 from tests.support import mixed_study
 from tests.support import rough
@@ -200,11 +201,106 @@ def test_an_empty_study_has_no_trial() -> None:
         explain(optuna.create_study(), 0)
 
 
-def test_several_objectives_are_refused() -> None:
-    study = optuna.create_study(directions=["minimize", "maximize"])
-    study.optimize(lambda trial: (trial.suggest_float("x", 0, 1), 1.0), n_trials=1)
-    with pytest.raises(ValueError, match="one objective and the study has 2"):
-        explain(study, 0)
+def two_goals(trial: Trial) -> tuple[float, float]:
+    """An error that falls with the width, and a cost that rises; wide ones are not allowed."""
+    width = trial.suggest_float("width", 0, 1)
+    rate = trial.suggest_float("rate", 0, 1)
+    trial.suggest_categorical("idle", ["a", "b"])
+    trial.set_constraint("memory", width - 0.9)
+    return (rate - 0.4) ** 2 + 1 - width, 100 * width
+
+
+@pytest.fixture(scope="module")
+def front_study() -> Study:
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=RocketSampler(seed=0))
+    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+        study.set_metric_names(["error", "cost"])
+    study.optimize(two_goals, n_trials=30)
+    return study
+
+
+def test_every_objective_is_explained(front_study: Study) -> None:
+    trial = front_study.trials[25]
+    found = explain(front_study, 25)
+    assert found.origin == "agent" and not found.is_recomputed
+    assert [x.name for x in found.objectives] == ["error", "cost"]
+    for objective, value in zip(found.objectives, trial.values, strict=True):
+        assert objective.value == value
+        assert objective.interval[0] <= objective.expected <= objective.interval[1]
+    # The cost depends on the width alone, and the memory had 25 trials to find that out.
+    assert next(iter(found.objectives[1].relevance)) == "width"
+    assert found.objectives[1].relevance["width"] > found.objectives[0].relevance["width"]
+    assert found.objectives[1].expected == pytest.approx(trial.values[1], abs=10)
+    assert 0 <= found.feasibility <= 1
+    assert 1 <= found.rank <= found.n_candidates
+    assert "For error the agent expected" in found.text and "For cost the" in found.text
+    assert "to the hypervolume of the front" in found.text
+
+
+def test_the_front_is_that_of_the_time(front_study: Study) -> None:
+    past = optuna.create_study(directions=["minimize", "minimize"])
+    past.add_trials(front_study.trials[:25])
+    found = explain(front_study, 25)
+    front = {trial.number for trial in past.best_trials}
+    assert found.n_best == len(front)
+    assert found.incumbent in front
+    assert found.is_best == (25 in {trial.number for trial in front_study.best_trials})
+    assert f"of {len(front)} on the front then" in found.text
+
+
+def test_a_promising_trial_is_expected_to_add_more(front_study: Study) -> None:
+    gains = []
+    for rate in (0.4, 1.0):
+        study = optuna.create_study(directions=["minimize", "minimize"])
+        study.add_trials(front_study.trials[:20])
+        study.enqueue_trial({"width": 0.55, "rate": rate, "idle": "a"})
+        study.optimize(two_goals, n_trials=1)
+        gains.append(explain(study, 20).hypervolume_gain)
+    assert gains[0] > gains[1] >= 0
+
+
+def test_several_objectives_have_no_single_expectation(front_study: Study) -> None:
+    found = explain(front_study, 25)
+    for name in ("value", "mean", "std", "expected", "interval", "relevance", "is_minimized"):
+        with pytest.raises(RuntimeError, match="2 objectives: look into `objectives`"):
+            getattr(found, name)
+
+
+def test_maximising_objectives_mirrors_minimising_them() -> None:
+    pair = []
+    for direction, sign in ((StudyDirection.MINIMIZE, 1), (StudyDirection.MAXIMIZE, -1)):
+        study = optuna.create_study(
+            directions=[StudyDirection.MINIMIZE, direction], sampler=RocketSampler(seed=0)
+        )
+        for _ in range(12):
+            trial = study.ask()
+            error, cost = two_goals(trial)
+            study.tell(trial, [error, sign * cost])
+        pair.append(explain(study, 11))
+    (_, falling), (_, rising) = pair[0].objectives, pair[1].objectives
+    assert falling.expected == pytest.approx(-rising.expected)
+    assert falling.is_minimized and not rising.is_minimized
+    assert pair[0].hypervolume_gain == pytest.approx(pair[1].hypervolume_gain)
+    assert rising.name == "Objective 1"
+
+
+def test_any_trial_of_several_objectives_is_explained() -> None:
+    def rough_goals(trial: Trial) -> tuple[float, ...]:
+        if trial.number == 3:
+            raise Crash
+        trial.set_constraint("never", 1.0)
+        return trial.suggest_float("x", 0, 1), 1.0, float("inf") if trial.number == 4 else 2.0
+
+    study = optuna.create_study(directions=["minimize"] * 3, sampler=RandomSampler(seed=0))
+    study.optimize(rough_goals, n_trials=9, catch=(Crash,))
+    running = study.ask()
+    running.suggest_float("x", 0, 1)
+    study.enqueue_trial({"x": 0.5})
+    for trial in study.trials:
+        found = explain(study, trial.number)
+        assert f"Trial {trial.number}" in found.text
+        assert math.isnan(found.hypervolume_gain), "no trial is feasible"
+        assert found.n_best == 0 and found.incumbent is None
 
 
 def test_trials_without_parameters_are_explained() -> None:
@@ -278,8 +374,8 @@ def test_the_policy_is_asked_as_it_decides_under_constraints() -> None:
     with quietly():
         # Of all untried points this would be the best one, if it were allowed.
         best = torch.full((1, 1, 1), 0.8999, dtype=torch.float64)
-        logits = view.reconsider(best, active, 0, {}, seed=1).logits[0]
-    assert int((logits > logits[-1]).sum()) > len(logits) / 4
+        standing = alternatives.compare(view, best, active, 0, {}, seed=1)
+    assert standing.rank > standing.n_candidates / 4
 
 
 def test_infeasible_trials_are_no_level_to_beat() -> None:
@@ -297,3 +393,35 @@ def test_infeasible_trials_are_no_level_to_beat() -> None:
     feasible = [c.final for c in curves if c.trial.number != 2]
     assert level_to_beat(curves) == max(feasible)
     assert level_to_beat([c for c in curves if c.trial.number == 2]) is None
+
+
+def branched(trial: Trial) -> float:
+    kind = trial.suggest_categorical("kind", ["svm", "tree"])
+    if kind == "svm":
+        return 0.5 + abs(math.log10(trial.suggest_float("c", 1e-3, 1e3, log=True)))
+    depth, split = trial.suggest_int("depth", 1, 16), trial.suggest_float("split", 0, 1)
+    return 0.3 + 0.2 * abs(depth - 6) + abs(split - 0.3)
+
+
+def test_the_choice_of_a_branch_is_explained() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(branched, n_trials=30)
+    found = [explain(study, number) for number in range(6, 30)]
+    focused = [one for one in found if one.branch is not None]
+    assert [one.number for one in focused] == list(range(6, 30, 2))
+    for one in focused:
+        trial, branch = study.trials[one.number], one.branch
+        assert branch is not None
+        tree = trial.params["kind"] == "tree"
+        assert branch.params == (("depth", "split") if tree else ("c",))
+        same = [t for t in study.trials[: one.number] if t.params["kind"] == trial.params["kind"]]
+        assert branch.n_trials == len(same)
+        assert branch.n_branches == 2
+        if same:
+            assert branch.best == min(same, key=lambda t: float(t.values[0])).number
+        # What was chosen then is chosen again, and stands high among its like.
+        assert branch.is_first_choice
+        assert branch.is_due or branch.rank == 1
+        assert one.rank <= 20
+        assert "turn to choose a branch" in one.text and "inside of this branch" in one.text
+    assert "turn to choose a branch" not in explain(study, 7).text

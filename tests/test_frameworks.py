@@ -16,6 +16,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = ROOT / "examples" / "frameworks"
+# On a busy machine its processes take longer to start than it waits for them.
+RAY = {"RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "180"}
 
 
 def run_framework(name: str, cwd: Path, *packages: str) -> str:
@@ -27,7 +29,7 @@ def run_framework(name: str, cwd: Path, *packages: str) -> str:
     done = subprocess.run(
         [sys.executable, str(FRAMEWORKS / name)],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **RAY},
         capture_output=True,
         text=True,
         timeout=900,

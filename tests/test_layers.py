@@ -18,7 +18,7 @@ CORE = {"space", "history", "features"}
 AGENT = {f"agent/{x}" for x in ("weights_file", "network", "proposals", "memory", "branches")} | {
     f"agent/{x}" for x in ("experience", "policy", "checkpoint", "returns", "update")
 }
-VIEW = {"suggest", "hindsight", "visualization/drawing"}
+VIEW = {"suggest", "hindsight", "view", "visualization/drawing"}
 GOALS = {"goals"} | {f"agent/{x}" for x in ("feasibility", "hypervolume", "many_goals")}
 ALLOWED: dict[str, set[str]] = {
     # core
@@ -92,27 +92,35 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
     | {"explanation", "dashboard", "visualization/__init__"},
     # views
-    "hindsight": CORE | AGENT | GOALS | {"trials", "rows", "suggest", "sampler"},
+    "fronts": {"goals"},
+    "view": CORE | AGENT | GOALS | {"trials", "rows", "suggest", "fronts"},
+    "hindsight": CORE | AGENT | GOALS | {"trials", "suggest", "sampler", "view"},
+    "alternatives": CORE | AGENT | {"suggest", "view"},
     "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "suggestions"},
-    "reasons": {"forecasts"},
+    "reasons": {"forecasts", "alternatives"},
+    "wording": {"reasons", "alternatives"},
     "explanation": CORE
     | AGENT
-    | {"constraints", "suggestions", "trials", "suggest"}
-    | {"hindsight", "forecasts", "reasons"},
-    "visualization/drawing": {"reasons"},
-    "visualization/policy_timeline": CORE | VIEW,
+    | {"constraints", "suggestions", "trials", "suggest", "fronts", "view"}
+    | {"hindsight", "alternatives", "forecasts", "reasons", "wording"},
+    "visualization/drawing": {"hindsight", "wording"},
+    "visualization/policy_timeline": CORE | VIEW | {"fronts"},
     "visualization/relevance": CORE | VIEW,
-    "visualization/slice_expectation": CORE | VIEW | {"trials"},
+    "visualization/slice_drawing": {"visualization/drawing"},
+    "visualization/slice_expectation": CORE | VIEW | {"trials", "visualization/slice_drawing"},
     "visualization/forecast": VIEW | {"fidelity/correlation", "forecasts"},
     "visualization/cost": VIEW | {"costs"},
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
     | {"visualization/policy_timeline", "visualization/slice_expectation"},
-    "dashboard": {"constraints", "hindsight", "reasons", "explanation"}
-    | {"visualization/__init__", "visualization/drawing"},
+    "dashboard": {"constraints", "suggest", "hindsight", "wording", "explanation"}
+    | {f"visualization/{x}" for x in ("drawing", "cost", "policy_timeline", "relevance")}
+    | {"visualization/slice_expectation"},
 }
-VIEWS = {"hindsight", "forecasts", "reasons", "explanation", "dashboard"} | {
-    name for name in ALLOWED if name.startswith("visualization/")
-}
+VIEWS = (
+    {"view", "hindsight", "alternatives", "forecasts", "reasons", "explanation"}
+    | {"dashboard"}
+    | {name for name in ALLOWED if name.startswith("visualization/")}
+)
 ADAPTER = {
     "constraints",
     "curves",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 import pickle
 import re
@@ -52,6 +53,12 @@ def test_the_header_is_what_the_registry_asks_for() -> None:
     assert "sampler" in header["tags"]
     sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert sections == ["Abstract", "APIs", "Installation", "Example", "Others"]
+
+
+def test_every_argument_is_described() -> None:
+    text = (PACKAGE / "README.md").read_text()
+    for name in inspect.signature(RocketSampler).parameters:
+        assert f"{name}: " in text and f"- `{name}`: " in text
 
 
 def test_the_package_holds_no_binaries() -> None:

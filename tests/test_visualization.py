@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -19,6 +20,8 @@ import torch
 import optuna_rocket
 from optuna_rocket import RocketPruner
 from optuna_rocket import RocketSampler
+from optuna_rocket import costs
+from optuna_rocket.hindsight import look
 from tests.dashboard_page import noisy_error
 from tests.support import Crash
 from tests.support import rough
@@ -45,6 +48,30 @@ def reported() -> Study:
     return study
 
 
+def three_goals(trial: Trial) -> tuple[float, float, float]:
+    """An error of rate and width, a cost of the width alone, and a constant."""
+    width = trial.suggest_float("width", 0, 1)
+    rate = trial.suggest_float("rate", 1e-4, 1, log=True)
+    trial.set_constraint("memory", width - 0.9)
+    return (math.log10(rate) + 2) ** 2 + 1 - width, 100 * width, 7.0
+
+
+def never_allowed(trial: Trial) -> tuple[float, float]:
+    trial.set_constraint("never", 1.0)
+    return trial.suggest_float("x", 0, 1), 1.0
+
+
+@pytest.fixture(scope="module")
+def goals() -> Study:
+    study = optuna.create_study(
+        directions=["minimize", "maximize", "minimize"], sampler=RocketSampler(seed=0)
+    )
+    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+        study.set_metric_names(["error", "gain", "idle"])
+    study.optimize(three_goals, n_trials=25)
+    return study
+
+
 def figure_text(figure: Any) -> str:
     return json.dumps(json.loads(figure.to_json()), ensure_ascii=False)
 
@@ -67,11 +94,29 @@ def test_plots_draw_any_study(plot: Any, reported: Study) -> None:
         assert (len(study.trials), str(study.trials[-1:])) == before
 
 
-@pytest.mark.parametrize("plot", PLOTS)
-def test_plots_refuse_several_objectives(plot: Any) -> None:
+@pytest.mark.parametrize("name", ["plot_cost", "plot_forecast"])
+def test_plots_of_reports_refuse_several_objectives(name: str) -> None:
     study = optuna.create_study(directions=["minimize", "minimize"])
-    with pytest.raises(ValueError, match="one objective and the study has 2"):
-        plot(study)
+    with pytest.raises(ValueError, match=f"{name} is .* one objective and this one has 2: trials"):
+        getattr(visualization, name)(study)
+
+
+@pytest.mark.parametrize(
+    "name", ["plot_policy_timeline", "plot_relevance", "plot_slice_expectation"]
+)
+def test_plots_draw_any_study_of_several_objectives(name: str, goals: Study) -> None:
+    plot = getattr(visualization, name)
+    empty = optuna.create_study(directions=["minimize"] * 3)
+    waiting = optuna.create_study(directions=["minimize"] * 2)
+    waiting.enqueue_trial({"x": 1.0})
+    failed = optuna.create_study(directions=["minimize"] * 2)
+    failed.tell(failed.ask(), state=TrialState.FAIL)
+    forbidden = optuna.create_study(directions=["minimize"] * 2, sampler=RocketSampler(seed=0))
+    forbidden.optimize(never_allowed, n_trials=8)
+    for study in (empty, waiting, failed, forbidden, goals):
+        figure = plot(study)
+        assert figure.layout.title.text
+        assert len(figure.to_json()) < 50_000
 
 
 @pytest.mark.parametrize("plot", PLOTS)
@@ -113,7 +158,7 @@ def test_the_users_settings_of_torch_do_not_matter(plot: Any, reported: Study) -
 
 
 def test_timeline_tells_kinds_spread_and_distance(reported: Study) -> None:
-    info = policy_timeline.policy_timeline_info(reported)
+    info = policy_timeline.policy_timeline_info(look(reported))
     assert info.numbers == tuple(range(40))
     assert info.kinds[0] == policy_timeline.OTHER
     assert set(info.kinds[1:]) > {"random", "local"}
@@ -122,7 +167,7 @@ def test_timeline_tells_kinds_spread_and_distance(reported: Study) -> None:
     assert info.is_best[0] and 1 < sum(info.is_best) < 20
     assert info.components.shape == (len(info.state_numbers), 2)
     assert 0 < info.explained[1] <= info.explained[0] <= 1
-    recent = policy_timeline.policy_timeline_info(reported, 7)
+    recent = policy_timeline.policy_timeline_info(look(reported), 7)
     assert recent.numbers == info.numbers[-7:]
     assert recent.distance == info.distance[-7:]
 
@@ -182,6 +227,62 @@ def test_cost_counts_all_rounds_and_full_evaluations(reported: Study) -> None:
     assert cost.cost_info(reported, "seconds").full > 0
 
 
+def carried(study: Study, seconds: list[float], warm: bool) -> None:
+    """Add a trial whose rounds took these seconds, on a ninth, a third and all of 900 examples."""
+    steps = [100, 300, 900][: len(seconds)]
+    costs: dict[str, Any] = {"steps": steps, "seconds": seconds}
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.COMPLETE if len(steps) == 3 else TrialState.PRUNED,
+            value=1.0,
+            intermediate_values=dict.fromkeys(steps, 1.0),
+            user_attrs={"rocket:costs": costs | ({"warm": True} if warm else {})},
+        )
+    )
+
+
+def test_carried_weights_make_complete_trials_the_measure() -> None:
+    """The last round of a warm trial takes less than a full evaluation from nothing would."""
+    study = optuna.create_study()
+    for seconds in ([4.0, 4.0, 4.0], [4.0], [4.0, 4.0, 4.0]):
+        carried(study, seconds, warm=True)
+    info = cost.cost_info(study, "seconds")
+    assert info.is_warm and info.full == 12
+    assert info.costs == pytest.approx((1, 1 / 3, 1))
+    assert "instead of 3 complete trials, 22 % less" in figure_text(
+        visualization.plot_cost(study, "seconds")
+    )
+    known = cost.cost_info(study, "seconds", full=10)
+    assert not known.is_warm and known.costs == pytest.approx((1.2, 0.4, 1.2))
+    assert cost.cost_info(study).costs == pytest.approx((13 / 9, 1 / 9, 13 / 9))
+
+
+def test_without_carried_weights_the_last_round_is_the_measure() -> None:
+    study = optuna.create_study()
+    carried(study, [1.0, 3.0, 9.0], warm=False)
+    info = cost.cost_info(study, "seconds")
+    assert info.full == 9 and info.costs == pytest.approx((13 / 9,)) and not info.is_warm
+
+
+def test_the_evaluator_tells_whether_weights_were_carried() -> None:
+    def objective(trial: Trial) -> float:
+        for subset in subsets.subsets(trial):
+            subset.carry = "weights" if trial.number == 1 else None
+            subset.report(1.0)
+        return float(subset.value)
+
+    subsets = optuna_rocket.SubsetEvaluator(900, min_fraction=1 / 9)
+    study = optuna.create_study()
+    study.optimize(objective, n_trials=2)
+    assert [costs.is_warm(trial.user_attrs) for trial in study.trials] == [False, True]
+
+
+@pytest.mark.parametrize("full", [0, -1.0, math.nan, math.inf])
+def test_the_cost_of_a_full_evaluation_is_checked(full: float, reported: Study) -> None:
+    with pytest.raises(ValueError, match="full="):
+        visualization.plot_cost(reported, full=full)
+
+
 def test_cost_of_plain_reports_is_the_last_step() -> None:
     study = optuna.create_study()
     for last in (10, 4, 10):
@@ -221,28 +322,92 @@ def test_instances_are_counted_not_added() -> None:
 
 
 def test_relevance_is_sorted(reported: Study) -> None:
-    info = relevance.relevance_info(reported)
-    assert list(info.shares.values()) == sorted(info.shares.values(), reverse=True)
-    assert sum(info.shares.values()) == pytest.approx(1)
-    assert set(info.shares) == {"learning rate", "optimizer", "layers", "dropout"}
+    info = relevance.relevance_info(look(reported))
+    (shares,) = info.shares
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert set(shares) == {"learning rate", "optimizer", "layers", "dropout"}
 
 
 def test_slice_expects_the_best_trial_to_be_good(reported: Study) -> None:
-    info = slice_expectation.slice_expectation_info(reported, ["learning rate", "optimizer"])
-    rate, optimizer = info.slices
-    assert info.best_number == reported.best_trial.number
+    info = slice_expectation.slice_expectation_info(look(reported), ["learning rate", "optimizer"])
+    ((rate, optimizer),) = info.slices
+    assert info.central_number == reported.best_trial.number
     assert rate.is_log and rate.x[0] == pytest.approx(1e-5) and rate.x[-1] == pytest.approx(0.1)
     lowest = rate.x[int(np.argmin(rate.expected))]
-    assert abs(math.log10(lowest / rate.best_x)) < 1
+    assert abs(math.log10(lowest / rate.central_x)) < 1
     assert all(a <= b <= c for a, b, c in zip(rate.low, rate.expected, rate.high, strict=True))
     assert optimizer.labels == ("sgd", "adamw", "lion")
     assert int(np.argmin(optimizer.expected)) == 1
-    assert info.best_value == reported.best_value
+    assert rate.central_value == reported.best_value
+    assert info.is_best
 
 
 def test_slice_names_the_parameters_that_there_are(reported: Study) -> None:
     with pytest.raises(ValueError, match=r"no parameter 'depth'.*'dropout'"):
         visualization.plot_slice_expectation(reported, ["depth"])
+
+
+def test_timeline_tells_the_front_and_its_hypervolume(goals: Study) -> None:
+    info = policy_timeline.policy_timeline_info(look(goals))
+    assert info.hypervolume[-1] == pytest.approx(1)
+    assert list(info.hypervolume) == sorted(info.hypervolume)
+    grown = [b > a for a, b in itertools.pairwise((0.0, *info.hypervolume))]
+    assert not any(more and not best for more, best in zip(grown, info.is_best, strict=True))
+    front = {trial.number for trial in goals.best_trials}
+    assert front <= {n for n, best in zip(info.numbers, info.is_best, strict=True) if best}
+    assert math.isnan(info.distance[0]) and all(0 <= d <= 1 for d in info.distance[1:])
+    assert info.state_numbers == ()
+    recent = policy_timeline.policy_timeline_info(look(goals), 7)
+    assert recent.hypervolume == info.hypervolume[-7:]
+    drawn = visualization.plot_policy_timeline(goals)
+    assert "Hyper" in drawn.layout.yaxis3.title.text
+
+
+def test_every_objective_has_its_relevance(goals: Study) -> None:
+    info = relevance.relevance_info(look(goals))
+    error, gain, _ = info.shares
+    assert info.target_names == ("error", "gain", "idle")
+    assert gain["width"] > 0.8 and error["rate"] > gain["rate"]
+    figure = visualization.plot_relevance(goals)
+    assert [bar.name for bar in figure.data] == ["idle", "gain", "error"]
+
+
+def test_every_objective_has_its_slices(goals: Study) -> None:
+    info = slice_expectation.slice_expectation_info(look(goals), ["width"])
+    (error,), (gain,), (idle,) = info.slices
+    assert info.central_number in {trial.number for trial in goals.best_trials}
+    middle = [k for k, x in enumerate(gain.x) if 0.1 < x < 0.9]
+    assert all(abs(gain.expected[k] - 100 * gain.x[k]) < 15 for k in middle)
+    assert error.expected[middle[0]] > error.expected[middle[-1]]
+    assert gain.feasibility[0] > 0.9 > 0.5 > gain.feasibility[-1]
+    assert all(map(math.isnan, idle.expected)), "nothing is known of a constant"
+    assert gain.central_value == goals.trials[info.central_number].values[1]
+
+
+@pytest.mark.parametrize("objective", [1, "gain"])
+def test_one_objective_of_several_is_sliced(objective: Any, goals: Study) -> None:
+    figure = visualization.plot_slice_expectation(goals, objective=objective)
+    assert {axis.title.text for axis in figure.select_yaxes()} == {"gain", None}
+
+
+def test_any_complete_trial_is_sliced(reported: Study) -> None:
+    complete = [t.number for t in reported.trials if t.state == TrialState.COMPLETE]
+    other = next(n for n in complete if n != reported.best_trial.number)
+    info = slice_expectation.slice_expectation_info(look(reported), trial_number=other)
+    assert info.central_number == other and not info.is_best
+    assert info.slices[0][0].central_value == reported.trials[other].value
+
+
+def test_arguments_of_slices_are_checked(reported: Study, goals: Study) -> None:
+    pruned = next(t.number for t in reported.trials if t.state == TrialState.PRUNED)
+    for number in (pruned, -1, 1000, True):
+        with pytest.raises(ValueError, match=f"trial_number={number} is not a complete trial"):
+            visualization.plot_slice_expectation(reported, trial_number=number)
+    unknown: list[Any] = [3, -1, True, "loss", 0.5]
+    for objective in unknown:
+        with pytest.raises(ValueError, match=r"objective=.*\[0, 1, 2\].*'gain'"):
+            visualization.plot_slice_expectation(goals, objective=objective)
 
 
 def test_arguments_are_checked(reported: Study) -> None:

@@ -60,19 +60,35 @@ def focus(
         generator: The source of randomness.
         fixed: ``(1, d)`` imposed unit values, NaN where free.
     """
-    geometry = remembered.geometry
-    is_one_study = len(geometry.parent) == 1  # training's batches choose without branches
-    if not (is_one_study and geometry.has_conditions) or history.n_trials % EVERY:
+    if not takes_turn(history, remembered.geometry):
         return None
-    key = choose(history, geometry, pool)
-    context = remembered.history
+    key = choose(history, remembered.geometry, pool)
+    return inside(key, remembered, pool, n_candidates, generator, fixed)
+
+
+def takes_turn(history: History, geometry: Geometry) -> bool:
+    """Whether the next trial chooses a branch first."""
+    is_one_study = len(geometry.parent) == 1  # training's batches choose without branches
+    return is_one_study and geometry.has_conditions and history.n_trials % EVERY == 0
+
+
+def inside(
+    key: Tensor,
+    remembered: Conditioned,
+    pool: Pool,
+    n_candidates: int,
+    generator: torch.Generator,
+    fixed: Tensor | None,
+) -> Focus:
+    """Candidates inside of the branch ``key``, of which ``pool`` holds some: see ``focus``."""
+    geometry, context = remembered.geometry, remembered.history
     own = (branch_keys(context.active, geometry)[0] == key) & context.scored[0]
     incumbent = torch.zeros_like(remembered.incumbent)  # the mean of all trials
     if bool(own.any()):
         at = memory.read(remembered, context.units[:, own], context.active[:, own])
         incumbent = at.mean.amax(-1)
-    inside = _propose(context, geometry, pool, key, n_candidates // 2, generator, fixed)
-    return Focus(inside, incumbent)
+    proposed = _propose(context, geometry, pool, key, n_candidates // 2, generator, fixed)
+    return Focus(proposed, incumbent)
 
 
 def branch_keys(active: Tensor, geometry: Geometry) -> Tensor:
@@ -81,20 +97,43 @@ def branch_keys(active: Tensor, geometry: Geometry) -> Tensor:
     return geometry.keys((active & conditional).double())
 
 
-def choose(history: History, geometry: Geometry, pool: Pool) -> Tensor:
-    """Key of the branch to try next, among those of the candidates of one study."""
+class Standing(NamedTuple):
+    """``k`` branches, those of the candidates and those of the trials.
+
+    Attributes:
+        keys: ``(k,)`` as ``branch_keys``.
+        n_trials: ``(k,)`` trials of each, in any state.
+        hope: ``(k,)`` what its best value may be, as the negative of its gap.
+        at_hand: ``(k,)`` bool: candidates have it.
+        due: ``(k,)`` bool: it has too few trials to be compared.
+    """
+
+    keys: Tensor
+    n_trials: Tensor
+    hope: Tensor
+    at_hand: Tensor
+    due: Tensor
+
+
+def standing(history: History, geometry: Geometry, pool: Pool) -> Standing:
+    """How the branches of the candidates and of the trials of one study compare."""
     trials = branch_keys(history.active, geometry)[0]
     candidates = branch_keys(pool.active, geometry)[0].unique()
     found, index = torch.cat([candidates, trials]).unique(return_inverse=True)
     index = index[len(candidates) :]
     count = torch.bincount(index, minlength=len(found)).double()
     hope = _hope(*_gaps(history), index, count)
-    at_hand = torch.isin(found, candidates)
     due = count < min(_FIRST, _FIRST_OF_ALL // len(candidates))
-    rarest = torch.where(due, count, 0.0).masked_fill(~(due & at_hand), torch.inf)
+    return Standing(found, count, hope, torch.isin(found, candidates), due)
+
+
+def choose(history: History, geometry: Geometry, pool: Pool) -> Tensor:
+    """Key of the branch to try next, among those of the candidates of one study."""
+    known = standing(history, geometry, pool)
+    rarest = known.n_trials.masked_fill(~(known.due & known.at_hand), torch.inf)
     if bool(torch.isfinite(rarest).any()):
-        return torch.as_tensor(found[rarest.argmin()])
-    return torch.as_tensor(found[hope.masked_fill(~at_hand, -torch.inf).argmax()])
+        return torch.as_tensor(known.keys[rarest.argmin()])
+    return torch.as_tensor(known.keys[known.hope.masked_fill(~known.at_hand, -torch.inf).argmax()])
 
 
 def _hope(gaps: Tensor, scored: Tensor, index: Tensor, count: Tensor) -> Tensor:

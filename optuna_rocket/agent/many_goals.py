@@ -137,6 +137,29 @@ def decide(
     return Choice(pool, policy.forbid(logits, keys, tried), reading)
 
 
+class Outlook(NamedTuple):
+    """What the memories say of candidates.
+
+    Attributes:
+        objectives: The memories of the objectives, a batch of ``m``.
+        reading: What they say, ``(m, c)``.
+        chance: ``(c,)`` chance to violate no constraint, 1 without constraints.
+    """
+
+    objectives: Conditioned
+    reading: Reading
+    chance: Tensor
+
+
+def outlook(
+    goals: Goals, history: History, geometry: Geometry, beliefs: Beliefs, pool: Pool
+) -> Outlook:
+    """What is expected of candidates, for those who want to know why they were chosen."""
+    known = _remember(history, goals, geometry, beliefs)
+    reading, chance = _read(known.objectives, pool), _log_chance(known, pool).exp()
+    return Outlook(known.objectives, reading, chance)
+
+
 class _Known(NamedTuple):
     """The trials that the memories hold, what was wanted of them, and the memories."""
 

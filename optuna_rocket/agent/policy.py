@@ -171,6 +171,7 @@ def decide(
     pool: Pool | None = None,
     repeats: bool = False,
     guide: Guide | None = None,
+    incumbent: Tensor | None = None,
 ) -> Decision:
     """Logits over proposed configurations.
 
@@ -187,10 +188,13 @@ def decide(
         repeats: Whether a configuration may be suggested again before all were tried
             (``benchmarks/README.md`` says why not).
         guide: Experience from elsewhere.
+        incumbent: ``(B,)`` level to beat in transformed scores, that of the best trial for None.
     """
     context = memory.context(history)
     guide = heeded(guide, history)
     remembered = memory.condition(context, geometry, belief.weights, guide)
+    if incumbent is not None:
+        remembered = replace(remembered, incumbent=incumbent)
     guided = remembered.expected is not None
     study = study_features(history, geometry, belief.weights, horizon)
     if pool is None and guided:

@@ -1,8 +1,9 @@
 """Plots of what the agent does, in plotly and in the style of ``optuna.visualization``.
 
-Every function returns a ``plotly.graph_objects.Figure`` of a study of one objective and writes
-nothing. The numbers behind a figure come first, as a frozen record that the module's ``*_info``
-function computes; drawing is the second step. Needs ``pip install 'optuna-rocket[viz]'``.
+Every function returns a ``plotly.graph_objects.Figure`` of a study and writes nothing; those
+about reports take studies of one objective. The numbers behind a figure come first, as a frozen
+record that the module's ``*_info`` function computes; drawing is the second step. Needs
+``pip install 'optuna-rocket[viz]'``.
 
 For a web page ``figure.write_html("figure.html")`` always works. ``write_image("figure.pdf")``
 (also PNG, SVG) needs the package ``kaleido``, and that a Chrome or Chromium browser: where it is

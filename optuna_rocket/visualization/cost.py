@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_rocket import hindsight
+from optuna_rocket.costs import is_warm
 from optuna_rocket.costs import rounds_of
 from optuna_rocket.visualization import drawing
 
@@ -39,6 +40,8 @@ class CostInfo:
         costs: What each trial has cost.
         full: What a full evaluation costs, in the unit.
         unit: ``"examples"``, ``"instances"``, ``"report steps"`` or ``"seconds"``.
+        is_warm: Whether ``full`` is what a complete trial costs, for want of a full evaluation
+            that began from nothing.
     """
 
     numbers: tuple[int, ...]
@@ -46,6 +49,7 @@ class CostInfo:
     costs: tuple[float, ...]
     full: float
     unit: str
+    is_warm: bool = False
 
     @property
     def saved(self) -> float:
@@ -53,38 +57,53 @@ class CostInfo:
         return 1 - sum(self.costs) / len(self.costs) if self.costs else math.nan
 
 
-def plot_cost(study: Study, by: Literal["steps", "seconds"] = "steps") -> go.Figure:
+def plot_cost(
+    study: Study, by: Literal["steps", "seconds"] = "steps", *, full: float | None = None
+) -> go.Figure:
     """Plot what the trials have cost beside what full evaluations of all of them would have.
 
-    A trial with ``SubsetEvaluator`` has cost the examples of all of its rounds, each trained on
-    from the start: a complete trial costs more than one full evaluation. A trial that only
-    reports has cost its latest report step. A full evaluation costs the full data, or the longest
-    report step of a complete trial. Trials without any report are left out.
+    A trial with ``SubsetEvaluator`` has cost the examples of all of its rounds: a complete trial
+    costs more than one full evaluation. A trial that only reports has cost its latest report step.
+    A full evaluation costs the full data, or the longest report step of a complete trial. Trials
+    without any report are left out.
+
+    Where rounds hand on weights (``Subset.carry``), examples are the cost as long as every round
+    passes equally often over its own; where later rounds train less, take ``by="seconds"``. No
+    trial tells then what a full evaluation from nothing takes: give it as ``full``, or a complete
+    trial with all its rounds counts as one.
 
     Args:
         study: A study of one objective whose trials report intermediate values.
         by: ``"steps"`` counts examples or report steps; ``"seconds"`` takes the times that
             ``SubsetEvaluator`` has stored, and the median one of a round on the full data.
+        full: Cost of one full evaluation in examples, report steps or seconds, above 0, where you
+            know it better.
 
     Raises:
         ImportError: If plotly is not installed.
-        ValueError: If ``by`` makes no sense or the study has several objectives.
+        ValueError: If an argument makes no sense or the study has several objectives.
     """
     drawing.graph_objects()
-    return _draw(cost_info(study, by))
+    return _draw(cost_info(study, by, full))
 
 
-def cost_info(study: Study, by: Literal["steps", "seconds"] = "steps") -> CostInfo:
+def cost_info(
+    study: Study, by: Literal["steps", "seconds"] = "steps", full: float | None = None
+) -> CostInfo:
     """The numbers behind ``plot_cost``; no trials as long as no full evaluation is known."""
-    hindsight.require_single_objective(study, "plot_cost")
+    hindsight.require_single_objective(study, "plot_cost", drawing.NO_REPORTS)
     if by not in ("steps", "seconds"):
         raise ValueError(f"by={by!r} is neither 'steps' nor 'seconds'.")
+    if full is not None and not 0 < full < math.inf:
+        raise ValueError(f"full={full!r} is not a number above 0. Leave it out if unknown.")
     stored = study.get_trials(deepcopy=False)
     rounds = {trial.number: rounds_of(trial.user_attrs) for trial in stored}
     by_instance = any(0 in steps for steps, _ in rounds.values())
     told = [t for t in stored if rounds[t.number][0] or (t.intermediate_values and by == "steps")]
     costs = [_cost(t, *rounds[t.number], by, by_instance) for t in told]
-    full = _full_cost(told, rounds, by, by_instance)
+    warm = full is None and by == "seconds" and any(is_warm(t.user_attrs) for t in told)
+    if full is None:
+        full = _full_cost(told, rounds, by, in_all=by_instance or warm)
     unit = "seconds" if by == "seconds" else "report steps"
     if by == "steps" and any(steps for steps, _ in rounds.values()):
         unit = "instances" if by_instance else "examples"
@@ -96,6 +115,7 @@ def cost_info(study: Study, by: Literal["steps", "seconds"] = "steps") -> CostIn
         tuple(cost / full for cost in costs),
         full,
         unit,
+        warm,
     )
 
 
@@ -117,16 +137,19 @@ def _full_cost(
     told: Sequence[FrozenTrial],
     rounds: dict[int, tuple[list[float], list[float]]],
     by: str,
-    by_instance: bool,
+    in_all: bool,
 ) -> float:
-    """Cost of one full evaluation, 0 as long as none is known."""
+    """Cost of one full evaluation, 0 as long as none is known.
+
+    ``in_all`` says that it is that of all rounds of a complete trial, not that of the last.
+    """
     complete = [trial for trial in told if trial.state == TrialState.COMPLETE]
     evaluated = [rounds[trial.number] for trial in complete if rounds[trial.number][0]]
     if by == "seconds":
-        times = [sum(seconds) if by_instance else seconds[-1] for _, seconds in evaluated]
+        times = [sum(seconds) if in_all else seconds[-1] for _, seconds in evaluated]
         return median(times) if times else 0.0
     if evaluated:
-        return float(max(len(s) if by_instance else max(s) for s, _ in evaluated))
+        return float(max(len(s) if in_all else max(s) for s, _ in evaluated))
     return float(max((max(trial.intermediate_values) for trial in complete), default=0))
 
 
@@ -142,7 +165,9 @@ def _draw(info: CostInfo) -> go.Figure:
     for trace in _bars(info):
         figure.add_trace(trace, 2, 1)
     figure.update_layout(drawing.layout(_TITLE, _summary(info), barmode="stack", bargap=0.1))
-    figure.update_yaxes(title_text="Full Evaluations", row=1, col=1)
+    figure.update_yaxes(
+        title_text="Complete Trials" if info.is_warm else "Full Evaluations", row=1, col=1
+    )
     figure.update_yaxes(title_text="Per Trial", row=2, col=1)
     figure.update_xaxes(title_text="Trial", row=2, col=1)
     return figure
@@ -200,4 +225,5 @@ def _summary(info: CostInfo) -> str:
     percent = f"{abs(100 * info.saved):.0f} %"
     verdict = f"{percent} less" if info.saved >= 0 else f"{percent} more"
     total, n = sum(info.costs), len(info.costs)
-    return f"{total:.1f} instead of {n} full evaluations, {verdict} ({info.unit})"
+    of_what = "complete trials" if info.is_warm else "full evaluations"
+    return f"{total:.1f} instead of {n} {of_what}, {verdict} ({info.unit})"

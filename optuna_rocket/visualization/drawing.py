@@ -9,7 +9,8 @@ from typing import Any
 
 from optuna.study import Study
 
-from optuna_rocket.reasons import short_name
+from optuna_rocket.hindsight import objective_names
+from optuna_rocket.wording import short_name
 
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 
 BLUE, ORANGE, GREEN, RED, GRAY = "#3366cc", "#ff9933", "#2ca58d", "#d1495b", "#a5acb8"
+OBJECTIVES = (BLUE, ORANGE, GREEN, RED, "#7b5ea7")  # more objectives begin again
 BAND, SAVED, LOST = "rgba(51,102,204,.18)", "rgba(44,165,141,.2)", "rgba(209,73,91,.2)"
+# Why a plot of reports is for one objective.
+NO_REPORTS = "trials of several objectives cannot report, and are never pruned"
 _LEGEND_ABOVE = {"orientation": "h", "x": 0, "y": 1.0, "xanchor": "left", "yanchor": "bottom"}
 
 
@@ -59,10 +63,9 @@ def recent(n_recent_trials: int | None) -> slice:
     return slice(None if n_recent_trials is None else -n_recent_trials, None)
 
 
-def target_name(study: Study) -> str:
-    """What the objective's axis is called."""
-    names = study.metric_names
-    return plain(names[0]) if names else "Objective Value"
+def target_names(study: Study) -> list[str]:
+    """What the objectives' axes are called, ready to be drawn."""
+    return [plain(name) for name in objective_names(study)]
 
 
 def layout(title: str, subtitle: str = "", **options: Any) -> dict[str, Any]:

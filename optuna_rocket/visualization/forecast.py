@@ -66,7 +66,7 @@ def plot_forecast(study: Study, n_recent_trials: int | None = 100) -> go.Figure:
 
 def forecast_info(study: Study, n_recent_trials: int | None = 100) -> ForecastInfo:
     """The numbers behind ``plot_forecast``."""
-    hindsight.require_single_objective(study, "plot_forecast")
+    hindsight.require_single_objective(study, "plot_forecast", drawing.NO_REPORTS)
     recent = drawing.recent(n_recent_trials)
     usable = [f for f in past_forecasts(study, recent) if math.isfinite(f.truth)]
     held = np.array([abs(2 * forecast.rank - 1) for forecast in usable])
@@ -77,7 +77,7 @@ def forecast_info(study: Study, n_recent_trials: int | None = 100) -> ForecastIn
         shares=_SHARES,
         held=tuple(float((held <= share).mean()) if len(held) else math.nan for share in _SHARES),
         correlation=correlation,
-        target_name=drawing.target_name(study),
+        target_name=drawing.target_names(study)[0],
     )
 
 
@@ -96,6 +96,7 @@ def _draw(info: ForecastInfo) -> go.Figure:
     figure.update_yaxes(title_text="Share Held", range=[0, 1], row=1, col=2)
     n_trials = len({forecast.number for forecast in info.forecasts})
     subtitle = f"{n_trials} complete trials, rank correlation {info.correlation:.2f}"
+    subtitle += "; the darker a point, the later the report"
     figure.update_layout(drawing.layout(_TITLE, subtitle, showlegend=False))
     return figure
 
@@ -125,16 +126,6 @@ def _scatter(info: ForecastInfo) -> list[go.Scatter]:
             "cmax": 100,
             "size": 8,
             "line": {"color": "#333333", "width": 0.5},
-            "colorbar": {
-                "title": {"text": "% of the last report step", "side": "top"},
-                "orientation": "h",
-                "x": 0,
-                "xanchor": "left",
-                "y": 1,
-                "yanchor": "bottom",
-                "thickness": 8,
-                "len": 0.5,
-            },
         },
         customdata=[[f.number, f.step] for f in forecasts],
         hovertemplate="trial %{customdata[0]} at step %{customdata[1]}<br>forecast %{x}, "

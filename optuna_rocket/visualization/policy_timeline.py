@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.study import Study
 import torch
-from torch import Tensor
 
+from optuna_rocket import fronts
 from optuna_rocket import hindsight
 from optuna_rocket.features import PROPOSAL_KINDS
-from optuna_rocket.features import row_distance
-from optuna_rocket.hindsight import View
 from optuna_rocket.suggest import quietly
+from optuna_rocket.view import View
 from optuna_rocket.visualization import drawing
 
 
@@ -37,7 +36,9 @@ _COLORS = {
 }
 _SYMBOLS = {"COMPLETE": "circle", "PRUNED": "diamond", "FAIL": "x", "RUNNING": "circle-open"}
 _N_COMPONENTS = 2
-_KEY = "large: best so far, diamond: pruned, cross: failed, ring: running"
+_BEST_TITLES = ("Distance<br>from Best", "Expected<br>Spread", "Recurrent<br>State")
+_FRONT_TITLES = ("Distance<br>from Front", "Expected<br>Spread (1st)", "Hyper-<br>volume")
+_KEY = "large: {best}, diamond: pruned, cross: failed, ring: running"
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,16 @@ class PolicyTimelineInfo:
         numbers: Trial numbers.
         kinds: Kind of the proposal, one of ``features.PROPOSAL_KINDS``, or ``OTHER``.
         trial_states: Names of their ``TrialState``.
-        spread: Expected standard deviation in transformed scores when suggested; NaN if unknown.
-        distance: Distance from the best trial before, from 0 (the same) to 1; NaN without one.
-        is_best: Whether the trial was the best one so far.
-        state_numbers: ``k`` numbers of the finished trials.
+        spread: Expected standard deviation of the first objective, in transformed scores, when
+            suggested; NaN if unknown.
+        distance: Distance from the best trial before, of several the nearest one on the front,
+            from 0 (the same) to 1; NaN without one.
+        is_best: Whether the trial was the best one so far, or entered the front.
+        target_names: What the objectives are called, ready to be drawn.
+        hypervolume: Hypervolume of the front after the trial, as a share of that after the last
+            one (``fronts`` says from which reference point); empty for one objective.
+        state_numbers: ``k`` numbers of the finished trials; empty for several objectives, where
+            the recurrent state takes no part.
         components: ``(k, 2)`` recurrent state after each of them, on its principal components.
         explained: Share of the recurrent state's variance on each component.
     """
@@ -62,9 +69,21 @@ class PolicyTimelineInfo:
     spread: tuple[float, ...]
     distance: tuple[float, ...]
     is_best: tuple[bool, ...]
+    target_names: tuple[str, ...]
+    hypervolume: tuple[float, ...]
     state_numbers: tuple[int, ...]
     components: NDArray[np.float64]
     explained: tuple[float, ...]
+
+    @property
+    def has_several(self) -> bool:
+        """Whether there are several objectives."""
+        return len(self.target_names) > 1
+
+    @property
+    def best_words(self) -> str:
+        """What is said of a trial with ``is_best``."""
+        return "entered the front" if self.has_several else "best so far"
 
 
 def plot_policy_timeline(study: Study, n_recent_trials: int | None = None) -> go.Figure:
@@ -75,55 +94,67 @@ def plot_policy_timeline(study: Study, n_recent_trials: int | None = None) -> go
     recurrent state, read again over all finished trials and projected onto its two principal
     components; where it settles, the agent sees no new phase of the search.
 
+    With several objectives the distance is that from the nearest trial on the front before, the
+    spread is that of the first objective, and below is how the front's hypervolume has grown to
+    what it is after the last trial. It is measured from a tenth of the front's range behind its
+    worst values; for a reference point of your own there is
+    ``optuna.visualization.plot_hypervolume_history``.
+
     Args:
-        study: A study of one objective.
+        study: A study.
         n_recent_trials: Number of trials to show, the latest ones; None shows all.
 
     Raises:
         ImportError: If plotly is not installed.
-        ValueError: If an argument makes no sense or the study has several objectives.
+        ValueError: If an argument makes no sense.
     """
     drawing.graph_objects()
-    return _draw(policy_timeline_info(study, n_recent_trials))
+    return figure(hindsight.look(study), n_recent_trials)
+
+
+def figure(view: View, n_recent_trials: int | None = None) -> go.Figure:
+    """``plot_policy_timeline`` of a view."""
+    return _draw(policy_timeline_info(view, n_recent_trials))
 
 
 @quietly()
-def policy_timeline_info(study: Study, n_recent_trials: int | None = None) -> PolicyTimelineInfo:
+def policy_timeline_info(view: View, n_recent_trials: int | None = None) -> PolicyTimelineInfo:
     """The numbers behind ``plot_policy_timeline``."""
-    hindsight.require_single_objective(study, "plot_policy_timeline")
     recent = drawing.recent(n_recent_trials)
-    view = hindsight.look(study)
     records = view.records[recent]
     suggestions = [record.suggestion for record in records]
     known = {index: kind for index, kind in enumerate(PROPOSAL_KINDS)}
-    distance, is_best = _against_the_best(view)
-    state_numbers, states = view.recurrent_states()
+    is_single = view.n_objectives == 1
+    numbers, states = view.recurrent_states() if is_single else ([], torch.zeros(0, 1))
     components, explained = principal_components(states.double().numpy(), _N_COMPONENTS)
+    growth = [] if is_single else fronts.growth(view.scores, view.counted)
+    distance, is_best = _against_the_best(view)
     return PolicyTimelineInfo(
         numbers=tuple(record.number for record in records),
         kinds=tuple(known.get(suggestion.kind, OTHER) for suggestion in suggestions),
         trial_states=tuple(record.trial.state.name for record in records),
         spread=tuple(suggestion.std for suggestion in suggestions),
-        distance=tuple(distance[recent].tolist()),
+        distance=tuple(distance[recent]),
         is_best=tuple(is_best[recent]),
-        state_numbers=tuple(state_numbers[recent]),
+        target_names=tuple(drawing.target_names(view.study)),
+        hypervolume=tuple(growth[recent]),
+        state_numbers=tuple(numbers[recent]),
         components=components[recent],
         explained=explained,
     )
 
 
-def _against_the_best(view: View) -> tuple[Tensor, list[bool]]:
-    """Distance ``(n,)`` of every trial from the best before it, and whether it is better."""
-    history = view.history
-    scores = history.scores[0].masked_fill(~history.scored[0], -torch.inf)
-    distance = torch.full_like(scores, math.nan)
-    is_best, best = [], -1
-    for i in range(len(scores)):
-        if best >= 0:
-            pair = history.units[:, [i]], history.units[:, [best]]
-            distance[i] = row_distance(*pair, view.geometry)[0, 0]
-        is_best.append(bool(scores[i] > (scores[best] if best >= 0 else -torch.inf)))
-        best = i if is_best[-1] else best
+def _against_the_best(view: View) -> tuple[list[float], list[bool]]:
+    """Distance of every trial from the best before it, and whether it became one of these."""
+    scores, counted = view.scores, view.counted
+    distance, is_best = [], []
+    before, *later = fronts.fronts(scores, counted)
+    for i, after in enumerate(later):
+        distance.append(view.nearest(view.history.units[:, [i]], before)[1])
+        # Another trial of the same score is no better, though no other dominates it.
+        is_equal = before and bool((scores[:, before] == scores[:, [i]]).all(0).any())
+        is_best.append(i in after[-1:] and not is_equal)
+        before = after
     return distance, is_best
 
 
@@ -147,7 +178,6 @@ def principal_components(
 def _draw(info: PolicyTimelineInfo) -> go.Figure:
     if not info.numbers:
         return drawing.empty(_TITLE, "No trial has started yet.")
-    go = drawing.graph_objects()
     figure = drawing.subplots(
         rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.45, 0.25, 0.3]
     )
@@ -157,29 +187,50 @@ def _draw(info: PolicyTimelineInfo) -> go.Figure:
             figure.add_trace(_legend(kind, color), 1, 1)
             for line, values in ((1, info.distance), (2, info.spread)):
                 figure.add_trace(_markers(info, rows, values, kind, color), line, 1)
-    for c in range(_N_COMPONENTS):
-        share = f"{100 * info.explained[c]:.0f} % of its variance"
-        figure.add_trace(
-            go.Scatter(
-                x=list(info.state_numbers),
-                y=drawing.rounded(info.components[:, c], 3),
-                mode="lines",
-                line={"color": (drawing.BLUE, drawing.GRAY)[c], "width": 1.5},
-                showlegend=False,
-                hovertemplate=f"component {c + 1}, {share}<extra></extra>",
-            ),
-            3,
-            1,
-        )
-    figure.update_layout(drawing.layout(_TITLE, _KEY))
-    for line, text in enumerate(("Distance<br>from Best", "Expected<br>Spread"), start=1):
-        values = (info.distance, info.spread)[line - 1]
+    for trace in _growth(info) if info.has_several else _states(info):
+        figure.add_trace(trace, 3, 1)
+    figure.update_layout(drawing.layout(_TITLE, _KEY.format(best=info.best_words)))
+    titles = _FRONT_TITLES if info.has_several else _BEST_TITLES
+    for line, text in enumerate(titles, start=1):
+        figure.update_yaxes(title_text=text, row=line, col=1)
+    for line, values in ((1, info.distance), (2, info.spread)):
         top = max((value for value in values if math.isfinite(value)), default=1.0) or 1.0
-        figure.update_yaxes(title_text=text, range=[-0.08 * top, 1.1 * top], row=line, col=1)
-    figure.update_yaxes(title_text="Recurrent<br>State", row=3, col=1)
+        figure.update_yaxes(range=[-0.08 * top, 1.1 * top], row=line, col=1)
     figure.update_xaxes(zeroline=False)
     figure.update_xaxes(title_text="Trial", row=3, col=1)
     return figure
+
+
+def _states(info: PolicyTimelineInfo) -> list[go.Scatter]:
+    """The recurrent state."""
+    go = drawing.graph_objects()
+    shares = [f"{100 * share:.0f} % of its variance" for share in info.explained]
+    return [
+        go.Scatter(
+            x=list(info.state_numbers),
+            y=drawing.rounded(info.components[:, c], 3),
+            mode="lines",
+            line={"color": (drawing.BLUE, drawing.GRAY)[c], "width": 1.5},
+            showlegend=False,
+            hovertemplate=f"component {c + 1}, {shares[c]}<extra></extra>",
+        )
+        for c in range(_N_COMPONENTS)
+    ]
+
+
+def _growth(info: PolicyTimelineInfo) -> list[go.Scatter]:
+    """The hypervolume."""
+    go = drawing.graph_objects()
+    return [
+        go.Scatter(
+            x=list(info.numbers),
+            y=drawing.rounded(info.hypervolume, 3),
+            mode="lines",
+            line={"color": drawing.BLUE, "width": 1.5, "shape": "hv"},
+            showlegend=False,
+            hovertemplate="after trial %{x}: %{y:.0%} of the last<extra></extra>",
+        )
+    ]
 
 
 def _legend(kind: str, color: str) -> go.Scatter:
@@ -214,7 +265,7 @@ def _markers(
             "line": {"color": "#333333", "width": [2 if is_best else 0.5 for is_best in best]},
         },
         customdata=[
-            f"{info.trial_states[i].lower()}{', best so far' if info.is_best[i] else ''}"
+            f"{info.trial_states[i].lower()}{', ' + info.best_words if info.is_best[i] else ''}"
             for i in rows
         ],
         hovertemplate="trial %{x}: %{y}<br>" + kind + ", %{customdata}<extra></extra>",

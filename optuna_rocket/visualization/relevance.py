@@ -8,9 +8,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from optuna.study import Study
+import torch
 
 from optuna_rocket import hindsight
 from optuna_rocket.suggest import quietly
+from optuna_rocket.view import View
 from optuna_rocket.visualization import drawing
 
 
@@ -26,11 +28,14 @@ class RelevanceInfo:
     """Learned relevance.
 
     Attributes:
-        shares: Parameter to its share, adding up to 1, greatest first; empty before the first fit.
+        shares: For each of ``m`` objectives, parameter to its share, adding up to 1, greatest
+            first; empty before the first fit.
+        target_names: What the objectives are called, ready to be drawn.
         n_trials: Number of trials with a score behind it.
     """
 
-    shares: Mapping[str, float]
+    shares: tuple[Mapping[str, float], ...]
+    target_names: tuple[str, ...]
     n_trials: int
 
 
@@ -39,46 +44,62 @@ def plot_relevance(study: Study) -> go.Figure:
 
     A parameter's share is its part of the squared distance, in the memory's kernel, of two random
     configurations: how fast the expectation forgets along it. It says where the agent looks, not
-    how much could be gained, and is no substitute for ``optuna.importance``.
+    how much could be gained, and is no substitute for ``optuna.importance``. Every objective has a
+    memory, and bars, of its own.
 
     Args:
-        study: A study of one objective.
+        study: A study.
 
     Raises:
         ImportError: If plotly is not installed.
-        ValueError: If the study has several objectives.
     """
     drawing.graph_objects()
-    return _draw(relevance_info(study))
+    return figure(hindsight.look(study))
+
+
+def figure(view: View) -> go.Figure:
+    """``plot_relevance`` of a view."""
+    return _draw(relevance_info(view))
 
 
 @quietly()
-def relevance_info(study: Study) -> RelevanceInfo:
+def relevance_info(view: View) -> RelevanceInfo:
     """The numbers behind ``plot_relevance``."""
-    hindsight.require_single_objective(study, "plot_relevance")
-    view = hindsight.look(study)
-    return RelevanceInfo(MappingProxyType(view.relevance()), int(view.history.scored.sum()))
+    shares = [view.relevance(k) for k in range(view.n_objectives)]
+    return RelevanceInfo(
+        shares=tuple(MappingProxyType(share) for share in shares),
+        target_names=tuple(drawing.target_names(view.study)),
+        n_trials=int(torch.isfinite(view.scores).all(0).sum()),
+    )
 
 
 def _draw(info: RelevanceInfo) -> go.Figure:
-    if not info.shares:
+    if not info.shares[0]:
         return drawing.empty(_TITLE, "Nothing is learned before three trials have ended.")
     go = drawing.graph_objects()
-    shares = list(info.shares.values())[::-1]
-    rows = list(range(len(shares)))
+    highest = {name: max(share[name] for share in info.shares) for name in info.shares[0]}
+    names = sorted(highest, key=lambda name: highest[name])
+    rows, several = list(range(len(names))), len(info.shares) > 1
     figure = go.Figure(
-        go.Bar(
+        layout=drawing.layout(_TITLE, xaxis_title=f"Share ({info.n_trials} scored trials)")
+    )
+    # Bars are stacked from below: the first objective comes last, to stand above.
+    for k in reversed(range(len(info.shares))):
+        shares = [info.shares[k][name] for name in names]
+        bar = go.Bar(
             x=drawing.rounded(shares),
             y=rows,
             orientation="h",
-            marker={"color": drawing.BLUE},
+            name=info.target_names[k],
+            marker={"color": drawing.OBJECTIVES[k % len(drawing.OBJECTIVES)]},
             text=[f"{share:.2f}" if share >= 0.01 else "&lt;0.01" for share in shares],
             textposition="outside",
             cliponaxis=False,
             hoverinfo="skip",
-        ),
-        layout=drawing.layout(_TITLE, xaxis_title=f"Share ({info.n_trials} scored trials)"),
-    )
-    names = [drawing.plain(name) for name in info.shares][::-1]
-    figure.update_yaxes(tickvals=rows, ticktext=names, automargin=True)
+        )
+        figure.add_trace(bar)
+    top = 1.15 * max(highest.values())  # room for the text beside the longest bar
+    figure.update_xaxes(range=[0, top])
+    figure.update_yaxes(tickvals=rows, ticktext=list(map(drawing.plain, names)), automargin=True)
+    figure.update_layout(showlegend=several, legend={"traceorder": "reversed"})
     return figure

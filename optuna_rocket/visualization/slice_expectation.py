@@ -1,9 +1,8 @@
-"""What the agent expects if one parameter of the best trial were different."""
+"""What the agent expects if one parameter of a trial were different."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 import math
 from typing import TYPE_CHECKING
 from typing import Any
@@ -18,76 +17,32 @@ import torch
 
 from optuna_rocket import hindsight
 from optuna_rocket import trials
-from optuna_rocket.hindsight import View
 from optuna_rocket.history import Outcome
 from optuna_rocket.suggest import quietly
+from optuna_rocket.view import HALF_WIDTH
+from optuna_rocket.view import View
 from optuna_rocket.visualization import drawing
+from optuna_rocket.visualization import slice_drawing
+from optuna_rocket.visualization.slice_drawing import SliceExpectation
+from optuna_rocket.visualization.slice_drawing import SliceExpectationInfo
 
 
 if TYPE_CHECKING:
     from plotly import graph_objects as go
 
 
-_TITLE = "Slice of the Agent's Expectation"
-_N_GRID = 61
-_N_SHOWN = 3
+_N_GRID = (61, 31)  # of one objective, and of several, whose figures are many
+_N_SHOWN = (3, 2)  # parameters, of up to three objectives and of more
 _LONGEST_CHOICE = 12
 
 
-@dataclass(frozen=True)
-class SliceExpectation:
-    """What the agent expects along one parameter, the others as in the best trial.
-
-    Attributes:
-        param: The parameter.
-        labels: Of a categorical parameter, its choices as text; ``x`` then holds their indices.
-        is_log: Whether the parameter has a log scale.
-        x: ``m`` values of the parameter, rising.
-        expected: Expected objective value there.
-        low: Lower bound of what holds the value with probability 0.8, without noise.
-        high: Upper bound.
-        failure: Chance to fail there.
-        trial_x: Values of the trials that have the parameter and a value.
-        trial_values: Their objective values.
-        trial_numbers: Their numbers.
-        trial_distance: Their distance from the best trial over all parameters, 0 to 1.
-        best_x: The best trial's value of the parameter.
-    """
-
-    param: str
-    labels: tuple[str, ...] | None
-    is_log: bool
-    x: tuple[float, ...]
-    expected: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    failure: tuple[float, ...]
-    trial_x: tuple[float, ...]
-    trial_values: tuple[float, ...]
-    trial_numbers: tuple[int, ...]
-    trial_distance: tuple[float, ...]
-    best_x: float
-
-
-@dataclass(frozen=True)
-class SliceExpectationInfo:
-    """Slices through the best complete trial.
-
-    Attributes:
-        best_number: Its number, None as long as no two complete trials differ in value.
-        best_value: Its objective value, NaN without one.
-        target_name: What the objective's axis is called, ready to be drawn.
-        slices: One for each parameter.
-    """
-
-    best_number: int | None
-    best_value: float
-    target_name: str
-    slices: tuple[SliceExpectation, ...]
-
-
 def plot_slice_expectation(
-    study: Study, params: Sequence[str] | None = None, n_recent_trials: int | None = None
+    study: Study,
+    params: Sequence[str] | None = None,
+    n_recent_trials: int | None = None,
+    *,
+    objective: int | str | None = None,
+    trial_number: int | None = None,
 ) -> go.Figure:
     """Plot the value that the agent expects if one parameter of the best trial were different.
 
@@ -95,101 +50,150 @@ def plot_slice_expectation(
     without the noise of an evaluation). Points are complete trials, the darker the nearer the best
     one; they need not lie on the line, because their other parameters differ.
 
+    With several objectives there is a row for each. The best trial is then the best compromise on
+    the front: the one whose worst objective is best, on scales from the front's worst to best.
+
     Args:
-        study: A study of one objective.
-        params: Names of the parameters; None takes the three of greatest learned relevance that
-            the best trial has.
+        study: A study.
+        params: Names of the parameters; None takes the three of greatest learned relevance (for
+            any objective shown; two with more than three objectives) that the trial has.
         n_recent_trials: Number of trials to show, the latest ones; None shows all. The expectation
             is always that of all trials.
+        objective: Index, or name in ``study.metric_names``, of the one objective to show; None
+            shows all.
+        trial_number: A complete trial to vary instead of the best one.
 
     Raises:
         ImportError: If plotly is not installed.
-        ValueError: If the study has several objectives, or the best trial no such parameter.
+        ValueError: If an argument makes no sense, or the trial has no such parameter.
     """
     drawing.graph_objects()
-    return _draw(slice_expectation_info(study, params, n_recent_trials))
+    which = {"objective": objective, "trial_number": trial_number}
+    return figure(hindsight.look(study), params, n_recent_trials, **which)
+
+
+def figure(
+    view: View,
+    params: Sequence[str] | None = None,
+    n_recent_trials: int | None = None,
+    **which: Any,
+) -> go.Figure:
+    """``plot_slice_expectation`` of a view."""
+    return slice_drawing.draw(slice_expectation_info(view, params, n_recent_trials, **which))
 
 
 @quietly()
 def slice_expectation_info(
-    study: Study, params: Sequence[str] | None = None, n_recent_trials: int | None = None
+    view: View,
+    params: Sequence[str] | None = None,
+    n_recent_trials: int | None = None,
+    *,
+    objective: int | str | None = None,
+    trial_number: int | None = None,
 ) -> SliceExpectationInfo:
     """The numbers behind ``plot_slice_expectation``."""
-    hindsight.require_single_objective(study, "plot_slice_expectation")
-    view = hindsight.look(study)
-    recent, name = drawing.recent(n_recent_trials), drawing.target_name(study)
-    best = _best_complete(view)
-    if best is None:
-        return SliceExpectationInfo(None, math.nan, name, ())
-    held = [view.space.names[j] for j in view.history.active[0, best].nonzero()[:, 0].tolist()]
+    shown = _objectives(view, objective)
+    recent, names = drawing.recent(n_recent_trials), tuple(drawing.target_names(view.study))
+    central = _central(view, trial_number, shown)
+    if central is None:
+        return SliceExpectationInfo(None, trial_number is None, names, ())
+    number = view.records[central].number
+    held = [view.space.names[j] for j in view.history.active[0, central].nonzero()[:, 0].tolist()]
     if params is None:
-        params = [param for param in view.relevance() or held if param in held][:_N_SHOWN]
+        shares = [view.relevance(k) for k in shown]
+        greatest = {x: max(share.get(x, 0.0) for share in shares) for x in held}
+        params = sorted(held, key=lambda name: -greatest[name])[: _N_SHOWN[len(shown) > 3]]
     for param in params:
         if param not in held:
             raise ValueError(
-                f"params={list(params)!r}: the best trial, {view.records[best].number}, has no "
-                f"parameter {param!r} with more than one value. It has {held}."
+                f"params={list(params)!r}: trial {number}, which is varied, has no parameter "
+                f"{param!r} with more than one value. It has {held}."
             )
-    slices = tuple(_slice(view, best, param, recent) for param in params)
-    trial = view.records[best].trial
-    return SliceExpectationInfo(trial.number, trial.values[0], name, slices)
+    slices = [tuple(_slice(view, central, x, k, recent) for x in params) for k in shown]
+    return SliceExpectationInfo(number, trial_number is None, names, tuple(slices))
 
 
-def _best_complete(view: View) -> int | None:
-    """Row of the best complete trial, None as long as there are no two different values."""
-    scores = view.history.scores[0]
-    complete = view.history.scored[0] & (view.history.outcomes[0] == Outcome.COMPLETE)
-    if len(scores[complete].unique()) < 2:
+def _objectives(view: View, objective: int | str | None) -> list[int]:
+    """Indices of the objectives to show."""
+    indices, names = list(range(view.n_objectives)), view.study.metric_names or []
+    if objective is None:
+        return indices
+    if isinstance(objective, str) and objective in names:
+        return [names.index(objective)]
+    if objective in indices and not isinstance(objective, bool):
+        return [int(objective)]
+    raise ValueError(
+        f"objective={objective!r} is not in the study. Use an index, one of {indices}"
+        + (f", or a name, one of {names}." if names else ".")
+    )
+
+
+def _central(view: View, number: int | None, shown: Sequence[int]) -> int | None:
+    """Row of the trial to vary, None as long as no two values of what is shown differ."""
+    complete = (view.history.outcomes[0] == Outcome.COMPLETE) & torch.isfinite(view.scores).all(0)
+    if number is not None:
+        rows = [i for i in complete.nonzero()[:, 0].tolist() if view.records[i].number == number]
+        if not rows or isinstance(number, bool):
+            raise ValueError(f"trial_number={number!r} is not a complete trial of the study.")
+    if all(len(view.scores[k][complete].unique()) < 2 for k in shown):
         return None
-    return int(scores.masked_fill(~complete, -torch.inf).argmax())
+    if number is not None:
+        return int(rows[0])
+    if view.n_objectives > 1:
+        return view.incumbent
+    merit = view.scores[0] if view.goals is None else view.goals.standing
+    return int(merit.masked_fill(~complete, -torch.inf).argmax())
 
 
-def _slice(view: View, best: int, param: str, recent: slice) -> SliceExpectation:
+def _slice(view: View, central: int, param: str, k: int, recent: slice) -> SliceExpectation:
     column = view.space.names.index(param)
     distribution = view.space.distributions[param]
-    x = _grid(distribution)
-    units = view.history.units[:, [best]].repeat(1, len(x), 1)
+    x = _grid(distribution, _N_GRID[view.n_objectives > 1])
+    units = view.history.units[:, [central]].repeat(1, len(x), 1)
     at = [view.space.encode(column, value) for value in x]
     units[0, :, column] = torch.tensor(at, dtype=torch.float64)
     active = view.geometry.activity(units)
-    reading = view.read(view.geometry.fill_inactive(units, active), active)
-    mean, half = reading.mean[0], reading.std[0] * hindsight.HALF_WIDTH
-    bounds = zip(view.values(mean - half), view.values(mean + half), strict=True)
+    reading, feasibility = view.read(view.geometry.fill_inactive(units, active), active)
+    mean, half = reading.mean[k], reading.std[k] * HALF_WIDTH
+    bounds = zip(view.values(mean - half, k), view.values(mean + half, k), strict=True)
     low, high = zip(*(sorted(pair) for pair in bounds), strict=True)
     shown = [i for i, record in enumerate(view.records) if _is_shown(record, param)]
     shown = shown[recent]
-    distance = view.distances(best)
+    distance = view.distances(central)
     is_log = isinstance(distribution, (FloatDistribution, IntDistribution)) and distribution.log
     return SliceExpectation(
         param=param,
+        objective=k,
         labels=_labels(distribution),
         is_log=is_log,
         x=tuple(x),
-        expected=tuple(view.values(mean)),
+        expected=tuple(view.values(mean, k)),
         low=low,
         high=high,
         failure=tuple(reading.failure[0].tolist()),
+        feasibility=tuple(feasibility.tolist()),
         trial_x=tuple(view.records[i].params[param] for i in shown),
-        trial_values=tuple(view.records[i].trial.values[0] for i in shown),
+        trial_values=tuple(view.records[i].trial.values[k] for i in shown),
         trial_numbers=tuple(view.records[i].number for i in shown),
         trial_distance=tuple(distance[i] for i in shown),
-        best_x=view.records[best].params[param],
+        central_x=view.records[central].params[param],
+        central_value=view.records[central].trial.values[k],
     )
 
 
 def _is_shown(record: trials.Record, param: str) -> bool:
-    is_complete = record.outcome == Outcome.COMPLETE and math.isfinite(record.score)
+    is_complete = record.outcome == Outcome.COMPLETE and all(map(math.isfinite, record.scores))
     return is_complete and param in record.params
 
 
-def _grid(distribution: BaseDistribution) -> list[float]:
+def _grid(distribution: BaseDistribution, n: int) -> list[float]:
     """Values over a parameter's range, in Optuna's internal representation."""
     if isinstance(distribution, CategoricalDistribution):
         return [float(index) for index in range(len(distribution.choices))]
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     low, high, step = distribution.low, distribution.high, distribution.step
     spaced = np.geomspace if distribution.log else np.linspace
-    grid = spaced(low, high, _N_GRID)
+    grid = spaced(low, high, n)
     if step is not None:
         cells = np.unique(((grid - low) / step).round())
         grid = low + step * cells
@@ -200,108 +204,3 @@ def _labels(distribution: BaseDistribution) -> tuple[str, ...] | None:
     if not isinstance(distribution, CategoricalDistribution):
         return None
     return tuple(drawing.plain(choice, _LONGEST_CHOICE) for choice in distribution.choices)
-
-
-def _draw(info: SliceExpectationInfo) -> go.Figure:
-    if not info.slices:
-        return drawing.empty(_TITLE, "Two complete trials of different value are needed.")
-    figure = drawing.subplots(rows=1, cols=len(info.slices), shared_yaxes=True)
-    for c, one in enumerate(info.slices, start=1):
-        for trace in _traces(one, info.best_value, is_first=c == 1):
-            figure.add_trace(trace, 1, c)
-        figure.update_xaxes(title_text=drawing.plain(one.param), tickangle=0, row=1, col=c)
-        if one.labels is not None:
-            choices = {"tickvals": list(one.x), "ticktext": list(one.labels)}
-            figure.update_xaxes(**choices, range=[-0.5, len(one.x) - 0.5], row=1, col=c)
-        elif one.is_log:
-            figure.update_xaxes(**_log_axis(one), row=1, col=c)
-    figure.update_yaxes(title_text=info.target_name, range=_range(info), row=1, col=1)
-    figure.update_layout(drawing.layout(f"{_TITLE} around Trial {info.best_number}"))
-    return figure
-
-
-def _log_axis(one: SliceExpectation) -> dict[str, Any]:
-    """Powers of ten as ticks, at most four of them where the range has so many."""
-    decades = math.log10(one.x[-1] / one.x[0])
-    dense = {"dtick": math.ceil(decades / 3)} if decades >= 2 else {"nticks": 4}
-    return {"type": "log", "exponentformat": "power", **dense}
-
-
-def _range(info: SliceExpectationInfo) -> list[float]:
-    """All of the expectation and its band, and the trials that are not far beyond."""
-    inside = [x for one in info.slices for x in (*one.low, *one.high)]
-    low, high = min(inside), max(inside)
-    seen = [x for one in info.slices for x in one.trial_values]
-    room = 0.5 * (high - low)
-    low = max(min([low, *seen]), low - room)
-    high = min(max([high, *seen]), high + room)
-    edge = 0.04 * (high - low)
-    return [low - edge, high + edge]
-
-
-def _traces(one: SliceExpectation, best_value: float, *, is_first: bool) -> list[Any]:
-    go = drawing.graph_objects()
-    x, digits = drawing.rounded(one.x, 6), 5
-    expected = {
-        "x": x,
-        "y": drawing.rounded(one.expected, digits),
-        "name": "expected",
-        "showlegend": is_first,
-        "customdata": drawing.rounded(one.failure, 2),
-        "hovertemplate": "expected %{y}, chance to fail %{customdata}<extra></extra>",
-    }
-    trials = go.Scatter(
-        x=drawing.rounded(one.trial_x, 6),
-        y=drawing.rounded(one.trial_values, digits),
-        mode="markers",
-        name="trials",
-        showlegend=is_first,
-        marker={
-            "color": drawing.rounded(one.trial_distance, 3),
-            "colorscale": [[0, "#1f2d50"], [0.15, "#8d99b8"], [1, "#dde2ec"]],
-            "cmin": 0,
-            "cmax": 1,
-            "size": 6,
-            "line": {"color": "#555555", "width": 0.5},
-        },
-        customdata=list(one.trial_numbers),
-        hovertemplate="trial %{customdata}: %{y}<extra></extra>",
-    )
-    best = go.Scatter(
-        x=[one.best_x],
-        y=[best_value],
-        mode="markers",
-        name="best trial",
-        showlegend=is_first,
-        marker={"symbol": "star", "size": 13, "color": drawing.ORANGE, "line": {"width": 1}},
-        hoverinfo="skip",
-    )
-    if one.labels is not None:
-        ends = list(zip(one.low, one.expected, one.high, strict=True))
-        bars = {
-            "array": drawing.rounded([high - mean for _, mean, high in ends], digits),
-            "arrayminus": drawing.rounded([mean - low for low, mean, _ in ends], digits),
-            "color": "rgba(51, 102, 204, 0.6)",
-            "thickness": 6,
-            "width": 0,
-        }
-        marker = {
-            "color": drawing.BLUE,
-            "size": 11,
-            "symbol": "line-ew-open",
-            "line": {"width": 3},
-        }
-        return [trials, go.Scatter(**expected, mode="markers", error_y=bars, marker=marker), best]
-    band = go.Scatter(
-        x=x + x[::-1],
-        y=drawing.rounded(one.high, digits) + drawing.rounded(one.low[::-1], digits),
-        mode="lines",
-        fill="toself",
-        fillcolor=drawing.BAND,
-        line={"width": 0},
-        name="80 % of outcomes",
-        showlegend=is_first,
-        hoverinfo="skip",
-    )
-    line = go.Scatter(**expected, mode="lines", line={"color": drawing.BLUE, "width": 2})
-    return [band, trials, line, best]

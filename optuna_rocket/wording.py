@@ -1,0 +1,215 @@
+"""An explanation as a readable paragraph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import math
+
+from optuna_rocket.alternatives import BranchChoice
+from optuna_rocket.reasons import Explanation
+from optuna_rocket.reasons import ObjectiveOutlook
+
+
+KIND_WORDS = {
+    "random": "a random configuration",
+    "density": "a draw in which every parameter comes from a good trial of its own",
+    "crossover": "a crossover of two good trials",
+    "mutation": "a mutation: a good trial with a few parameters changed",
+    "local": "a local step: one of the best three trials, moved a little",
+}
+_LONGEST_NAME = 40
+_N_RELEVANT = 3
+
+
+def paragraph(of: Explanation) -> str:
+    """The sentences; names are shortened and their line breaks removed."""
+    return " ".join(_sentences(of))
+
+
+def _sentences(of: Explanation) -> Iterator[str]:
+    if of.origin == "waiting":
+        yield f"Trial {of.number} waits in the queue: nothing has been suggested for it yet."
+        return
+    yield from _origin(of)
+    if of.branch is not None:
+        yield from _branch(of.branch)
+    yield from _expectation(of)
+    if of.incumbent is not None:
+        same = "(0 is the same, 1 the other end of every range)"
+        best = "the best trial then, number"
+        if len(of.objectives) > 1:
+            best = f"the nearest of {of.n_best} on the front then, number"
+        yield f"It lies {of.distance:.2f} from {best} {of.incumbent} {same}."
+    yield from _policy(of)
+    for objective in of.objectives:
+        if objective.relevance:
+            what = _name(objective) if len(of.objectives) > 1 else "scores"
+            most = _shares(objective.relevance)
+            yield f"What moved {what} most, as learned so far: {most}."
+    yield from _experience(of)
+    yield from _result(of)
+
+
+def _origin(of: Explanation) -> Iterator[str]:
+    running = f" and {of.n_running} running" if of.n_running else ""
+    trials = "trial" if of.n_finished + of.n_running == 1 else "trials"
+    after = f"after {of.n_finished} finished{running} {trials}"
+    if of.origin == "enqueued":
+        yield f"Trial {of.number} was enqueued and started {after}."
+    elif of.origin == "unknown":
+        yield (
+            f"Trial {of.number} started {after}. Nothing is stored about its suggestion: it comes "
+            "from another sampler, was added by hand, or its parameters were asked for one by "
+            "one, as in the first trial of a study. What follows is recomputed."
+        )
+    else:
+        kind = KIND_WORDS.get(of.kind or "", "of a kind that this version does not know")
+        yield f"Trial {of.number} was suggested by the agent {after}; it is {kind}."
+        if of.enqueued:
+            names = ", ".join(map(short_name, of.enqueued))
+            yield f"Enqueued, and imposed on the agent: {names}."
+    if of.is_start:
+        yield "With fewer than five scores the trials are spread out whatever is expected of them."
+
+
+def _branch(choice: BranchChoice) -> Iterator[str]:
+    names = ", ".join(map(short_name, choice.params))
+    branch = f"the one with {names}" if names else "the one without conditional parameters"
+    had = "no trial" if choice.n_trials == 0 else f"{choice.n_trials} trials"
+    had = "1 trial" if choice.n_trials == 1 else had
+    best = f", the best of them number {choice.best}" if choice.best is not None else ""
+    yield (
+        f"It was the turn to choose a branch of the space first, by what tuning it leaves to hope "
+        f"for: {branch}, which had {had}{best}."
+    )
+    if choice.is_due:
+        yield "Branches with so few trials are tried before any is compared."
+    else:
+        place = "first" if choice.rank == 1 else f"number {choice.rank}"
+        yield f"By that hope it is {place} of {choice.n_branches} branches."
+    if not choice.is_first_choice:
+        yield "Chosen again, among candidates proposed afresh, it would be another branch."
+
+
+def _expectation(of: Explanation) -> Iterator[str]:
+    several = len(of.objectives) > 1
+    agent = "agent expected" if of.origin == "agent" else "agent would have expected"
+    greater = ", where greater is better"
+    for objective in of.objectives:
+        if math.isnan(objective.mean):
+            continue
+        low, high = objective.interval
+        own_scale = f"{objective.mean:+.2f} ± {objective.std:.2f} on its own scale"
+        if math.isnan(objective.expected):
+            what = f" of {_name(objective)}" if several else ""
+            yield f"No two scores{what} differed yet, so no value could be expected ({own_scale})."
+            continue
+        yield (
+            f"{f'For {_name(objective)} the' if several else 'The'} {agent} "
+            f"{objective.expected:.4g}, with 80 % between {low:.4g} and {high:.4g} "
+            f"({own_scale}{greater})."
+        )
+        greater = ""  # once is enough
+    if of.failure > 0:
+        yield f"Its chance to fail: {_percent(of.failure)}."
+    if of.feasibility < 1:
+        yield f"Its chance to satisfy all constraints: {_percent(of.feasibility)}."
+    if math.isfinite(of.hypervolume_gain):
+        gain = f"{100 * of.hypervolume_gain:.2g} %"
+        yield f"It was expected to add {gain} to the hypervolume of the front."
+
+
+def _experience(of: Explanation) -> Iterator[str]:
+    for influences, what in ((of.sources, "earlier studies"), (of.priors, "guesses")):
+        heard = {name: share for name, share in influences.items() if share > 0}
+        if influences and not heard:
+            yield (
+                f"The {what} have no influence here: the trial is a control, or the trials before "
+                "it speak against them or are enough by themselves."
+            )
+        elif heard:
+            named = [f"{short_name(k)} {x:.2f}" for k, x in list(heard.items())[:_N_RELEVANT]]
+            yield (
+                f"Of {len(influences)} {what} {len(heard)} have influence, most of all "
+                f"{', '.join(named)} (together {sum(heard.values()):.2f})."
+            )
+
+
+def _policy(of: Explanation) -> Iterator[str]:
+    if of.n_candidates < 2:
+        return
+    place = "first" if of.rank == 1 else f"number {of.rank}"
+    inside = " inside of this branch" if of.branch is not None else ""
+    yield (
+        f"Among {of.n_candidates} candidates proposed afresh{inside} the policy puts it {place}, "
+        f"with {_percent(of.share)} of its probability; it is as undecided as between "
+        f"{math.exp(of.entropy):.1f} equal ones."
+    )
+
+
+def _result(of: Explanation) -> Iterator[str]:
+    if of.trial_state == "FAIL":
+        yield "It failed."
+    elif of.trial_state == "RUNNING":
+        yield "It is running."
+    elif of.trial_state == "COMPLETE":
+        yield from _values(of)
+    elif of.trial_state == "PRUNED":
+        value = of.objectives[0].value
+        yield f"It was pruned{f' at a last report of {value:.4g}' if value is not None else ''}."
+    if of.forecast is not None:
+        low, high = of.forecast.interval
+        yield (
+            f"The forecast from report step {of.forecast.step}: a final value of "
+            f"{of.forecast.expected:.4g}, with 80 % between {low:.4g} and {high:.4g}, and a "
+            f"chance of {_percent(of.forecast.beats_best)} to be the best so far."
+        )
+    violated = [f"{short_name(k)} = {v:.4g}" for k, v in of.constraints.items() if v > 0]
+    if violated:
+        yield f"It violates constraints: {', '.join(violated)}."
+
+
+def _values(of: Explanation) -> Iterator[str]:
+    told = [x for x in of.objectives if x.value is not None]
+    if len(of.objectives) == 1:
+        for objective in told:
+            yield f"Its value is {objective.value:.4g}{_compared(objective)}."
+        return
+    values = "; ".join(f"{_name(x)}: {x.value:.4g}{_compared(x)}" for x in told)
+    if values:
+        yield f"Its values: {values}."
+        yield f"It is {'' if of.is_best else 'not '}on the front today."
+
+
+def _compared(objective: ObjectiveOutlook) -> str:
+    if objective.value is None or math.isnan(objective.expected):
+        return ""
+    low, high = objective.interval
+    if low <= objective.value <= high:
+        return ", as expected"
+    is_better = (objective.value < low) == objective.is_minimized
+    return f", {'better' if is_better else 'worse'} than expected"
+
+
+def _name(objective: ObjectiveOutlook) -> str:
+    return short_name(objective.name)
+
+
+def _shares(relevance: Mapping[str, float]) -> str:
+    most = list(relevance.items())[:_N_RELEVANT]
+    return ", ".join(f"{short_name(name)} {_percent(share)}" for name, share in most)
+
+
+def _percent(share: float) -> str:
+    if 0 < share < 0.01:
+        return "less than 1 %"
+    if 0.99 < share < 1:
+        return "more than 99 %"
+    return f"{100 * share:.0f} %"
+
+
+def short_name(name: object, longest: int = _LONGEST_NAME) -> str:
+    """A name or value on one line, without control characters, cut where it is long."""
+    plain = "".join(c if c.isprintable() else " " for c in str(name))
+    return plain if len(plain) <= longest else plain[: longest - 1] + "…"
