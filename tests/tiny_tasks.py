@@ -24,7 +24,8 @@ def _pictures(shape: tuple[int, ...], n: int, generator: torch.Generator) -> Par
 
 
 def _images(task: Task, n: int, generator: torch.Generator) -> Part:
-    return _pictures((1, 28, 28), n, generator)
+    side = 8 if task.name == "images/digits" else 28
+    return _pictures((1, side, side), n, generator)
 
 
 def _audio(task: Task, n: int, generator: torch.Generator) -> Part:

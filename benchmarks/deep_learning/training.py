@@ -39,13 +39,15 @@ def suggest_log(trial: optuna.trial.BaseTrial, name: str, low: float, high: floa
     return float(f"{10**exponent:.3g}")
 
 
-def suggest_optimisation(trial: optuna.trial.BaseTrial) -> dict[str, Value]:
+def suggest_optimisation(
+    trial: optuna.trial.BaseTrial, log2_batch_sizes: tuple[int, int] = (6, 8)
+) -> dict[str, Value]:
     """Suggest what every training has: the optimiser, its rate and schedule, the batch size."""
     params: dict[str, Value] = {
         "optimizer": trial.suggest_categorical("optimizer", ["adamw", "sgd"]),
         "lr": suggest_log(trial, "lr", 1e-4, 1.0),
         "weight_decay": suggest_log(trial, "weight_decay", 1e-6, 1e-1),
-        "batch_size": 2 ** trial.suggest_int("log2_batch_size", 6, 8),
+        "batch_size": 2 ** trial.suggest_int("log2_batch_size", *log2_batch_sizes),
         "schedule": trial.suggest_categorical("schedule", ["constant", "cosine", "warmup"]),
     }
     if params["optimizer"] == "sgd":

@@ -88,6 +88,18 @@ def stratified_cuts(strata: Indices, counts: tuple[int, ...], seed: int) -> list
     return [np.sort(piece) for piece in pieces]
 
 
+def standardised(splits: Splits) -> Splits:
+    """Give every channel of inputs ``(n, channels, ...)`` mean 0 and spread 1 in training."""
+    inputs = splits.train.inputs
+    dims = [0, *range(2, inputs.ndim)]
+    mean, spread = inputs.mean(dims, keepdim=True), inputs.std(dims, keepdim=True)
+    train, validation, test = (
+        Part((part.inputs - mean) / spread, part.labels)
+        for part in (splits.train, splits.validation, splits.test)
+    )
+    return Splits(train, validation, test, splits.strata)
+
+
 def cached_arrays(
     name: str, archive: Archive, make: Callable[[], Mapping[str, NDArray[np.generic]]]
 ) -> dict[str, NDArray[np.generic]]:
