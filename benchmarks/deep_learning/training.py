@@ -21,6 +21,8 @@ Value = float | int | str | bool
 Params = Mapping[str, Value]
 # Changes a batch of inputs ``(b, ...)`` in training.
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+# Changes a batch of inputs together with its labels.
+JointAugmentation = Callable[[Part, torch.Generator], Part]
 # From what the model gives for a batch and its labels.
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -63,6 +65,7 @@ def fit(
     generator: torch.Generator,
     augment: Augmentation | None = None,
     loss_of: Loss | None = None,
+    augment_both: JointAugmentation | None = None,
 ) -> int:
     """Train a model; stop at once when the loss is no longer finite.
 
@@ -74,6 +77,7 @@ def fit(
         generator: Of the order of the examples and the augmentation.
         augment: Changes the inputs of a batch.
         loss_of: The mean loss of a batch; the cross entropy of classes by default.
+        augment_both: Changes a batch where its labels change with the inputs, before ``augment``.
 
     Returns:
         Number of examples processed.
@@ -89,6 +93,8 @@ def fit(
     for step, batch in enumerate(_batches(part, batch_size, n_epochs, generator)):
         for group in optimizer.param_groups:
             group["lr"] = float(params["lr"]) * _rate(str(params["schedule"]), step, n_steps)
+        if augment_both is not None:
+            batch = augment_both(batch, generator)
         inputs = batch.inputs if augment is None else augment(batch.inputs, generator)
         loss = loss_of(model(inputs), batch.labels)
         n_processed += len(batch)
