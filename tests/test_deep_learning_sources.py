@@ -22,7 +22,11 @@ import torch
 from benchmarks.deep_learning.sources import ag_news
 from benchmarks.deep_learning.sources import blood_cells
 from benchmarks.deep_learning.sources import boxes
+from benchmarks.deep_learning.sources import instruments
+from benchmarks.deep_learning.sources import membranes
 from benchmarks.deep_learning.sources import mnist
+from benchmarks.deep_learning.sources import raccoons
+from benchmarks.deep_learning.sources import scenes
 from benchmarks.deep_learning.sources import speech
 from benchmarks.deep_learning.sources.archives import DATA_VARIABLE
 from benchmarks.deep_learning.sources.archives import Archive
@@ -236,6 +240,74 @@ def test_blood_cells_are_cut_out_and_drawn() -> None:
     (mask,) = blood_cells.ellipses(arrays["rows"][:1].astype(np.float32), 480, 640)
     assert abs(mask.sum() / (np.pi * 50**2) - 1) < 0.01
     assert mask[150, 350] and not mask[105, 305]
+
+
+def test_photographs_are_resized_with_their_boxes() -> None:
+    colours = np.full((100, 200, 3), 90, np.uint8)
+    files = {
+        "images/raccoon-1.jpg": jpeg(colours),
+        "annotations/raccoon-1.xml": annotation(200, 100, ("raccoon", 50, 20, 150, 100)),
+    }
+    arrays = raccoons.parse(files)
+    assert arrays["pictures"].shape == (1, raccoons.SIDE, raccoons.SIDE, 3)
+    assert np.allclose(arrays["rows"], [[[0, 0.25, 0.2, 0.75, 1]]])
+
+
+def test_membranes_are_dark_in_the_mask() -> None:
+    cells = np.full((512, 512), 255, np.uint8)
+    cells[:, 128:140] = 0
+    buffer = io.BytesIO()
+    Image.fromarray(cells).save(buffer, "PNG")
+    kinds = ("image", "label")
+    files = {
+        f"data/membrane/train/{kind}/{n}.png": buffer.getvalue() for kind in kinds for n in (0, 1)
+    }
+    arrays = membranes.parse(files)
+    assert arrays["slices"].shape == (2, 256, 256)
+    assert np.flatnonzero(arrays["membranes"][1, 7]).tolist() == list(range(64, 70))
+
+
+@pytest.mark.parametrize("kind", range(scenes.N_SHAPES))
+def test_shapes_fill_their_box_at_any_angle(kind: int) -> None:
+    for angle in (0.0, 0.5, 2.0):
+        stencil = scenes.shape_stencil(kind, 8.0, angle)
+        assert stencil.min() >= 0 and stencil.max() == 1
+        for edge in (stencil[0], stencil[-1], stencil[:, 0], stencil[:, -1]):
+            assert (edge > 0.5).any()
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+def test_scenes_have_the_boxes_of_what_is_in_their_mask(crowded: bool) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        scene = scenes.shape_scene(crowded, rng)
+        assert {kind for kind in np.unique(scene.mask) if kind} <= {
+            1 + row[0] for row in scene.rows
+        }
+        kind, *sides = scene.rows[-1]  # nothing hides the last
+        left, top, right, bottom = (round(side * scenes.SIDE) for side in sides)
+        lines, columns = np.nonzero(scene.mask[top:bottom, left:right] == 1 + kind)
+        assert lines.min() == columns.min() == 0
+        assert lines.max() + 1 == bottom - top and columns.max() + 1 == right - left
+
+
+def test_notes_have_their_instrument() -> None:
+    bowed, plucked, *_ = instruments.INSTRUMENTS
+    rng = np.random.default_rng(0)
+    assert np.isclose(np.square(instruments.note(bowed, rng)).mean(), 1)
+    late = slice(instruments.N_SAMPLES * 3 // 4, None)
+
+    def share(instrument: instruments.Instrument) -> float:
+        notes = [instruments.note(instrument, rng)[late] for _ in range(20)]
+        return float(np.square(notes).mean())
+
+    assert 2 * share(plucked) < share(bowed)  # a plucked note dies away
+
+
+def test_the_loudest_stretch() -> None:
+    wave = np.zeros(1000, np.float32)
+    wave[600:700] = 1
+    assert speech.loudest(wave, 100).tolist() == [1] * 100
 
 
 def test_standardised_inputs_keep_the_scale_of_the_training_part() -> None:

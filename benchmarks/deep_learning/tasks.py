@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from benchmarks.deep_learning.audio import INSTRUMENT_NOTES
 from benchmarks.deep_learning.audio import NOISY_DIGITS
+from benchmarks.deep_learning.audio import SPEAKERS
 from benchmarks.deep_learning.audio import SPOKEN_DIGITS
 from benchmarks.deep_learning.detection import BLOOD_CELLS
 from benchmarks.deep_learning.detection import DIGIT_SCENES
@@ -25,7 +27,7 @@ _FAMILIES: tuple[tuple[Task, ...], ...] = (
     (MEMBRANES, DIGIT_SCENE_MASKS, SHAPES, BLOOD_FOREGROUND),
     (BLOOD_CELLS, RACCOONS, DIGIT_SCENES, SHAPE_SCENES),
     (AG_NEWS,),
-    (NOISY_DIGITS, SPOKEN_DIGITS),
+    (NOISY_DIGITS, SPOKEN_DIGITS, SPEAKERS, INSTRUMENT_NOTES),
 )
 
 TASKS: dict[str, Task] = {task.name: task for family in _FAMILIES for task in family}

@@ -101,16 +101,17 @@ def standardised(splits: Splits) -> Splits:
 
 
 def cached_arrays(
-    name: str, archive: Archive, make: Callable[[], Mapping[str, NDArray[np.generic]]]
+    name: str, archive: Archive | None, make: Callable[[], Mapping[str, NDArray[np.generic]]]
 ) -> dict[str, NDArray[np.generic]]:
     """Return arrays that are slow to make, from the cache folder if it has them.
 
     Args:
         name: Of the file; it changes whenever ``make`` does.
-        archive: Whose data they are made of.
+        archive: Whose data they are made of, None for those of a seed alone.
         make: Makes them.
     """
-    path = cache_folder() / f"{name}-{archive.digest[:12]}.npz"
+    origin = "made" if archive is None else archive.digest[:12]
+    path = cache_folder() / f"{name}-{origin}.npz"
     if not path.exists():
         partial = path.with_suffix(f".{os.getpid()}.npz")
         np.savez(partial, **make())  # type: ignore[arg-type]
