@@ -15,10 +15,18 @@ import threading
 import wave
 
 import numpy as np
+from PIL import Image
 import pytest
+import torch
 
 from benchmarks.deep_learning.sources import ag_news
+from benchmarks.deep_learning.sources import blood_cells
+from benchmarks.deep_learning.sources import boxes
+from benchmarks.deep_learning.sources import instruments
+from benchmarks.deep_learning.sources import membranes
 from benchmarks.deep_learning.sources import mnist
+from benchmarks.deep_learning.sources import raccoons
+from benchmarks.deep_learning.sources import scenes
 from benchmarks.deep_learning.sources import speech
 from benchmarks.deep_learning.sources.archives import DATA_VARIABLE
 from benchmarks.deep_learning.sources.archives import Archive
@@ -28,6 +36,9 @@ from benchmarks.deep_learning.sources.archives import read_archive
 from benchmarks.deep_learning.sources.log_mel import HOP
 from benchmarks.deep_learning.sources.log_mel import N_BANDS
 from benchmarks.deep_learning.sources.log_mel import log_mel
+from benchmarks.deep_learning.sources.splits import Part
+from benchmarks.deep_learning.sources.splits import Splits
+from benchmarks.deep_learning.sources.splits import standardised
 from benchmarks.deep_learning.sources.splits import stratified_cuts
 
 
@@ -168,6 +179,147 @@ def test_mnist_is_parsed_by_class() -> None:
     arrays = mnist.parse({"src/digits/7.json": content, "src/digits/0.json": content})
     assert arrays["labels"].tolist() == [0, 0, 7, 7]
     assert arrays["images"].shape == (4, 28, 28) and arrays["images"][3, 0, 3] == 255
+
+
+def test_few_examples_of_late_digits() -> None:
+    labels = np.tile(np.arange(10), 900)
+    train, validation, test = mnist.long_tailed_cuts(labels)
+    counts = np.bincount(labels[train])
+    assert counts[0] == 600 and counts[9] == 6
+    assert np.abs(counts[1:] / counts[:-1] - 0.01 ** (1 / 9)).max() < 0.05
+    assert np.bincount(labels[validation]).tolist() == [100] * 10
+    assert np.bincount(labels[test]).tolist() == [100] * 10
+    assert len(set(train) | set(validation) | set(test)) == len(train) + 2000
+
+
+def annotation(width: int, height: int, *objects: tuple[str, int, int, int, int]) -> bytes:
+    """A VOC file; an object is a name, left, top, right, bottom."""
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    items = [
+        f"<object><name>{name}</name><bndbox>"
+        + "".join(f"<{side}>{x}</{side}>" for side, x in zip(sides, places, strict=True))
+        + "</bndbox></object>"
+        for name, *places in objects
+    ]
+    size = f"<size><width>{width}</width><height>{height}</height></size>"
+    return f"<annotation>{size}{''.join(items)}</annotation>".encode()
+
+
+def jpeg(colours: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(colours).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def test_boxes_are_relative_and_filled_up() -> None:
+    content = annotation(200, 100, ("b", 20, 10, 100, 60), ("a", 5, 5, 5, 9), ("a", 0, 0, 220, 50))
+    rows = boxes.read_rows(content, ("a", "b"))
+    assert np.allclose(rows, [[1, 0.1, 0.1, 0.5, 0.6], [0, 0, 0, 1, 0.5]])  # one had no area
+    stacked = boxes.stack_rows([rows, rows[:1], rows[:0]])
+    assert stacked.shape == (3, 2, boxes.N_FIELDS)
+    assert (stacked[:, :, 0] == [[1, 0], [1, boxes.NOTHING], [boxes.NOTHING] * 2]).all()
+
+
+def test_blood_cells_are_cut_out_and_drawn() -> None:
+    colours = np.full((480, 640, 3), 200, np.uint8)
+    colours[100:200, 300:400] = 40
+    dark = annotation(640, 480, ("WBC", 300, 100, 400, 200))
+    files = {}
+    for number in range(3):
+        files[f"BCCD/JPEGImages/BloodImage_{number}.jpg"] = jpeg(colours)
+        files[f"BCCD/Annotations/BloodImage_{number}.xml"] = dark
+    files["BCCD/Annotations/BloodImage_1.xml"] = annotation(
+        640, 480, ("RBC", 0, 0, 90, 90), ("Platelets", 300, 100, 350, 150)
+    )
+    arrays = blood_cells.parse(files)
+    assert arrays["pictures"].shape == (3, blood_cells.HEIGHT, blood_cells.WIDTH, 3)
+    assert arrays["crop_classes"].tolist() == [1, 0, 2, 1]
+    assert arrays["crop_pictures"].tolist() == [0, 1, 1, 2]
+    brightness = arrays["crops"].astype(float).mean((1, 2))
+    assert np.abs(brightness - [40, 200, 40, 40]).max() < 5
+    (mask,) = blood_cells.ellipses(arrays["rows"][:1].astype(np.float32), 480, 640)
+    assert abs(mask.sum() / (np.pi * 50**2) - 1) < 0.01
+    assert mask[150, 350] and not mask[105, 305]
+
+
+def test_photographs_are_resized_with_their_boxes() -> None:
+    colours = np.full((100, 200, 3), 90, np.uint8)
+    files = {
+        "images/raccoon-1.jpg": jpeg(colours),
+        "annotations/raccoon-1.xml": annotation(200, 100, ("raccoon", 50, 20, 150, 100)),
+    }
+    arrays = raccoons.parse(files)
+    assert arrays["pictures"].shape == (1, raccoons.SIDE, raccoons.SIDE, 3)
+    assert np.allclose(arrays["rows"], [[[0, 0.25, 0.2, 0.75, 1]]])
+
+
+def test_membranes_are_dark_in_the_mask() -> None:
+    cells = np.full((512, 512), 255, np.uint8)
+    cells[:, 128:140] = 0
+    buffer = io.BytesIO()
+    Image.fromarray(cells).save(buffer, "PNG")
+    kinds = ("image", "label")
+    files = {
+        f"data/membrane/train/{kind}/{n}.png": buffer.getvalue() for kind in kinds for n in (0, 1)
+    }
+    arrays = membranes.parse(files)
+    assert arrays["slices"].shape == (2, 256, 256)
+    assert np.flatnonzero(arrays["membranes"][1, 7]).tolist() == list(range(64, 70))
+
+
+@pytest.mark.parametrize("kind", range(scenes.N_SHAPES))
+def test_shapes_fill_their_box_at_any_angle(kind: int) -> None:
+    for angle in (0.0, 0.5, 2.0):
+        stencil = scenes.shape_stencil(kind, 8.0, angle)
+        assert stencil.min() >= 0 and stencil.max() == 1
+        for edge in (stencil[0], stencil[-1], stencil[:, 0], stencil[:, -1]):
+            assert (edge > 0.5).any()
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+def test_scenes_have_the_boxes_of_what_is_in_their_mask(crowded: bool) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        scene = scenes.shape_scene(crowded, rng)
+        assert {kind for kind in np.unique(scene.mask) if kind} <= {
+            1 + row[0] for row in scene.rows
+        }
+        kind, *sides = scene.rows[-1]  # nothing hides the last
+        left, top, right, bottom = (round(side * scenes.SIDE) for side in sides)
+        lines, columns = np.nonzero(scene.mask[top:bottom, left:right] == 1 + kind)
+        assert lines.min() == columns.min() == 0
+        assert lines.max() + 1 == bottom - top and columns.max() + 1 == right - left
+
+
+def test_notes_have_their_instrument() -> None:
+    bowed, plucked, *_ = instruments.INSTRUMENTS
+    rng = np.random.default_rng(0)
+    assert np.isclose(np.square(instruments.note(bowed, rng)).mean(), 1)
+    late = slice(instruments.N_SAMPLES * 3 // 4, None)
+
+    def share(instrument: instruments.Instrument) -> float:
+        notes = [instruments.note(instrument, rng)[late] for _ in range(20)]
+        return float(np.square(notes).mean())
+
+    assert 2 * share(plucked) < share(bowed)  # a plucked note dies away
+
+
+def test_the_loudest_stretch() -> None:
+    wave = np.zeros(1000, np.float32)
+    wave[600:700] = 1
+    assert speech.loudest(wave, 100).tolist() == [1] * 100
+
+
+def test_standardised_inputs_keep_the_scale_of_the_training_part() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.zeros(50, dtype=torch.int64)
+    train = Part(5 + torch.randn(50, 2, 3, 4, generator=generator), labels)
+    train.inputs[:, 1] *= 7
+    splits = standardised(Splits(train, Part(2 * train.inputs, labels), train))
+    assert splits.train.inputs.mean((0, 2, 3)).abs().max() < 1e-5
+    assert (splits.train.inputs.std((0, 2, 3)) - 1).abs().max() < 1e-5
+    assert (splits.validation.inputs.mean((0, 2, 3)) > 1).all()
+    assert torch.equal(splits.test.inputs, splits.train.inputs)
 
 
 def test_news_words_are_numbered_by_the_training_part(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,8 @@ def _pictures(shape: tuple[int, ...], n: int, generator: torch.Generator) -> Par
 
 
 def _images(task: Task, n: int, generator: torch.Generator) -> Part:
-    return _pictures((1, 28, 28), n, generator)
+    side = 8 if task.name == "images/digits" else 28
+    return _pictures((1, side, side), n, generator)
 
 
 def _audio(task: Task, n: int, generator: torch.Generator) -> Part:
@@ -38,11 +39,39 @@ def _texts(task: Task, n: int, generator: torch.Generator) -> Part:
     return Part(torch.where(labels[:, None] == 1, words, words + 500), labels)
 
 
+def _segmentation(task: Task, n: int, generator: torch.Generator) -> Part:
+    """A bright half of class 1, above, below, left or right."""
+    masks = torch.zeros(n, 16, 16, dtype=torch.uint8)
+    for number, mask in enumerate(masks):
+        half = mask if number % 2 else mask.mT
+        half[:8] = 1
+        if number % 4 > 1:
+            half.copy_(1 - half)
+    n_channels = 3 if task.name == "segmentation/blood_foreground" else 1
+    inputs = 0.3 * torch.randn(n, n_channels, 16, 16, generator=generator)
+    return Part(inputs + 2 * masks[:, None], masks)
+
+
+def _detection(task: Task, n: int, generator: torch.Generator) -> Part:
+    """A bright square of class 0 somewhere."""
+    n_channels = 1 if task.name.endswith("scenes") else 3
+    inputs = 0.1 * torch.randn(n, n_channels, 16, 16, generator=generator)
+    rows = torch.zeros(n, 2, 5)
+    rows[:, 1, 0] = -1  # nothing
+    for number in range(n):
+        left, top = torch.randint(9, (2,), generator=generator).tolist()
+        inputs[number, :, top : top + 8, left : left + 8] += 2
+        rows[number, 0, 1:] = torch.tensor([left, top, left + 8, top + 8]) / 16
+    return Part(inputs, rows)
+
+
 # By family: makes examples that the task's recipe learns.
 _EXAMPLES: dict[str, Callable[[Task, int, torch.Generator], Part]] = {
     "images": _images,
     "audio": _audio,
     "texts": _texts,
+    "segmentation": _segmentation,
+    "detection": _detection,
 }
 
 

@@ -14,7 +14,10 @@ from benchmarks.deep_learning.layers import Dropout
 from benchmarks.deep_learning.layers import conv1d
 from benchmarks.deep_learning.layers import conv2d
 from benchmarks.deep_learning.layers import linear
+from benchmarks.deep_learning.sources.instruments import INSTRUMENTS
+from benchmarks.deep_learning.sources.instruments import load_instruments
 from benchmarks.deep_learning.sources.speech import load_noisy_digits
+from benchmarks.deep_learning.sources.speech import load_speakers
 from benchmarks.deep_learning.sources.speech import load_spoken_digits
 from benchmarks.deep_learning.sources.splits import Part
 from benchmarks.deep_learning.sources.splits import Splits
@@ -24,9 +27,6 @@ from benchmarks.deep_learning.training import Value
 from benchmarks.deep_learning.training import accuracy
 from benchmarks.deep_learning.training import fit
 from benchmarks.deep_learning.training import suggest_optimisation
-
-
-_N_CLASSES = 10
 
 
 def suggest(trial: optuna.trial.BaseTrial) -> dict[str, Value]:
@@ -47,18 +47,20 @@ def suggest(trial: optuna.trial.BaseTrial) -> dict[str, Value]:
 
 
 def _train(
-    n_epochs: int, params: Params, part: Part, generator: torch.Generator
+    n_classes: int, n_epochs: int, params: Params, part: Part, generator: torch.Generator
 ) -> tuple[nn.Module, int]:
     """Train a network on spectrograms ``(n, 1, bands, frames)``."""
     build = _image_network if params["network"] == "image" else _sequence_network
-    model = build(params, part.inputs.shape[-2:], generator)
+    model = build(params, part.inputs.shape[-2:], n_classes, generator)
     augment = None
     if params["masking"]:
         augment = partial(_mask, int(params["mask_frames"]), int(params["mask_bands"]))
     return model, fit(model, part, params, n_epochs, generator, augment)
 
 
-def _image_network(params: Params, shape: torch.Size, generator: torch.Generator) -> nn.Module:
+def _image_network(
+    params: Params, shape: torch.Size, n_classes: int, generator: torch.Generator
+) -> nn.Module:
     """Three convolutions over bands and frames that halve both."""
     width, (height, length) = int(params["width"]), shape
     layers: list[nn.Module] = []
@@ -68,10 +70,14 @@ def _image_network(params: Params, shape: torch.Size, generator: torch.Generator
             layers.append(nn.BatchNorm2d(n_out))
         layers.append(nn.ReLU())
         height, length = (height + 1) // 2, (length + 1) // 2
-    return nn.Sequential(*layers, *_head(params, 4 * width * height * length, generator))
+    return nn.Sequential(
+        *layers, *_head(params, 4 * width * height * length, n_classes, generator)
+    )
 
 
-def _sequence_network(params: Params, shape: torch.Size, generator: torch.Generator) -> nn.Module:
+def _sequence_network(
+    params: Params, shape: torch.Size, n_classes: int, generator: torch.Generator
+) -> nn.Module:
     """Two convolutions over frames, whose channels are the bands, then the largest over time."""
     width, kernel = 2 * int(params["width"]), int(params["kernel"])
     layers: list[nn.Module] = [nn.Flatten(1, 2)]
@@ -80,12 +86,16 @@ def _sequence_network(params: Params, shape: torch.Size, generator: torch.Genera
         if params["batch_norm"]:
             layers.append(nn.BatchNorm1d(n_out))
         layers += [nn.MaxPool1d(2), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveMaxPool1d(1), *_head(params, width, generator))
+    return nn.Sequential(
+        *layers, nn.AdaptiveMaxPool1d(1), *_head(params, width, n_classes, generator)
+    )
 
 
-def _head(params: Params, n_features: int, generator: torch.Generator) -> list[nn.Module]:
+def _head(
+    params: Params, n_features: int, n_classes: int, generator: torch.Generator
+) -> list[nn.Module]:
     dropout = Dropout(float(params["dropout"]), generator)
-    return [nn.Flatten(), dropout, linear(n_features, _N_CLASSES, generator)]
+    return [nn.Flatten(), dropout, linear(n_features, n_classes, generator)]
 
 
 def _mask(n_frames: int, n_bands: int, spectra: Tensor, generator: torch.Generator) -> Tensor:
@@ -99,13 +109,18 @@ def _mask(n_frames: int, n_bands: int, spectra: Tensor, generator: torch.Generat
 
 
 def _task(
-    name: str, load: Callable[[], Splits], n_epochs: int, min_fraction: float, expert: Params
+    name: str,
+    load: Callable[[], Splits],
+    n_epochs: int,
+    min_fraction: float,
+    expert: Params,
+    n_classes: int = 10,
 ) -> Task:
     return Task(
         name=f"audio/{name}",
         load=load,
         suggest=suggest,
-        train=partial(_train, n_epochs),
+        train=partial(_train, n_classes, n_epochs),
         measure=accuracy,
         expert=expert,
         # Batch-normalised convolutions of doubling width on log-mel bands as in these tutorials;
@@ -131,3 +146,7 @@ _EXPERT: dict[str, Value] = {
 # Below 1/9 there are fewer than ten recordings of a digit.
 SPOKEN_DIGITS = _task("spoken_digits", load_spoken_digits, 5, 1 / 9, _EXPERT)
 NOISY_DIGITS = _task("noisy_digits", load_noisy_digits, 2, 1 / 27, _EXPERT)
+SPEAKERS = _task("speakers", load_speakers, 12, 1 / 9, _EXPERT, n_classes=6)
+INSTRUMENT_NOTES = _task(
+    "instruments", load_instruments, 5, 1 / 9, _EXPERT, n_classes=len(INSTRUMENTS)
+)

@@ -21,10 +21,27 @@ def conv1d(n_in: int, n_out: int, kernel: int, generator: torch.Generator) -> nn
     return _initialised(layer, generator)
 
 
-def conv2d(n_in: int, n_out: int, kernel: int, generator: torch.Generator) -> nn.Module:
-    """A convolution over ``(n, n_in, height, width)`` that halves both, rounded up."""
-    layer = skip_init(nn.Conv2d, n_in, n_out, kernel, stride=2, padding=kernel // 2)
+def conv2d(
+    n_in: int, n_out: int, kernel: int, generator: torch.Generator, *, stride: int = 2
+) -> nn.Module:
+    """A convolution over ``(n, n_in, height, width)`` that halves both, rounded up.
+
+    With a stride of 1 it keeps them where the kernel is odd.
+    """
+    layer = skip_init(nn.Conv2d, n_in, n_out, kernel, stride=stride, padding=kernel // 2)
     return _initialised(layer, generator)
+
+
+def doubling2d(n_in: int, n_out: int, generator: torch.Generator) -> nn.Module:
+    """A transposed convolution over ``(n, n_in, height, width)`` that doubles both."""
+    return _initialised(skip_init(nn.ConvTranspose2d, n_in, n_out, 2, stride=2), generator)
+
+
+def norm2d(kind: str, n: int) -> nn.Module:
+    """Normalisation of ``(n, channels, height, width)``: ``none``, ``batch``, ``group`` of 4."""
+    if kind == "group":
+        return nn.GroupNorm(n // 4, n)
+    return nn.BatchNorm2d(n) if kind == "batch" else nn.Identity()
 
 
 def linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Module:

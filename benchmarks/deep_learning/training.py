@@ -21,6 +21,8 @@ Value = float | int | str | bool
 Params = Mapping[str, Value]
 # Changes a batch of inputs ``(b, ...)`` in training.
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+# Changes a batch of inputs together with its labels.
+JointAugmentation = Callable[[Part, torch.Generator], Part]
 # From what the model gives for a batch and its labels.
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -39,13 +41,15 @@ def suggest_log(trial: optuna.trial.BaseTrial, name: str, low: float, high: floa
     return float(f"{10**exponent:.3g}")
 
 
-def suggest_optimisation(trial: optuna.trial.BaseTrial) -> dict[str, Value]:
+def suggest_optimisation(
+    trial: optuna.trial.BaseTrial, log2_batch_sizes: tuple[int, int] = (6, 8)
+) -> dict[str, Value]:
     """Suggest what every training has: the optimiser, its rate and schedule, the batch size."""
     params: dict[str, Value] = {
         "optimizer": trial.suggest_categorical("optimizer", ["adamw", "sgd"]),
         "lr": suggest_log(trial, "lr", 1e-4, 1.0),
         "weight_decay": suggest_log(trial, "weight_decay", 1e-6, 1e-1),
-        "batch_size": 2 ** trial.suggest_int("log2_batch_size", 6, 8),
+        "batch_size": 2 ** trial.suggest_int("log2_batch_size", *log2_batch_sizes),
         "schedule": trial.suggest_categorical("schedule", ["constant", "cosine", "warmup"]),
     }
     if params["optimizer"] == "sgd":
@@ -61,6 +65,7 @@ def fit(
     generator: torch.Generator,
     augment: Augmentation | None = None,
     loss_of: Loss | None = None,
+    augment_both: JointAugmentation | None = None,
 ) -> int:
     """Train a model; stop at once when the loss is no longer finite.
 
@@ -72,6 +77,7 @@ def fit(
         generator: Of the order of the examples and the augmentation.
         augment: Changes the inputs of a batch.
         loss_of: The mean loss of a batch; the cross entropy of classes by default.
+        augment_both: Changes a batch where its labels change with the inputs, before ``augment``.
 
     Returns:
         Number of examples processed.
@@ -87,6 +93,8 @@ def fit(
     for step, batch in enumerate(_batches(part, batch_size, n_epochs, generator)):
         for group in optimizer.param_groups:
             group["lr"] = float(params["lr"]) * _rate(str(params["schedule"]), step, n_steps)
+        if augment_both is not None:
+            batch = augment_both(batch, generator)
         inputs = batch.inputs if augment is None else augment(batch.inputs, generator)
         loss = loss_of(model(inputs), batch.labels)
         n_processed += len(batch)

@@ -3,6 +3,9 @@
 The repository keeps one JSON file per class, which holds the pixels of 1,000 or so digits in a
 row, in [0, 1]. Split: 8,000 for training, 1,000 for validation, 1,000 for test, stratified by
 class with seed 0. (MNIST's own test part is not marked in this repository.)
+
+*Long-tailed digits*: the same digits, but 100 of each class for validation and for test, and for
+training 600 zeros down to 6 nines in a geometric row, a hundredth as in Cao et al. (2019).
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ ARCHIVE = Archive(
 )
 _SIDE = 28
 _SIZES = (1000, 1000)  # validation, test
+_TAIL = (600, 6)  # training examples of the first and the last class
+_PER_CLASS = 100  # in each other part
 
 
 def load_mnist() -> Splits:
@@ -40,12 +45,33 @@ def load_mnist() -> Splits:
     Raises:
         DataError: If the archive is not to be had.
     """
-    stored = cached_arrays("mnist", ARCHIVE, lambda: parse(read_archive(ARCHIVE)))
-    labels = torch.as_tensor(stored["labels"].astype(np.int64))
-    images = torch.as_tensor(stored["images"].astype(np.float32)) / 255
-    whole = Part(images[:, None], labels)
-    validation, test, train = stratified_cuts(labels.numpy(), _SIZES, seed=0)
+    whole = _whole()
+    validation, test, train = stratified_cuts(whole.labels.numpy(), _SIZES, seed=0)
     return Splits(whole.take(train), whole.take(validation), whole.take(test))
+
+
+def load_long_tailed_digits() -> Splits:
+    """Return what ``load_mnist`` does, with few examples of most classes in the training part.
+
+    Raises:
+        DataError: If the archive is not to be had.
+    """
+    whole = _whole()
+    train, validation, test = long_tailed_cuts(whole.labels.numpy())
+    return Splits(whole.take(train), whole.take(validation), whole.take(test))
+
+
+def long_tailed_cuts(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Rows of the training, the validation and the test part of long-tailed digits."""
+    rng = np.random.default_rng(0)
+    counts = np.geomspace(*_TAIL, 10).round().astype(int)
+    cuts = [
+        np.split(rng.permutation(np.flatnonzero(labels == digit)), [_PER_CLASS, 2 * _PER_CLASS])
+        for digit in range(10)
+    ]
+    train = [rest[:count] for (*_, rest), count in zip(cuts, counts, strict=True)]
+    parts = [train, [cut[0] for cut in cuts], [cut[1] for cut in cuts]]
+    return [np.sort(np.concatenate(part)) for part in parts]
 
 
 def parse(files: Mapping[str, bytes]) -> dict[str, NDArray[np.generic]]:
@@ -57,3 +83,9 @@ def parse(files: Mapping[str, bytes]) -> dict[str, NDArray[np.generic]]:
         images.append(digits)
         labels.append(np.full(len(digits), int(path[-len("0.json")]), dtype=np.uint8))
     return {"images": np.concatenate(images), "labels": np.concatenate(labels)}
+
+
+def _whole() -> Part:
+    stored = cached_arrays("mnist", ARCHIVE, lambda: parse(read_archive(ARCHIVE)))
+    images = torch.as_tensor(stored["images"].astype(np.float32)) / 255
+    return Part(images[:, None], torch.as_tensor(stored["labels"].astype(np.int64)))

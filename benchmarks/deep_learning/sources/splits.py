@@ -88,17 +88,30 @@ def stratified_cuts(strata: Indices, counts: tuple[int, ...], seed: int) -> list
     return [np.sort(piece) for piece in pieces]
 
 
+def standardised(splits: Splits) -> Splits:
+    """Give every channel of inputs ``(n, channels, ...)`` mean 0 and spread 1 in training."""
+    inputs = splits.train.inputs
+    dims = [0, *range(2, inputs.ndim)]
+    mean, spread = inputs.mean(dims, keepdim=True), inputs.std(dims, keepdim=True)
+    train, validation, test = (
+        Part((part.inputs - mean) / spread, part.labels)
+        for part in (splits.train, splits.validation, splits.test)
+    )
+    return Splits(train, validation, test, splits.strata)
+
+
 def cached_arrays(
-    name: str, archive: Archive, make: Callable[[], Mapping[str, NDArray[np.generic]]]
+    name: str, archive: Archive | None, make: Callable[[], Mapping[str, NDArray[np.generic]]]
 ) -> dict[str, NDArray[np.generic]]:
     """Return arrays that are slow to make, from the cache folder if it has them.
 
     Args:
         name: Of the file; it changes whenever ``make`` does.
-        archive: Whose data they are made of.
+        archive: Whose data they are made of, None for those of a seed alone.
         make: Makes them.
     """
-    path = cache_folder() / f"{name}-{archive.digest[:12]}.npz"
+    origin = "made" if archive is None else archive.digest[:12]
+    path = cache_folder() / f"{name}-{origin}.npz"
     if not path.exists():
         partial = path.with_suffix(f".{os.getpid()}.npz")
         np.savez(partial, **make())  # type: ignore[arg-type]
