@@ -344,7 +344,7 @@ def written(study: Study, suggestion: Suggestion) -> FrozenTrial:
 
 def test_a_suggestion_is_read_back_by_others() -> None:
     study = new_study()
-    suggestion = Suggestion({"x": 0.25, "kind": 2.0}, 3, -0.5, 1.25)
+    suggestion = Suggestion({"x": 0.25, "kind": 2.0}, 3, -0.5, 1.25, 1e-9, 2e12)
     written(study, suggestion)
     record = records_of(study)[0]
     assert record.suggestion == suggestion
