@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -13,6 +14,7 @@ from benchmarks.deep_learning.task import Task
 
 
 N_TRAIN = 96
+_N_EPOCHS = 4
 
 
 def _pictures(shape: tuple[int, ...], n: int, generator: torch.Generator) -> Part:
@@ -38,18 +40,29 @@ def _texts(task: Task, n: int, generator: torch.Generator) -> Part:
     return Part(torch.where(labels[:, None] == 1, words, words + 500), labels)
 
 
+def _series(task: Task, n: int, generator: torch.Generator) -> Part:
+    """Slow and fast waves in noise."""
+    labels = torch.arange(n) % 2
+    phases = torch.linspace(0, 12, 48) * (1 + 2 * labels[:, None])
+    return Part((phases.sin() + 0.1 * torch.randn(n, 48, generator=generator))[:, None], labels)
+
+
 # By family: makes examples that the task's recipe learns.
 _EXAMPLES: dict[str, Callable[[Task, int, torch.Generator], Part]] = {
     "images": _images,
     "audio": _audio,
+    "series": _series,
     "texts": _texts,
 }
 
 
 def tiny(task: Task) -> Task:
-    """The task with 96 made-up training examples and 40 in each other part."""
+    """The task with 96 made-up training examples and 40 in each other part, trained briefly."""
     train, validation, test = (
         _EXAMPLES[task.family](task, n, torch.Generator().manual_seed(seed))
         for seed, n in enumerate((N_TRAIN, 40, 40))
     )
-    return replace(task, load=lambda: Splits(train, validation, test))
+    brief = task.train
+    if isinstance(brief, partial) and "n_epochs" in brief.keywords:
+        brief = partial(brief, n_epochs=_N_EPOCHS)
+    return replace(task, load=lambda: Splits(train, validation, test), train=brief)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from benchmarks.deep_learning.audio import NOISY_DIGITS
 from benchmarks.deep_learning.audio import SPOKEN_DIGITS
 from benchmarks.deep_learning.images import MNIST
+from benchmarks.deep_learning.series import ARROW_HEAD
+from benchmarks.deep_learning.series import ITALY_POWER_DEMAND
+from benchmarks.deep_learning.series import JAPANESE_VOWELS
+from benchmarks.deep_learning.series import OSU_LEAF
 from benchmarks.deep_learning.task import Task
 from benchmarks.deep_learning.texts import AG_NEWS
 
@@ -13,6 +17,7 @@ _FAMILIES: tuple[tuple[Task, ...], ...] = (
     (MNIST,),
     (AG_NEWS,),
     (NOISY_DIGITS, SPOKEN_DIGITS),
+    (ARROW_HEAD, ITALY_POWER_DEMAND, JAPANESE_VOWELS, OSU_LEAF),
 )
 
 TASKS: dict[str, Task] = {task.name: task for family in _FAMILIES for task in family}
