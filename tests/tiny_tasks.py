@@ -47,10 +47,20 @@ def _series(task: Task, n: int, generator: torch.Generator) -> Part:
     return Part((phases.sin() + 0.1 * torch.randn(n, 48, generator=generator))[:, None], labels)
 
 
+def _forecasting(task: Task, n: int, generator: torch.Generator) -> Part:
+    """Waves of two kinds, which a naive forecast gets wrong."""
+    periods = 10 + 7 * (torch.arange(n) % 2)[:, None]
+    waves = (
+        torch.arange(192) / periods * 6.28 + 6.28 * torch.rand(n, 1, generator=generator)
+    ).sin()
+    return Part(waves[:, :168], waves[:, 168:])
+
+
 # By family: makes examples that the task's recipe learns.
 _EXAMPLES: dict[str, Callable[[Task, int, torch.Generator], Part]] = {
     "images": _images,
     "audio": _audio,
+    "forecasting": _forecasting,
     "series": _series,
     "texts": _texts,
 }

@@ -53,9 +53,8 @@ def gru(
         n_layers: Layers on top of each other.
         both: Whether it also reads backwards, which doubles the output.
     """
-    layer: nn.GRU = skip_init(
-        nn.GRU, n_in, n_out, num_layers=n_layers, batch_first=True, bidirectional=both
-    )
+    sizes = {"num_layers": n_layers, "batch_first": True, "bidirectional": both}
+    layer = nn.GRU(n_in, n_out, **sizes, device="meta").to_empty(device="cpu")  # as skip_init
     for weight in layer.parameters():
         nn.init.uniform_(weight, -(n_out**-0.5), n_out**-0.5, generator=generator)
     return layer

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from benchmarks.deep_learning.audio import NOISY_DIGITS
 from benchmarks.deep_learning.audio import SPOKEN_DIGITS
+from benchmarks.deep_learning.forecasting import ETTH1
+from benchmarks.deep_learning.forecasting import ETTH2
+from benchmarks.deep_learning.forecasting import EXCHANGE_RATE
+from benchmarks.deep_learning.forecasting import TAXI
 from benchmarks.deep_learning.images import MNIST
 from benchmarks.deep_learning.series import ARROW_HEAD
 from benchmarks.deep_learning.series import ITALY_POWER_DEMAND
@@ -17,6 +21,7 @@ _FAMILIES: tuple[tuple[Task, ...], ...] = (
     (MNIST,),
     (AG_NEWS,),
     (NOISY_DIGITS, SPOKEN_DIGITS),
+    (ETTH1, ETTH2, EXCHANGE_RATE, TAXI),
     (ARROW_HEAD, ITALY_POWER_DEMAND, JAPANESE_VOWELS, OSU_LEAF),
 )
 
