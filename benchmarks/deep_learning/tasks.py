@@ -15,11 +15,14 @@ from benchmarks.deep_learning.series import JAPANESE_VOWELS
 from benchmarks.deep_learning.series import OSU_LEAF
 from benchmarks.deep_learning.task import Task
 from benchmarks.deep_learning.texts import AG_NEWS
+from benchmarks.deep_learning.texts import POLARITY
+from benchmarks.deep_learning.texts import SMS_SPAM
+from benchmarks.deep_learning.texts import WEB_GENRE
 
 
 _FAMILIES: tuple[tuple[Task, ...], ...] = (
     (MNIST,),
-    (AG_NEWS,),
+    (AG_NEWS, POLARITY, SMS_SPAM, WEB_GENRE),
     (NOISY_DIGITS, SPOKEN_DIGITS),
     (ETTH1, ETTH2, EXCHANGE_RATE, TAXI),
     (ARROW_HEAD, ITALY_POWER_DEMAND, JAPANESE_VOWELS, OSU_LEAF),
