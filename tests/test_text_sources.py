@@ -5,8 +5,12 @@ import os
 import numpy as np
 import pytest
 
+from benchmarks.deep_learning.sources import digit_strings
+from benchmarks.deep_learning.sources import mnist
 from benchmarks.deep_learning.sources import polarity
+from benchmarks.deep_learning.sources import shakespeare
 from benchmarks.deep_learning.sources import sms_spam
+from benchmarks.deep_learning.sources import tagged
 from benchmarks.deep_learning.sources import ud_english
 from benchmarks.deep_learning.sources import words
 from benchmarks.deep_learning.sources.archives import DATA_VARIABLE
@@ -96,3 +100,71 @@ def test_the_real_genres() -> None:
     splits = ud_english.load_web_genre()
     assert sizes(splits) == [2451, 813, 814]
     assert [len(np.unique(part.labels)) for part in (splits.train, splits.test)] == [5, 5]
+
+
+def test_posts_end_at_empty_lines() -> None:
+    content = "We\tO\nlove\tO\nBerlin\tB-location\n\n\t\nYes\tO\n"
+    posts = tagged.parse({"wnut17train.conll": content.encode()})
+    assert posts == [(["We", "love", "Berlin"], ["O", "O", "B-location"]), (["Yes"], ["O"])]
+
+
+def test_words_keep_their_ends() -> None:
+    numbers = tagged.characters("Antidisestablishment!")
+    assert len(numbers) == tagged.N_CHARACTERS
+    assert "".join(chr(number + 30) for number in numbers) == "Antidihment!"
+    assert tagged.characters("ß") == [1] + [0] * 11
+
+
+def test_long_sentences_are_cut() -> None:
+    long = (["word"] * 30 + ["Word"], ["O"] * 30 + ["B-group"])
+    splits = tagged._splits(
+        [long, (["other"], ["O"])], tagged.ENTITY_TAGS, np.array([1, 0]), [np.array([0, 1])] * 3
+    )
+    assert splits.strata is not None and splits.strata.tolist() == [1, 1, 0]
+    assert splits.train.inputs.shape == (3, tagged.PIECE, 1 + tagged.N_CHARACTERS)
+    last = 30 - tagged.PIECE
+    assert splits.train.labels[1, : last + 2].tolist() == [0] * last + [5, tagged.NO_WORD]
+    assert splits.train.inputs[1, last, 0] == splits.train.inputs[0, 0, 0] == 2
+    assert splits.train.inputs[1, last, 1] != splits.train.inputs[0, 0, 1]  # the capital
+
+
+def test_chunks_are_followed_by_themselves() -> None:
+    part = shakespeare.cut_chunks(np.arange(1000), 5)
+    assert (part.labels == part.inputs + 1).all()
+    assert part.inputs[0, 0] == 0 and part.labels[-1, -1] == 999
+
+
+def test_digits_are_pasted_from_left_to_right() -> None:
+    rng = np.random.default_rng(0)
+    digits = np.ones((10, 14, 14), dtype=np.float32)
+    images, labels = digit_strings.draw_strings(digits, np.arange(10), 50, rng)
+    lengths = (labels != digit_strings.NO_DIGIT).sum(1)
+    assert set(lengths) == {2, 3, 4}
+    ends = [int(np.flatnonzero(image[0].mean(0) > 0.5).max()) + 1 for image in images]
+    assert all(10 * n + 4 <= end <= 14 * n for end, n in zip(ends, lengths, strict=True))
+    assert (labels[:, 0] >= 0).all() and len(np.unique(labels)) == 11
+
+
+@needs(tagged.ARCHIVE)
+@needs(ud_english.ARCHIVE)
+def test_the_real_tags() -> None:
+    for load, n_tags in ((tagged.load_entities, 13), (tagged.load_parts_of_speech, 17)):
+        splits = load()
+        found = np.unique(splits.train.labels)
+        assert found.tolist() == [tagged.NO_WORD, *range(n_tags)]
+        assert splits.strata is not None and len(splits.strata) == len(splits.train)
+        assert min(sizes(splits)) > 800
+
+
+@needs(shakespeare.ARCHIVE)
+def test_the_real_plays() -> None:
+    splits = shakespeare.load_shakespeare()
+    assert sizes(splits) == [3072, 1024, 1024]
+    assert int(splits.train.inputs.max()) == shakespeare.N_CHARACTERS - 1
+
+
+@needs(mnist.ARCHIVE)
+def test_the_real_strings() -> None:
+    splits = digit_strings.load_digit_strings()
+    assert sizes(splits) == [3000, 1000, 1000]
+    assert splits.strata is not None and np.unique(splits.strata).tolist() == [2, 3, 4]

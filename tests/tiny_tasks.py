@@ -56,11 +56,29 @@ def _forecasting(task: Task, n: int, generator: torch.Generator) -> Part:
     return Part(waves[:, :168], waves[:, 168:])
 
 
+def _sequences(task: Task, n: int, generator: torch.Generator) -> Part:
+    """By task: strings of one bright column, words with tags of their own, a text that repeats."""
+    numbers = torch.randint(2, 10, (n, 24), generator=generator)
+    if task.name.endswith("digit_strings"):
+        images = 0.1 * torch.randn(n, 1, 18, 56, generator=generator)
+        images[:, :, :, 20:30] += 1.0
+        digits = torch.full((n, 4), -1)
+        digits[:, 0] = 7
+        return Part(images, digits)
+    if task.name.endswith("shakespeare"):
+        text = (numbers[:, :1] + torch.arange(49)) % 10
+        return Part(text[:, :-1], text[:, 1:])
+    characters = numbers[..., None].expand(-1, -1, 12)
+    labels = 1 + 2 * (numbers % 2)  # "B-" of two kinds, or two parts of speech
+    return Part(torch.cat([numbers[..., None], characters], 2), labels)
+
+
 # By family: makes examples that the task's recipe learns.
 _EXAMPLES: dict[str, Callable[[Task, int, torch.Generator], Part]] = {
     "images": _images,
     "audio": _audio,
     "forecasting": _forecasting,
+    "sequences": _sequences,
     "series": _series,
     "texts": _texts,
 }

@@ -9,6 +9,10 @@ from benchmarks.deep_learning.forecasting import ETTH2
 from benchmarks.deep_learning.forecasting import EXCHANGE_RATE
 from benchmarks.deep_learning.forecasting import TAXI
 from benchmarks.deep_learning.images import MNIST
+from benchmarks.deep_learning.sequences.language import SHAKESPEARE
+from benchmarks.deep_learning.sequences.strings import DIGIT_STRINGS
+from benchmarks.deep_learning.sequences.tagging import ENTITIES
+from benchmarks.deep_learning.sequences.tagging import PART_OF_SPEECH
 from benchmarks.deep_learning.series import ARROW_HEAD
 from benchmarks.deep_learning.series import ITALY_POWER_DEMAND
 from benchmarks.deep_learning.series import JAPANESE_VOWELS
@@ -25,6 +29,7 @@ _FAMILIES: tuple[tuple[Task, ...], ...] = (
     (AG_NEWS, POLARITY, SMS_SPAM, WEB_GENRE),
     (NOISY_DIGITS, SPOKEN_DIGITS),
     (ETTH1, ETTH2, EXCHANGE_RATE, TAXI),
+    (DIGIT_STRINGS, ENTITIES, PART_OF_SPEECH, SHAKESPEARE),
     (ARROW_HEAD, ITALY_POWER_DEMAND, JAPANESE_VOWELS, OSU_LEAF),
 )
 
