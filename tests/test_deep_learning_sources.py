@@ -40,6 +40,8 @@ from benchmarks.deep_learning.sources.splits import Part
 from benchmarks.deep_learning.sources.splits import Splits
 from benchmarks.deep_learning.sources.splits import standardised
 from benchmarks.deep_learning.sources.splits import stratified_cuts
+from benchmarks.deep_learning.sources.words import MAX_WORDS
+from benchmarks.deep_learning.sources.words import UNKNOWN
 
 
 FILES = {"data/one.txt": b"1", "data/two.txt": b"22", "other.txt": b"no"}
@@ -328,11 +330,11 @@ def test_news_words_are_numbered_by_the_training_part(monkeypatch: pytest.Monkey
     arrays = ag_news.parse({"data/ag_news_csv/test.csv": "\n".join(rows).encode()})
     assert np.bincount(arrays["labels"].astype(int)).tolist() == [10] * 4
     words = arrays["words"]
-    assert words.shape == (40, ag_news.MAX_WORDS)
+    assert words.shape == (40, MAX_WORDS)
     assert (words[:, 2] == 2).all() and (words[:, 3] == 2).all()  # the most frequent word
     validation, test, train = ag_news.cuts(arrays["labels"].astype(np.int64))
-    assert (words[train] != ag_news.UNKNOWN).all()
-    assert (words[validation, 1] == ag_news.UNKNOWN).all()  # its number is nowhere else
+    assert (words[train] != UNKNOWN).all()
+    assert (words[validation, 1] == UNKNOWN).all()  # its number is nowhere else
     assert len(test) == 8
 
 

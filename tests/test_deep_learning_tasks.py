@@ -39,7 +39,7 @@ def test_the_recipe_learns_and_repeats(task: Task) -> None:
     assert first.n_examples % N_TRAIN == 0
     third = task.evaluate(task.expert, everything[: N_TRAIN // 3], 0)
     assert third.n_examples * 3 == first.n_examples
-    assert 0 <= task.evaluate(task.expert, everything, 0, "test").score <= 1
+    assert 0.5 < task.evaluate(task.expert, everything, 0, "test").score <= 1
 
 
 def test_any_suggestion_can_be_trained(task: Task) -> None:
@@ -48,10 +48,10 @@ def test_any_suggestion_can_be_trained(task: Task) -> None:
     for _ in range(10):
         params = task.suggest(study.ask())
         assert params == json.loads(json.dumps(params))
-        assert len(params) <= 20
+        assert 8 <= len(params) <= 20
         seen.add(frozenset(params))
         evaluation = task.evaluate(params, np.arange(N_TRAIN), 0)
-        assert math.isnan(evaluation.score) or 0 <= evaluation.score <= 1
+        assert math.isnan(evaluation.score) or evaluation.score <= 1
         assert evaluation.n_examples > 0 and evaluation.seconds > 0
     assert len(seen) > 1  # conditional parameters come and go
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -13,6 +14,7 @@ from benchmarks.deep_learning.task import Task
 
 
 N_TRAIN = 96
+_N_EPOCHS = 4
 
 
 def _pictures(shape: tuple[int, ...], n: int, generator: torch.Generator) -> Part:
@@ -65,10 +67,46 @@ def _detection(task: Task, n: int, generator: torch.Generator) -> Part:
     return Part(inputs, rows)
 
 
+def _series(task: Task, n: int, generator: torch.Generator) -> Part:
+    """Slow and fast waves in noise."""
+    labels = torch.arange(n) % 2
+    phases = torch.linspace(0, 12, 48) * (1 + 2 * labels[:, None])
+    return Part((phases.sin() + 0.1 * torch.randn(n, 48, generator=generator))[:, None], labels)
+
+
+def _forecasting(task: Task, n: int, generator: torch.Generator) -> Part:
+    """Waves of two kinds, which a naive forecast gets wrong."""
+    periods = 10 + 7 * (torch.arange(n) % 2)[:, None]
+    waves = (
+        torch.arange(192) / periods * 6.28 + 6.28 * torch.rand(n, 1, generator=generator)
+    ).sin()
+    return Part(waves[:, :168], waves[:, 168:])
+
+
+def _sequences(task: Task, n: int, generator: torch.Generator) -> Part:
+    """By task: strings of one bright column, words with tags of their own, a text that repeats."""
+    numbers = torch.randint(2, 10, (n, 24), generator=generator)
+    if task.name.endswith("digit_strings"):
+        images = 0.1 * torch.randn(n, 1, 18, 56, generator=generator)
+        images[:, :, :, 20:30] += 1.0
+        digits = torch.full((n, 4), -1)
+        digits[:, 0] = 7
+        return Part(images, digits)
+    if task.name.endswith("shakespeare"):
+        text = (numbers[:, :1] + torch.arange(49)) % 10
+        return Part(text[:, :-1], text[:, 1:])
+    characters = numbers[..., None].expand(-1, -1, 12)
+    labels = 1 + 2 * (numbers % 2)  # "B-" of two kinds, or two parts of speech
+    return Part(torch.cat([numbers[..., None], characters], 2), labels)
+
+
 # By family: makes examples that the task's recipe learns.
 _EXAMPLES: dict[str, Callable[[Task, int, torch.Generator], Part]] = {
     "images": _images,
     "audio": _audio,
+    "forecasting": _forecasting,
+    "sequences": _sequences,
+    "series": _series,
     "texts": _texts,
     "segmentation": _segmentation,
     "detection": _detection,
@@ -76,9 +114,12 @@ _EXAMPLES: dict[str, Callable[[Task, int, torch.Generator], Part]] = {
 
 
 def tiny(task: Task) -> Task:
-    """The task with 96 made-up training examples and 40 in each other part."""
+    """The task with 96 made-up training examples and 40 in each other part, trained briefly."""
     train, validation, test = (
         _EXAMPLES[task.family](task, n, torch.Generator().manual_seed(seed))
         for seed, n in enumerate((N_TRAIN, 40, 40))
     )
-    return replace(task, load=lambda: Splits(train, validation, test))
+    brief = task.train
+    if isinstance(brief, partial) and "n_epochs" in brief.keywords:
+        brief = partial(brief, n_epochs=_N_EPOCHS)
+    return replace(task, load=lambda: Splits(train, validation, test), train=brief)

@@ -58,6 +58,25 @@ def embedding(n: int, dim: int, padding: int, generator: torch.Generator) -> nn.
     return layer
 
 
+def gru(
+    n_in: int, n_out: int, generator: torch.Generator, *, n_layers: int = 1, both: bool = False
+) -> nn.GRU:
+    """A recurrent layer over ``(n, length, n_in)``.
+
+    Args:
+        n_in: Size of an input.
+        n_out: Size of the recurrent state, per direction.
+        generator: Of the weights, which are drawn as PyTorch does.
+        n_layers: Layers on top of each other.
+        both: Whether it also reads backwards, which doubles the output.
+    """
+    sizes = {"num_layers": n_layers, "batch_first": True, "bidirectional": both}
+    layer = nn.GRU(n_in, n_out, **sizes, device="meta").to_empty(device="cpu")  # as skip_init
+    for weight in layer.parameters():
+        nn.init.uniform_(weight, -(n_out**-0.5), n_out**-0.5, generator=generator)
+    return layer
+
+
 class Dropout(nn.Module):
     """Dropout.
 

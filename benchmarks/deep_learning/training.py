@@ -44,7 +44,12 @@ def suggest_log(trial: optuna.trial.BaseTrial, name: str, low: float, high: floa
 def suggest_optimisation(
     trial: optuna.trial.BaseTrial, log2_batch_sizes: tuple[int, int] = (6, 8)
 ) -> dict[str, Value]:
-    """Suggest what every training has: the optimiser, its rate and schedule, the batch size."""
+    """Suggest what every training has: the optimiser, its rate and schedule, the batch size.
+
+    Args:
+        trial: The trial.
+        log2_batch_sizes: Smallest and largest batch, as powers of 2.
+    """
     params: dict[str, Value] = {
         "optimizer": trial.suggest_categorical("optimizer", ["adamw", "sgd"]),
         "lr": suggest_log(trial, "lr", 1e-4, 1.0),
@@ -72,7 +77,8 @@ def fit(
     Args:
         model: Gives logits ``(b, classes)``, or whatever ``loss_of`` takes.
         part: The examples.
-        params: Hyperparameters, see ``suggest_optimisation``; ``label_smoothing`` if there is one.
+        params: Hyperparameters, see ``suggest_optimisation``; ``label_smoothing`` and ``clip``,
+            the largest norm of a gradient, if there are such.
         n_epochs: How often every example is seen.
         generator: Of the order of the examples and the augmentation.
         augment: Changes the inputs of a batch.
@@ -102,6 +108,8 @@ def fit(
             break
         optimizer.zero_grad()
         loss.backward()
+        if "clip" in params:
+            nn.utils.clip_grad_norm_(model.parameters(), float(params["clip"]))
         optimizer.step()
     return n_processed
 

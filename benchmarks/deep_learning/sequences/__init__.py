@@ -1,0 +1,1 @@
+"""Labelling and modelling of sequences: words, characters and strings of digits."""
