@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from benchmarks.deep_learning.audio import INSTRUMENT_NOTES
 from benchmarks.deep_learning.audio import NOISY_DIGITS
+from benchmarks.deep_learning.audio import SPEAKERS
 from benchmarks.deep_learning.audio import SPOKEN_DIGITS
 from benchmarks.deep_learning.detection import BLOOD_CELLS
 from benchmarks.deep_learning.detection import DIGIT_SCENES
@@ -43,7 +45,7 @@ _FAMILIES: tuple[tuple[Task, ...], ...] = (
     (DIGIT_STRINGS, ENTITIES, PART_OF_SPEECH, SHAKESPEARE),
     (ARROW_HEAD, ITALY_POWER_DEMAND, JAPANESE_VOWELS, OSU_LEAF),
     (ETTH1, ETTH2, EXCHANGE_RATE, TAXI),
-    (NOISY_DIGITS, SPOKEN_DIGITS),
+    (NOISY_DIGITS, SPOKEN_DIGITS, SPEAKERS, INSTRUMENT_NOTES),
 )
 
 TASKS: dict[str, Task] = {task.name: task for family in _FAMILIES for task in family}
