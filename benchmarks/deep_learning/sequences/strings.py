@@ -133,7 +133,7 @@ DIGIT_STRINGS = Task(
     name="sequences/digit_strings",
     load=load_digit_strings,
     suggest=_suggest,
-    train=partial(_train, n_epochs=5),
+    train=partial(_train, n_epochs=7),
     measure=_right_characters,
     # Batch-normalised convolutions, both directions of a recurrent network on their columns, an
     # adaptive rate without decay, as published; smaller, and as there are few steps, Adam at a
