@@ -29,10 +29,10 @@ import torch
 from torch import Tensor
 
 from optuna_rocket import trials
-from optuna_rocket.agent import experience
-from optuna_rocket.agent.experience import Guesses
+from optuna_rocket.agent import sources as memories
 from optuna_rocket.agent.experience import Guide
-from optuna_rocket.agent.experience import Sources
+from optuna_rocket.agent.guesses import Guesses
+from optuna_rocket.agent.sources import Sources
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.priors import Prior
@@ -331,7 +331,7 @@ def _over(sources: Sequence[Source], space: Space) -> Sources | None:
         kind=torch.full(shape, -1),
         errors=torch.zeros(shape, dtype=torch.float64),
     )
-    return experience.remember(history, geometry) if bool(present.any()) else None
+    return memories.remember(history, geometry) if bool(present.any()) else None
 
 
 def _translated(
