@@ -166,7 +166,9 @@ def earlier_study(name: str, kind: str = "honest", n_trials: int = N_TRIALS) -> 
     trials = earlier_trials(name, n_trials, is_unrelated=kind == "unrelated")
     if kind == "shuffled":
         order = np.random.default_rng(zlib.crc32(name.encode())).permutation(len(trials))
-        trials = [_with_value(trial, trials[i].value) for trial, i in zip(trials, order, strict=True)]
+        trials = [
+            _with_value(trial, trials[i].value) for trial, i in zip(trials, order, strict=True)
+        ]
     study.add_trials(trials)
     return study
 

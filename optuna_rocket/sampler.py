@@ -35,8 +35,8 @@ from optuna_rocket.agent import weights_file
 
 if TYPE_CHECKING:
     from optuna_rocket.experience import Experience
-    from optuna_rocket.experience import Given
     from optuna_rocket.priors import Prior
+    from optuna_rocket.source_studies import Given
     from optuna_rocket.suggest import Suggester
     from optuna_rocket.suggestions import Suggestion
     from optuna_rocket.trials import Record
@@ -136,10 +136,10 @@ class RocketSampler(BaseSampler):
         self._given: tuple[Given, ...] = ()
         self._priors: Mapping[str, Prior] = {}
         if priors is not None or source_studies not in ((), []):
-            from optuna_rocket import experience
             from optuna_rocket import priors as guesses
+            from optuna_rocket import source_studies as sources
 
-            self._given = experience.check(source_studies)
+            self._given = sources.check(source_studies)
             self._priors = guesses.parse(priors)
         weights_file.read(self._path)
         if checkpoint is not None:
@@ -165,7 +165,7 @@ class RocketSampler(BaseSampler):
         if not self._given and not self._priors:
             return self._experience
         from optuna_rocket.experience import Experience
-        from optuna_rocket.experience import read_sources
+        from optuna_rocket.source_studies import read_sources
 
         with self._lock:
             if self._experience is None:

@@ -18,6 +18,7 @@ CORE = {"space", "history", "features"}
 AGENT = {f"agent/{x}" for x in ("weights_file", "network", "proposals", "memory", "branches")} | {
     f"agent/{x}" for x in ("experience", "policy", "checkpoint", "returns", "update")
 }
+EXPERIENCE = {f"agent/{x}" for x in ("guesses", "sources", "trust")}
 VIEW = {"suggest", "hindsight", "visualization/drawing"}
 GOALS = {"goals"} | {f"agent/{x}" for x in ("feasibility", "hypervolume", "many_goals")}
 ALLOWED: dict[str, set[str]] = {
@@ -33,7 +34,10 @@ ALLOWED: dict[str, set[str]] = {
     "agent/proposals": CORE,
     "agent/memory": CORE,
     "agent/branches": CORE | {"agent/proposals", "agent/memory"},
-    "agent/experience": CORE | {"agent/proposals", "agent/memory"},
+    "agent/guesses": set(),
+    "agent/sources": CORE | {"agent/memory"},
+    "agent/trust": set(),
+    "agent/experience": CORE | EXPERIENCE | {"agent/proposals", "agent/memory"},
     "agent/policy": CORE
     | {"agent/network", "agent/proposals", "agent/memory"}
     | {"agent/branches", "agent/experience"},
@@ -76,15 +80,16 @@ ALLOWED: dict[str, set[str]] = {
     "rows": {"space", "history", "fidelity/approximation", "goals", "trials"},
     "conditions": {"space", "history"},
     "claims": {"space", "history", "trials"},
-    "priors": {"space", "agent/experience"},
-    "experience": CORE | {"agent/experience", "trials", "rows", "priors"},
+    "priors": {"space", "agent/guesses"},
+    "source_studies": {"space", "history", "trials", "rows"},
+    "experience": CORE | EXPERIENCE | {"agent/experience", "rows", "priors", "source_studies"},
     "suggest": CORE
     | AGENT
     | GOALS
     | {"fidelity/approximation", "suggestions", "trials", "rows", "conditions", "experience"},
     "sampler": CORE
     | {"agent/weights_file", "suggestions", "trials", "suggest", "claims"}
-    | {"priors", "experience"},
+    | {"priors", "source_studies", "experience"},
     "pruner": {"fidelity/forecast", "curves", "trials"},
     "evaluator": {"fidelity/subset", "fidelity/correlation"}
     | {"attributes", "costs", "curves", "trials"},
@@ -121,6 +126,7 @@ ADAPTER = {
     "conditions",
     "claims",
     "priors",
+    "source_studies",
     "experience",
     "suggest",
     "sampler",

@@ -24,8 +24,8 @@ from torch import Tensor
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent import trust
-from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.guesses import Guesses
+from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.agent.sources import Sources
 from optuna_rocket.agent.trust import Trust
@@ -123,8 +123,8 @@ class Guide:
         spread = 1 - min(force, 1.0) * (1 - _spread(residual, root))
         return Mixture(
             self,
-            _spread_out(weights[:n_sources], by_sources.index, len(self.sources or ())),
-            _spread_out(weights[n_sources:], by_guesses.index, len(self.guess_columns)),
+            _spread_out(weights[:n_sources], by_sources.which, len(self.sources or ())),
+            _spread_out(weights[n_sources:], by_guesses.which, len(self.guess_columns)),
             spread,
         )
 
@@ -229,7 +229,7 @@ class _Believed(NamedTuple):
     """Forecasters that are believed: what they say ``(k, n)``, which they are, and how much."""
 
     said: Tensor
-    index: Tensor
+    which: Tensor
     belief: float
 
 

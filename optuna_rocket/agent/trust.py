@@ -10,8 +10,8 @@ forecaster has said where it would be:
 which is 1 - κ where a forecaster is sure and right, -1 - κ where it is sure and wrong, and 0 where
 it has no opinion. Its log odds are a sum of these steps, as in a sequential test (Wald 1945), cut
 above, so that whoever was right for long and is wrong now is found out soon. What is chosen among
-many forecasters by what they got right proves nothing: all together are tested as one forecaster
-which, at every trial, is the mixture that was trusted *before* it.
+many forecasters by what they got right proves nothing: all together are tested as one forecaster,
+whose word on a trial is that of the mixture which was trusted *before* it.
 """
 
 from __future__ import annotations
@@ -52,18 +52,15 @@ def earned(said: Tensor, z: Tensor, prior: Tensor) -> Trust:
         prior: ``(S,)`` log odds before the first trial.
     """
     start = prior.clamp_max(MOST)
-    if not len(said):
-        return Trust(start, 0.0)
-    steps = _steps(said, _order(z))
-    each = _reflected(start[:, None] + (STEP * steps).cumsum(-1))  # (S, n)
+    if not len(said) or not len(z):
+        return Trust(start, belief(float(start.mean())) if len(said) else 0.0)
+    each = _log_odds(start, said, z)
     before = torch.cat([start[:, None], each[:, :-1]], -1).clamp_min(0)
     weights = before / before.sum(0).clamp_min(1e-9)
-    n = len(z)
-    mixed = weights.T @ said  # (n, n): what was trusted before trial t says of trial i
-    g = torch.tanh((mixed.diagonal()[:, None] - mixed) / SCALE)
-    joint = start.mean() + (STEP * _mean_before(g * _order(z) - TOLL * g.abs())).cumsum(-1)
-    last = _reflected(joint[None])[0, -1] if n else start.mean()
-    return Trust(each[:, -1] if n else start, belief(float(last)))
+    level = said.mean(-1, keepdim=True)  # sources that mean the same may differ by a constant
+    foretold = (weights * (said - level)).sum(0)
+    joint = _log_odds(start.mean()[None], foretold[None], z)[0, -1]
+    return Trust(each[:, -1], belief(float(joint)))
 
 
 def belief(log_odds: float) -> float:
@@ -71,24 +68,12 @@ def belief(log_odds: float) -> float:
     return min(max(log_odds / MOST, 0.0), 1.0)
 
 
-def _order(z: Tensor) -> Tensor:
-    return torch.tanh((z[:, None] - z[None]) / SCALE)
-
-
-def _steps(said: Tensor, order: Tensor) -> Tensor:
-    g = torch.tanh((said[:, :, None] - said[:, None, :]) / SCALE)
-    return _mean_before(g * order - TOLL * g.abs())
-
-
-def _mean_before(pairs: Tensor) -> Tensor:
-    """Mean over the earlier trials, ``(..., n, n)`` to ``(..., n)``; 0 for the first."""
-    n = pairs.shape[-1]
-    earlier = torch.ones(n, n, dtype=pairs.dtype).tril(-1)
-    return (pairs * earlier).sum(-1) / torch.arange(n).clamp_min(1)
-
-
-def _reflected(walk: Tensor) -> Tensor:
-    """Random walks ``(S, n)`` that cannot rise above ``MOST`` (Skorokhod's reflection)."""
-    if not walk.shape[-1]:
-        return walk
-    return walk - (walk.cummax(-1).values - MOST).clamp_min(0)
+def _log_odds(start: Tensor, said: Tensor, z: Tensor) -> Tensor:
+    """Log odds ``(S, n)`` after every trial: a walk that cannot rise above ``MOST``."""
+    order = torch.tanh((z[:, None] - z) / SCALE)
+    g = torch.tanh((said[:, :, None] - said[:, None]) / SCALE)
+    n = len(z)
+    earlier = torch.ones(n, n, dtype=z.dtype).tril(-1) / torch.arange(n).clamp_min(1)[:, None]
+    steps = ((g * order - TOLL * g.abs()) * earlier).sum(-1)
+    walk = start[:, None] + (STEP * steps).cumsum(-1)
+    return walk - (walk.cummax(-1).values - MOST).clamp_min(0)  # Skorokhod's reflection
