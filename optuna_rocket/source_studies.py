@@ -95,7 +95,7 @@ def read_sources(given: Sequence[Given]) -> tuple[Source, ...]:
             study = one if isinstance(one, Study) else _opened(one[0], one[1], storages)
             sources.append(read_source(study))
         except Exception as error:
-            _logger.warning(f"Nothing is learned from the source {_name(one)}: {_reason(error)}.")
+            _logger.warning(f"Nothing is learned from the source {_name(one)}: {reason(error)}.")
     return tuple(sources)
 
 
@@ -103,15 +103,21 @@ def _opened(storage: str | BaseStorage, name: str, storages: dict[str, BaseStora
     """A study of a storage, which is not created where it does not exist."""
     if isinstance(storage, str):
         if storage not in storages:
-            path = storage.partition("sqlite:///")[2].partition("?")[0]
-            if path and not Path(path).exists():
-                raise FileNotFoundError(f"there is no file {path}")
-            # Tables and versions are neither made nor brought up to date.
-            storages[storage] = RDBStorage(
-                storage, skip_table_creation=True, skip_compatibility_check=True
-            )
+            storages[storage] = open_storage(storage)
         storage = storages[storage]
     return optuna.load_study(study_name=name, storage=storage)
+
+
+def open_storage(url: str) -> RDBStorage:
+    """A database that exists; tables and versions are neither made nor brought up to date.
+
+    Raises:
+        FileNotFoundError: If it is a file that does not exist; other errors are the database's.
+    """
+    path = url.partition("sqlite:///")[2].partition("?")[0]
+    if path and not Path(path).exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    return RDBStorage(url, skip_table_creation=True, skip_compatibility_check=True)
 
 
 def _name(given: Given) -> str:
@@ -121,7 +127,8 @@ def _name(given: Given) -> str:
         return "(its name cannot be read)"
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """An error in one line."""
     lines = str(error).splitlines() or ["no reason given"]
     return f"{lines[0]} ({type(error).__name__})"
 
@@ -135,13 +142,13 @@ def read_source(study: Study) -> Source:
     if len(study.directions) > 1:
         raise ValueError(f"it has {len(study.directions)} objectives")
     stored = study.get_trials(deepcopy=False)
-    records = [x for x in trials.records_of(study, stored, len(stored)) if _is_usable(x)]
+    records = [x for x in trials.records_of(study, stored, len(stored)) if is_usable(x)]
     if len(records) < _MIN_TRIALS:
         raise ValueError(f"it has {len(records)} trials with a score, fewer than {_MIN_TRIALS}")
     scores = finite_scores(np.array([record.score for record in records], dtype=np.float64))
     if not scores.max() > scores.min():
         raise ValueError("all its trials have the same score")
-    kept = _kept(scores)
+    kept = representative(scores, MAX_TRIALS)
     records = [records[i] for i in kept]
     found: dict[str, BaseDistribution] = {}
     for record in records:
@@ -159,18 +166,19 @@ def read_source(study: Study) -> Source:
     )
 
 
-def _is_usable(record: Record) -> bool:
+def is_usable(record: Record) -> bool:
+    """Whether a trial ended with a score and is feasible."""
     ended = record.outcome in (Outcome.COMPLETE, Outcome.PRUNED)
     feasible = all(value <= 0 for value in record.constraints.values())
     return ended and feasible and not math.isnan(record.score)
 
 
-def _kept(scores: FloatArray) -> list[int]:
-    """Indices, in order, of the best trials and of others spread over the study's life."""
+def representative(scores: FloatArray, most: int) -> list[int]:
+    """Indices, in order, of at most so many: a third the best, the others spread over the life."""
     n = len(scores)
-    if n <= MAX_TRIALS:
+    if n <= most:
         return list(range(n))
-    best = np.argsort(-scores, kind="stable")[: MAX_TRIALS // 3]
+    best = np.argsort(-scores, kind="stable")[: most // 3]
     others = np.setdiff1d(np.arange(n), best)
-    spread = np.linspace(0, len(others) - 1, MAX_TRIALS - len(best)).round().astype(int)
+    spread = np.linspace(0, len(others) - 1, most - len(best)).round().astype(int)
     return sorted(int(i) for i in np.concatenate([best, others[spread]]))

@@ -69,6 +69,12 @@ ALLOWED: dict[str, set[str]] = {
     | AGENT
     | {"training/tasks", "training/rollout", "training/foresight"}
     | {"training/league", "training/games"},
+    "training/surrogates": CORE | {"agent/memory", "training/tasks"},
+    "training/verdict": CORE | {"agent/network"} | {"training/rollout", "training/surrogates"},
+    # A command at the top: the only file of training that knows studies, through the adapter.
+    "training/fine_tune": AGENT
+    | {"past_studies", "training/tasks", "training/foresight", "training/league"}
+    | {"training/surrogates", "training/self_play", "training/verdict"},
     # adapter
     "constraints": set(),
     "attributes": set(),
@@ -82,6 +88,7 @@ ALLOWED: dict[str, set[str]] = {
     "claims": {"space", "history", "trials"},
     "priors": {"space", "agent/guesses"},
     "source_studies": {"space", "history", "trials", "rows"},
+    "past_studies": CORE | {"trials", "rows", "conditions", "source_studies"},
     "experience": CORE | EXPERIENCE | {"agent/experience", "rows", "priors", "source_studies"},
     "suggest": CORE
     | AGENT
@@ -127,6 +134,7 @@ ADAPTER = {
     "claims",
     "priors",
     "source_studies",
+    "past_studies",
     "experience",
     "suggest",
     "sampler",
