@@ -95,14 +95,14 @@ class RocketSampler(BaseSampler):
         source_studies: Earlier studies to learn from: ``optuna.Study`` objects or (storage, study
             name) pairs, by any sampler, in any direction, with one objective. Parameters meet by
             name and by their true values, so ranges and choices may differ. They are read once,
-            when the first suggestion needs them, and never written to. Those that rank this
-            study's trials wrongly lose their influence within a few trials. The second and the
-            fourth trial are controls that leave them aside. ``influence(study)`` tells how much
-            each counts. Not used in studies with several objectives or constraints.
+            when the first suggestion needs them, and never written to. A source keeps its
+            influence as long as it foretells which trials are better; one bad surprise can be
+            enough to lose it. Every third trial is a control that leaves experience aside.
+            ``influence(study)`` tells how much each counts. Not used in studies with several
+            objectives or constraints.
         priors: Parameter name to a guess of good values: a value, a ``(low, high)`` range,
             ``{"mean": m, "spread": s}`` in the parameter's own units, or ``{choice: weight}``.
-            A guess that the trials do not bear out is forgotten, but slowly: after 25 trials it
-            still costs something (``benchmarks/README.md``).
+            Guesses are trusted and dropped as sources are.
 
     Raises:
         ValueError: If an argument makes no sense, or the checkpoint cannot be used
