@@ -153,17 +153,17 @@ def test_the_right_source_gains_and_the_wrong_one_loses() -> None:
 def test_explanations_tell_what_helped() -> None:
     sources = [filled(name="first"), filled(seed=1, name="first")]
     study = optuna.create_study(sampler=RocketSampler(seed=0, source_studies=sources, priors=BEST))
-    for _ in range(8):
+    for _ in range(9):
         trial = study.ask(SPACE)
         study.tell(trial, loss(trial.params))
-    last = explain(study, 7)
+    last = explain(study, 8)
     assert set(last.sources) == {"first", "first (2)"} and sum(last.sources.values()) > 0.3
     assert set(last.priors) == set(BEST)
     assert "Of 2 earlier studies 2 have influence" in last.text
     control = explain(study, 1)
     assert not any(control.sources.values())
     study.sampler = RocketSampler(seed=0)
-    assert explain(study, 7).sources == {} and "earlier studies" not in explain(study, 7).text
+    assert explain(study, 8).sources == {} and "earlier studies" not in explain(study, 8).text
     assert influence(study) == {}
 
 

@@ -113,10 +113,12 @@ ALLOWED: dict[str, set[str]] = {
     "visualization/drawing": {"reasons"},
     "visualization/policy_timeline": CORE | VIEW,
     "visualization/relevance": CORE | VIEW,
+    "visualization/influence": CORE | VIEW,
     "visualization/slice_expectation": CORE | VIEW | {"trials"},
     "visualization/forecast": VIEW | {"fidelity/correlation", "forecasts"},
     "visualization/cost": VIEW | {"costs"},
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
+    | {"visualization/influence"}
     | {"visualization/policy_timeline", "visualization/slice_expectation"},
     "dashboard": {"constraints", "hindsight", "reasons", "explanation"}
     | {"visualization/__init__", "visualization/drawing"},
