@@ -7,8 +7,8 @@ parameter. Each is a function ``f`` of the configuration, and the scores are tak
 
 where ``g`` is what the memory of today's trials models. The coefficients have a prior, so that
 they count before the first trial, and the trials shift it: the posterior of a Gaussian-process
-regression with explicit basis functions (Rasmussen & Williams 2006, eq. 2.42). What ranks the
-trials wrongly loses its coefficient within a few of them; what cannot be told apart keeps it.
+regression with explicit basis functions (Rasmussen & Williams 2006, eq. 2.42). Only what has
+earned ``trust`` takes part, and counts as far as it has.
 """
 
 from __future__ import annotations

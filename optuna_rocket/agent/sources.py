@@ -17,6 +17,8 @@ _FIT_STEPS = 20
 _CHUNK = 16
 _N_ANCHORS = 64
 _N_ELITES = 3
+# Configurations times memories that are read at once: what more would need is memory.
+_MOST_READ = 8192
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,16 @@ class Sources:
     def read(self, units: Tensor, active: Tensor, index: Tensor | None = None) -> Tensor:
         """Expected scores ``(S or k, m)`` of configurations ``(m, d)``."""
         chosen = self.remembered if index is None else memory.part(self.remembered, index)
-        s, shape = len(chosen.alpha), units.shape
-        wide, on = units.expand(s, *shape), active.expand(s, *shape)
-        return memory.means(chosen, wide, on)
+        s = len(chosen.alpha)
+        parts = [
+            memory.means(chosen, some.expand(s, *some.shape), on.expand(s, *on.shape))
+            for some, on in zip(
+                units.split(max(_MOST_READ // s, 1)),
+                active.split(max(_MOST_READ // s, 1)),
+                strict=True,
+            )
+        ]
+        return torch.cat(parts, -1)
 
 
 def remember(history: History, geometry: Geometry) -> Sources:
