@@ -55,8 +55,8 @@ def _rocket(problem: Problem, seed: int, **arguments: Any) -> BaseSampler:
     return RocketSampler(seed=seed, **arguments)
 
 
-def _with_sources(problem: Problem, seed: int, *, is_reversed: bool = False) -> BaseSampler:
-    studies = experience_tasks.earlier_studies(problem.name, is_reversed=is_reversed)
+def _with_sources(problem: Problem, seed: int, kind: str = "honest") -> BaseSampler:
+    studies = experience_tasks.earlier_studies(problem.name, kind)
     return RocketSampler(seed=seed, source_studies=studies)
 
 
@@ -72,7 +72,10 @@ def _optuna(name: str, problem: Problem, seed: int) -> BaseSampler:
 METHODS: dict[str, Callable[[Problem, int], BaseSampler]] = {
     "rocket": _rocket,
     "rocket_sources": _with_sources,
-    "rocket_reversed": partial(_with_sources, is_reversed=True),
+    "rocket_reversed": partial(_with_sources, kind="reversed"),
+    "rocket_shuffled": partial(_with_sources, kind="shuffled"),
+    "rocket_unrelated": partial(_with_sources, kind="unrelated"),
+    "rocket_poisoned": partial(_with_sources, kind="poisoned"),
     "rocket_enqueued": _rocket,
     "tpe_enqueued": partial(_optuna, "TPESampler"),
     "gp_enqueued": partial(_optuna, "GPSampler"),

@@ -2,7 +2,8 @@
 
 A study of five parameters with 100 earlier studies of 100 trials, against the same without. The
 time is that of the processor, so that other work on the machine matters little. What the first
-suggestion takes, which reads the sources, is told apart.
+suggestion takes, which reads the sources, is told apart; so is the memory that the process came to
+hold meanwhile. Every number of sources has a process of its own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 import json
+import resource
 import statistics
 import time
 from typing import Any
@@ -56,6 +58,7 @@ def measure(n_sources: int, n_source_trials: int, n_trials: int) -> dict[str, An
     sources = [_source(seed, n_source_trials) for seed in range(n_sources)]
     _times(RocketSampler(seed=0), _N_START)  # imports and first calls cost time of their own
     plain = _times(RocketSampler(seed=0), n_trials)[_N_START:]
+    before = _peak_mib()
     with_sources = _times(RocketSampler(seed=0, source_studies=sources), n_trials)
     ms, ms_with = statistics.mean(plain), statistics.mean(with_sources[_N_START:])
     return {
@@ -65,7 +68,13 @@ def measure(n_sources: int, n_source_trials: int, n_trials: int) -> dict[str, An
         "ms_per_trial_with_sources": round(ms_with, 2),
         "ratio": round(ms_with / ms, 2),
         "first_trial_ms": round(with_sources[0]),
+        "more_mib": round(_peak_mib() - before, 1),
     }
+
+
+def _peak_mib() -> float:
+    """The most memory that the process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -77,8 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--source-trials", type=int, default=100)
     parser.add_argument("--trials", type=int, default=60)
     args = parser.parse_args(argv)
-    with single_threaded_workers(1) as pool:
-        for n_sources in args.sources:
+    for n_sources in args.sources:
+        with single_threaded_workers(1) as pool:
             job = pool.submit(measure, n_sources, args.source_trials, args.trials)
             print(json.dumps(job.result()), flush=True)
 

@@ -32,6 +32,7 @@ from benchmarks.problems import load_problem
 N_TRIALS = 50
 _N_RANDOM = 20
 _SEED = 1000
+_N_WAVES = 8
 # Which hyperparameters of a development table tell its tasks apart.
 _SLICED = {
     "cancer_mixed": ("optimizer", "act"),
@@ -109,32 +110,89 @@ def distributions(problem: Problem) -> dict[str, BaseDistribution]:
 
 
 @cache
-def earlier_trials(name: str, n_trials: int = N_TRIALS) -> list[optuna.trial.FrozenTrial]:
-    """Return the trials of the earlier study of a task: some random ones, then TPE's."""
+def earlier_trials(
+    name: str, n_trials: int = N_TRIALS, *, is_unrelated: bool = False
+) -> list[optuna.trial.FrozenTrial]:
+    """Return the trials of the earlier study of a task: some random ones, then TPE's.
+
+    Unrelated ones share the space of the task and nothing else: their objective is a random
+    smooth function.
+    """
     problem = load_task(name)
     seed = zlib.crc32(name.encode()) % 2**31
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_N_RANDOM)
     study = optuna.create_study(sampler=sampler)
-    study.optimize(
-        lambda trial: problem.observe(problem.suggest(trial), _SEED, trial.number), n_trials
-    )
+    foreign = _random_function(problem, seed)
+
+    def objective(trial: optuna.Trial) -> float:
+        row = problem.suggest(trial)
+        if is_unrelated:
+            return float(foreign[row])
+        return problem.observe(row, _SEED, trial.number)
+
+    study.optimize(objective, n_trials)
     return study.get_trials()
 
 
-def earlier_study(
-    name: str, *, is_reversed: bool = False, n_trials: int = N_TRIALS
-) -> optuna.Study:
-    """Return the earlier study of a task; reversed, it takes the worst for the best."""
-    direction = StudyDirection.MAXIMIZE if is_reversed else StudyDirection.MINIMIZE
+def _random_function(problem: Problem, seed: int) -> NDArray[np.float64]:
+    """Values of all configurations: a sum of waves over axes in a scale from 0 to 1."""
+    rng = np.random.default_rng(seed)
+    place = []
+    for parameter, n_levels in zip(problem.parameters, problem.shape, strict=True):
+        levels = np.arange(n_levels) if parameter.is_ordinal else rng.permutation(n_levels)
+        place.append(levels / max(n_levels - 1, 1))
+    waves = [
+        sum(
+            rng.normal(scale=2.0) * axis.reshape([-1 if k == j else 1 for k in range(len(place))])
+            for j, axis in enumerate(place)
+        )
+        + rng.uniform(0, 2 * np.pi)
+        for _ in range(_N_WAVES)
+    ]
+    return np.asarray(sum(np.cos(wave) for wave in waves), dtype=np.float64).ravel()
+
+
+def earlier_study(name: str, kind: str = "honest", n_trials: int = N_TRIALS) -> optuna.Study:
+    """Return the earlier study of a task.
+
+    Args:
+        name: The task.
+        kind: ``honest``; ``reversed`` takes the worst for the best; ``shuffled`` has its values
+            dealt out anew; ``unrelated`` has another objective over the same space.
+        n_trials: Number of its trials.
+    """
+    direction = StudyDirection.MAXIMIZE if kind == "reversed" else StudyDirection.MINIMIZE
     study = optuna.create_study(study_name=name, direction=direction)
-    study.add_trials(earlier_trials(name, n_trials))
+    trials = earlier_trials(name, n_trials, is_unrelated=kind == "unrelated")
+    if kind == "shuffled":
+        order = np.random.default_rng(zlib.crc32(name.encode())).permutation(len(trials))
+        trials = [
+            _with_value(trial, trials[i].value) for trial, i in zip(trials, order, strict=True)
+        ]
+    study.add_trials(trials)
     return study
 
 
-def earlier_studies(name: str, *, is_reversed: bool = False) -> list[optuna.Study]:
-    """Return the earlier studies of all other tasks of a task's family."""
+def _with_value(trial: optuna.trial.FrozenTrial, value: float | None) -> optuna.trial.FrozenTrial:
+    return optuna.trial.create_trial(
+        params=trial.params, distributions=trial.distributions, value=value
+    )
+
+
+def earlier_studies(name: str, kind: str = "honest") -> list[optuna.Study]:
+    """Return the earlier studies of all other tasks of a task's family.
+
+    Args:
+        name: The task.
+        kind: See ``earlier_study``; of ``poisoned`` ones every second is reversed.
+    """
     others = [other for other in family_of(name) if other != name]
-    return [earlier_study(other, is_reversed=is_reversed) for other in others]
+    if kind == "poisoned":
+        return [
+            earlier_study(other, "honest" if i % 2 else "reversed")
+            for i, other in enumerate(others)
+        ]
+    return [earlier_study(other, kind) for other in others]
 
 
 def favourites(studies: list[optuna.Study], n: int) -> list[dict[str, Choice]]:

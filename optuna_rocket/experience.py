@@ -1,195 +1,40 @@
-"""Earlier studies and a person's guesses, read for the agent. The adapter's side of experience.
+"""Earlier studies and a person's guesses over the spaces that are asked about.
 
-Sources are only read, once, when the first suggestion needs them; what is kept of them is a table
-of numbers. A source that cannot be read costs a warning.
+The adapter's side of experience: parameters meet by name, values by what they mean.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from dataclasses import replace
 from functools import cached_property
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
-from optuna.storages import BaseStorage
-from optuna.storages import RDBStorage
-from optuna.study import Study
 import torch
 from torch import Tensor
 
-from optuna_rocket import trials
-from optuna_rocket.agent import experience
-from optuna_rocket.agent.experience import Guesses
+from optuna_rocket.agent import sources as memories
 from optuna_rocket.agent.experience import Guide
-from optuna_rocket.agent.experience import Sources
+from optuna_rocket.agent.guesses import Guesses
+from optuna_rocket.agent.sources import Sources
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.priors import Prior
 from optuna_rocket.rows import FloatArray
-from optuna_rocket.rows import finite_scores
+from optuna_rocket.source_studies import Source
 from optuna_rocket.space import Space
-from optuna_rocket.space import modelled
-from optuna_rocket.trials import Record
 
-
-Given = Study | tuple[str | BaseStorage, str]
 
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
-# Of each source: its best trials up to a third of this, and others spread over its life.
-MAX_TRIALS = 64
-MAX_SOURCES = 200
-_MIN_TRIALS = 3
 _N_SPACES = 4
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is kept of an earlier study.
-
-    Attributes:
-        name: The study's name.
-        n_trials: Number of its trials with a score.
-        distributions: Parameter name to its latest distribution.
-        values: ``(n, d)`` parameters in Optuna's internal representation, NaN where missing.
-        scores: ``(n,)``, greater is better, finite.
-        fidelity: ``(n,)`` share of a full evaluation.
-    """
-
-    name: str
-    n_trials: int
-    distributions: Mapping[str, BaseDistribution]
-    values: FloatArray
-    scores: FloatArray
-    fidelity: FloatArray
-
-
-def check(source_studies: object) -> tuple[Given, ...]:
-    """Check what was given as ``source_studies``.
-
-    Raises:
-        ValueError: If it is not a sequence of studies or of (storage, study name) pairs.
-    """
-    advice = "Give a list of studies, or of (storage, study name) pairs."
-    if isinstance(source_studies, (str, Mapping)) or not isinstance(source_studies, Iterable):
-        raise ValueError(f"source_studies={source_studies!r} is not a sequence. {advice}")
-    given = tuple(source_studies)
-    for i, one in enumerate(given):
-        is_pair = isinstance(one, (tuple, list)) and len(one) == 2
-        if isinstance(one, Study):
-            continue
-        if (
-            not is_pair
-            or not isinstance(one[0], (str, BaseStorage))
-            or not isinstance(one[1], str)
-        ):
-            raise ValueError(f"source_studies[{i}]={one!r} is no study. {advice}")
-    return given
-
-
-def read_sources(given: Sequence[Given]) -> tuple[Source, ...]:
-    """Read the earlier studies; those that cannot be used are logged and left out."""
-    if len(given) > MAX_SOURCES:
-        _logger.warning(
-            f"Of {len(given)} source studies the last {MAX_SOURCES} are read. Give the others "
-            "first, or leave them out."
-        )
-    storages: dict[str, BaseStorage] = {}
-    sources = []
-    for one in given[-MAX_SOURCES:]:
-        try:
-            study = one if isinstance(one, Study) else _opened(one[0], one[1], storages)
-            sources.append(read_source(study))
-        except Exception as error:
-            _logger.warning(f"Nothing is learned from the source {_name(one)}: {_reason(error)}.")
-    return tuple(sources)
-
-
-def _opened(storage: str | BaseStorage, name: str, storages: dict[str, BaseStorage]) -> Study:
-    """A study of a storage, which is not created where it does not exist."""
-    if isinstance(storage, str):
-        if storage not in storages:
-            path = storage.partition("sqlite:///")[2].partition("?")[0]
-            if path and not Path(path).exists():
-                raise FileNotFoundError(f"there is no file {path}")
-            # Tables and versions are neither made nor brought up to date.
-            storages[storage] = RDBStorage(
-                storage, skip_table_creation=True, skip_compatibility_check=True
-            )
-        storage = storages[storage]
-    return optuna.load_study(study_name=name, storage=storage)
-
-
-def _name(given: Given) -> str:
-    try:
-        return repr(given.study_name if isinstance(given, Study) else given[1])
-    except Exception:
-        return "(its name cannot be read)"
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).splitlines() or ["no reason given"]
-    return f"{lines[0]} ({type(error).__name__})"
-
-
-def read_source(study: Study) -> Source:
-    """The trials of a study that are worth keeping.
-
-    Raises:
-        ValueError: If there is nothing to learn from; other errors are the storage's.
-    """
-    if len(study.directions) > 1:
-        raise ValueError(f"it has {len(study.directions)} objectives")
-    stored = study.get_trials(deepcopy=False)
-    records = [x for x in trials.records_of(study, stored, len(stored)) if _is_usable(x)]
-    if len(records) < _MIN_TRIALS:
-        raise ValueError(f"it has {len(records)} trials with a score, fewer than {_MIN_TRIALS}")
-    scores = finite_scores(np.array([record.score for record in records], dtype=np.float64))
-    if not scores.max() > scores.min():
-        raise ValueError("all its trials have the same score")
-    kept = _kept(scores)
-    records = [records[i] for i in kept]
-    found: dict[str, BaseDistribution] = {}
-    for record in records:
-        found.update(record.trial.distributions)
-    names = sorted(modelled(found))
-    if not names:
-        raise ValueError("it has no parameter that varies")
-    return Source(
-        str(study.study_name),
-        len(scores),
-        {name: found[name] for name in names},
-        np.array([[x.params.get(name, math.nan) for name in names] for x in records]),
-        scores[kept],
-        np.array([record.fidelity for record in records]),
-    )
-
-
-def _is_usable(record: Record) -> bool:
-    ended = record.outcome in (Outcome.COMPLETE, Outcome.PRUNED)
-    feasible = all(value <= 0 for value in record.constraints.values())
-    return ended and feasible and not math.isnan(record.score)
-
-
-def _kept(scores: FloatArray) -> list[int]:
-    """Indices, in order, of the best trials and of others spread over the study's life."""
-    n = len(scores)
-    if n <= MAX_TRIALS:
-        return list(range(n))
-    best = np.argsort(-scores, kind="stable")[: MAX_TRIALS // 3]
-    others = np.setdiff1d(np.arange(n), best)
-    spread = np.linspace(0, len(others) - 1, MAX_TRIALS - len(best)).round().astype(int)
-    return sorted(int(i) for i in np.concatenate([best, others[spread]]))
 
 
 class Experience:
@@ -331,7 +176,7 @@ def _over(sources: Sequence[Source], space: Space) -> Sources | None:
         kind=torch.full(shape, -1),
         errors=torch.zeros(shape, dtype=torch.float64),
     )
-    return experience.remember(history, geometry) if bool(present.any()) else None
+    return memories.remember(history, geometry) if bool(present.any()) else None
 
 
 def _translated(

@@ -15,7 +15,7 @@ from optuna.distributions import CategoricalDistribution
 import torch
 from torch import Tensor
 
-from optuna_rocket.agent import experience
+from optuna_rocket.agent import guesses
 from optuna_rocket.space import Space
 
 
@@ -44,7 +44,7 @@ class Prior:
     content: Any
 
     def curve(self, space: Space, column: int, today: BaseDistribution) -> Tensor | None:
-        """Plausibility over the cells or choices of a parameter: see ``experience.Guesses``.
+        """Plausibility over the cells or choices of a parameter: see ``guesses.Guesses``.
 
         Returns:
             None where the guess means nothing for this distribution.
@@ -53,11 +53,11 @@ class Prior:
             weights = self._weights(today.choices)
             if weights is None:
                 return None
-            return experience.standardised(torch.tensor(weights, dtype=torch.float64).log())
+            return guesses.standardised(torch.tensor(weights, dtype=torch.float64).log())
         if self.kind == "weights" or not _is_number(*self._numbers()):
             return None
         low, high, spread = self._interval(space, column)
-        return experience.plateau(low, high, max(spread, _LEAST_SPREAD))
+        return guesses.plateau(low, high, max(spread, _LEAST_SPREAD))
 
     def _numbers(self) -> tuple[Any, ...]:
         return (self.content,) if self.kind == "value" else tuple(self.content)
@@ -91,7 +91,7 @@ class Prior:
         if all(weight is None for weight in named):
             return None
         greatest = max(weight for weight in named if weight is not None)
-        floor = greatest * math.exp(experience.WORST_GUESS)
+        floor = greatest * math.exp(guesses.WORST_GUESS)
         unnamed = 0.0 if self.kind == "weights" else _UNNAMED
         return [max(unnamed if weight is None else weight, floor) for weight in named]
 

@@ -35,8 +35,8 @@ from optuna_rocket.agent import weights_file
 
 if TYPE_CHECKING:
     from optuna_rocket.experience import Experience
-    from optuna_rocket.experience import Given
     from optuna_rocket.priors import Prior
+    from optuna_rocket.source_studies import Given
     from optuna_rocket.suggest import Suggester
     from optuna_rocket.suggestions import Suggestion
     from optuna_rocket.trials import Record
@@ -95,14 +95,14 @@ class RocketSampler(BaseSampler):
         source_studies: Earlier studies to learn from: ``optuna.Study`` objects or (storage, study
             name) pairs, by any sampler, in any direction, with one objective. Parameters meet by
             name and by their true values, so ranges and choices may differ. They are read once,
-            when the first suggestion needs them, and never written to. Those that rank this
-            study's trials wrongly lose their influence within a few trials. The second and the
-            fourth trial are controls that leave them aside. ``influence(study)`` tells how much
-            each counts. Not used in studies with several objectives or constraints.
+            when the first suggestion needs them, and never written to. A source keeps its
+            influence as long as it foretells which trials are better; one bad surprise can be
+            enough to lose it. Every third trial is a control that leaves experience aside.
+            ``influence(study)`` tells how much each counts. Not used in studies with several
+            objectives or constraints.
         priors: Parameter name to a guess of good values: a value, a ``(low, high)`` range,
             ``{"mean": m, "spread": s}`` in the parameter's own units, or ``{choice: weight}``.
-            A guess that the trials do not bear out is forgotten, but slowly: after 25 trials it
-            still costs something (``benchmarks/README.md``).
+            Guesses are trusted and dropped as sources are.
 
     Raises:
         ValueError: If an argument makes no sense, or the checkpoint cannot be used
@@ -136,10 +136,10 @@ class RocketSampler(BaseSampler):
         self._given: tuple[Given, ...] = ()
         self._priors: Mapping[str, Prior] = {}
         if priors is not None or source_studies not in ((), []):
-            from optuna_rocket import experience
             from optuna_rocket import priors as guesses
+            from optuna_rocket import source_studies as sources
 
-            self._given = experience.check(source_studies)
+            self._given = sources.check(source_studies)
             self._priors = guesses.parse(priors)
         weights_file.read(self._path)
         if checkpoint is not None:
@@ -165,7 +165,7 @@ class RocketSampler(BaseSampler):
         if not self._given and not self._priors:
             return self._experience
         from optuna_rocket.experience import Experience
-        from optuna_rocket.experience import read_sources
+        from optuna_rocket.source_studies import read_sources
 
         with self._lock:
             if self._experience is None:

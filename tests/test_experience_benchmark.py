@@ -39,7 +39,7 @@ def test_every_family_has_tasks_with_sources() -> None:
 
 
 def test_earlier_studies_leave_the_task_out_and_can_be_reversed() -> None:
-    studies = experience_tasks.earlier_studies("digits_cells:0,0", is_reversed=True)
+    studies = experience_tasks.earlier_studies("digits_cells:0,0", "reversed")
     names = [study.study_name for study in studies]
     assert "digits_cells:0,0" not in names and len(names) == 8
     twin = experience_tasks.earlier_study(names[0])

@@ -18,6 +18,7 @@ CORE = {"space", "history", "features"}
 AGENT = {f"agent/{x}" for x in ("weights_file", "network", "proposals", "memory", "branches")} | {
     f"agent/{x}" for x in ("experience", "policy", "checkpoint", "returns", "update")
 }
+EXPERIENCE = {f"agent/{x}" for x in ("guesses", "sources", "trust")}
 VIEW = {"suggest", "hindsight", "view", "visualization/drawing"}
 GOALS = {"goals"} | {f"agent/{x}" for x in ("feasibility", "hypervolume", "many_goals")}
 ALLOWED: dict[str, set[str]] = {
@@ -33,7 +34,10 @@ ALLOWED: dict[str, set[str]] = {
     "agent/proposals": CORE,
     "agent/memory": CORE,
     "agent/branches": CORE | {"agent/proposals", "agent/memory"},
-    "agent/experience": CORE | {"agent/proposals", "agent/memory"},
+    "agent/guesses": set(),
+    "agent/sources": CORE | {"agent/memory"},
+    "agent/trust": set(),
+    "agent/experience": CORE | EXPERIENCE | {"agent/proposals", "agent/memory"},
     "agent/policy": CORE
     | {"agent/network", "agent/proposals", "agent/memory"}
     | {"agent/branches", "agent/experience"},
@@ -66,6 +70,12 @@ ALLOWED: dict[str, set[str]] = {
     | AGENT
     | {"training/tasks", "training/rollout", "training/foresight"}
     | {"training/league", "training/games"},
+    "training/surrogates": CORE | {"agent/memory", "training/tasks"},
+    "training/verdict": CORE | {"agent/network"} | {"training/rollout", "training/surrogates"},
+    # A command at the top: the only file of training that knows studies, through the adapter.
+    "training/fine_tune": AGENT
+    | {"past_studies", "training/tasks", "training/foresight", "training/league"}
+    | {"training/surrogates", "training/self_play", "training/verdict"},
     # adapter
     "constraints": set(),
     "attributes": set(),
@@ -77,15 +87,17 @@ ALLOWED: dict[str, set[str]] = {
     "rows": {"space", "history", "fidelity/approximation", "goals", "trials"},
     "conditions": {"space", "history"},
     "claims": {"space", "history", "trials"},
-    "priors": {"space", "agent/experience"},
-    "experience": CORE | {"agent/experience", "trials", "rows", "priors"},
+    "priors": {"space", "agent/guesses"},
+    "source_studies": {"space", "history", "trials", "rows"},
+    "past_studies": CORE | {"trials", "rows", "conditions", "source_studies"},
+    "experience": CORE | EXPERIENCE | {"agent/experience", "rows", "priors", "source_studies"},
     "suggest": CORE
     | AGENT
     | GOALS
     | {"fidelity/approximation", "suggestions", "trials", "rows", "conditions", "experience"},
     "sampler": CORE
     | {"agent/weights_file", "suggestions", "trials", "suggest", "claims"}
-    | {"priors", "experience"},
+    | {"priors", "source_studies", "experience"},
     "pruner": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "suggestions"},
     "evaluator": {"fidelity/subset", "fidelity/correlation"}
     | {"attributes", "costs", "curves", "trials"},
@@ -106,11 +118,13 @@ ALLOWED: dict[str, set[str]] = {
     "visualization/drawing": {"hindsight", "wording"},
     "visualization/policy_timeline": CORE | VIEW | {"fronts"},
     "visualization/relevance": CORE | VIEW,
+    "visualization/influence": CORE | VIEW,
     "visualization/slice_drawing": {"visualization/drawing"},
     "visualization/slice_expectation": CORE | VIEW | {"trials", "visualization/slice_drawing"},
     "visualization/forecast": VIEW | {"fidelity/correlation", "forecasts"},
     "visualization/cost": VIEW | {"costs"},
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
+    | {"visualization/influence"}
     | {"visualization/policy_timeline", "visualization/slice_expectation"},
     "dashboard": {"constraints", "suggest", "hindsight", "wording", "explanation"}
     | {f"visualization/{x}" for x in ("drawing", "cost", "policy_timeline", "relevance")}
@@ -130,6 +144,8 @@ ADAPTER = {
     "conditions",
     "claims",
     "priors",
+    "source_studies",
+    "past_studies",
     "experience",
     "suggest",
     "sampler",

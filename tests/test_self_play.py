@@ -154,7 +154,7 @@ def test_iterations_repeat_with_the_seed(tmp_path: Path) -> None:
 
 def test_admitted_selves_are_frozen_copies(tmp_path: Path) -> None:
     progress = self_play._resume(Settings(**{**TINY, "out": str(tmp_path)}), tmp_path)
-    progress.league.admit(self_play._state(progress.network))
+    progress.league.admit(self_play.frozen(progress.network))
     before = progress.network.middle.weight.detach().clone()
     with torch.no_grad():
         progress.network.middle.weight.zero_()

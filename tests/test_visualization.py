@@ -22,6 +22,7 @@ from optuna_rocket import RocketPruner
 from optuna_rocket import RocketSampler
 from optuna_rocket import costs
 from optuna_rocket.hindsight import look
+from tests import related_studies
 from tests.dashboard_page import noisy_error
 from tests.support import Crash
 from tests.support import rough
@@ -32,6 +33,7 @@ pytest.importorskip("plotly", reason="plotly is not installed")
 visualization = optuna_rocket.visualization
 from optuna_rocket.visualization import cost  # noqa: E402
 from optuna_rocket.visualization import forecast  # noqa: E402
+from optuna_rocket.visualization import influence  # noqa: E402
 from optuna_rocket.visualization import policy_timeline  # noqa: E402
 from optuna_rocket.visualization import relevance  # noqa: E402
 from optuna_rocket.visualization import slice_expectation  # noqa: E402
@@ -449,3 +451,19 @@ def test_figures_become_files(
     path = tmp_path / f"figure.{kind}"
     visualization.plot_slice_expectation(reported).write_image(path)
     assert path.stat().st_size > 10_000
+
+
+def test_influence_of_sources_and_guesses_is_drawn(reported: Study) -> None:
+    source = related_studies.filled(name="<b>old")
+    sampler = RocketSampler(seed=0, source_studies=[source], priors=related_studies.BEST)
+    study = related_studies.target(sampler, 7)
+    info = influence.influence_info(study)
+    assert info.sources == optuna_rocket.influence(study) and set(info.sources) == {"<b>old"}
+    assert info.sources["<b>old"] > 0.1
+    assert set(info.priors) == set(related_studies.BEST)
+    (bars,) = visualization.plot_influence(study).data
+    drawn = [*list(info.priors.values())[::-1], info.sources["<b>old"]]
+    assert list(bars.x) == pytest.approx(drawn, rel=1e-3)
+    text = figure_text(visualization.plot_influence(study))
+    assert "&lt;b&gt;old" in text and "guess for rate" in text
+    assert "no experience" in figure_text(visualization.plot_influence(reported))

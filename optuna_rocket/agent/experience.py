@@ -7,8 +7,8 @@ parameter. Each is a function ``f`` of the configuration, and the scores are tak
 
 where ``g`` is what the memory of today's trials models. The coefficients have a prior, so that
 they count before the first trial, and the trials shift it: the posterior of a Gaussian-process
-regression with explicit basis functions (Rasmussen & Williams 2006, eq. 2.42). What ranks the
-trials wrongly loses its coefficient within a few of them; what cannot be told apart keeps it.
+regression with explicit basis functions (Rasmussen & Williams 2006, eq. 2.42). Only what has
+earned ``trust`` takes part, and counts as far as it has.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import proposals
+from optuna_rocket.agent import trust
+from optuna_rocket.agent.guesses import Guesses
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.agent.sources import Sources
+from optuna_rocket.agent.trust import Trust
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
@@ -41,159 +46,14 @@ SPREAD_WEIGHT = 4.0
 # Experience counts in full up to the first number of scores, and from the second on not at all:
 # by then the study's own trials know better, and what experience hides could stay hidden.
 FADE = (20, 40)
+# Log odds that sources and guesses hold before the first trial.
+SOURCE_ODDS = 0.6
+CONSENSUS_ODDS = 0.6
+GUESS_ODDS = 0.6
 _INTERCEPT_STD = 2.0
-_FIT_STEPS = 20
-_CHUNK = 16
-_N_ANCHORS = 64
-_N_ELITES = 3
 _N_DRAWS = 16
-_AGREEMENT_PRIOR = 4.0
-_N_GRID = 64
-WORST_GUESS = -4.0
 _MAX_KEPT = 4096
 _NEGLIGIBLE = 1e-3
-
-
-@dataclass(frozen=True)
-class Guesses:
-    """Guesses for ``p`` parameters.
-
-    Attributes:
-        columns: ``(p,)`` the parameters' columns.
-        curves: ``(p, k)`` plausibility over ``k`` cells of the unit interval, or over the choices
-            (the rest is padding), standardised under uniform units.
-        n_cells: ``(p,)`` number of cells or choices.
-        is_categorical: ``(p,)``.
-    """
-
-    columns: Tensor
-    curves: Tensor
-    n_cells: Tensor
-    is_categorical: Tensor
-
-    def read(self, units: Tensor, active: Tensor) -> Tensor:
-        """Plausibilities ``(p, m)`` of configurations ``(m, d)``, 0 where they lack the one."""
-        own = units[:, self.columns].T
-        scaled = torch.where(self.is_categorical[:, None], own, own * self.n_cells[:, None])
-        cell = scaled.long().clamp_min(0).minimum(self.n_cells[:, None].long() - 1)
-        return torch.where(active[:, self.columns].T, self.curves.gather(1, cell), 0.0)
-
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Units ``(n, p)`` drawn from the guesses."""
-        shape = self.curves.shape
-        exists = torch.arange(shape[1]) < self.n_cells[:, None]
-        density = torch.where(exists, (2 * self.curves).exp(), 0.0)
-        cell = torch.multinomial(density, n, replacement=True, generator=generator).double()
-        within = torch.rand(shape[0], n, generator=generator, dtype=torch.float64)
-        numeric = (cell + within) / self.n_cells[:, None]
-        return torch.where(self.is_categorical[:, None], cell, numeric).T
-
-
-def plateau(low: float, high: float, spread: float, n_cells: int = _N_GRID) -> Tensor:
-    """A curve that is flat from ``low`` to ``high`` (units) and falls off as a normal density."""
-    centres = (torch.arange(n_cells, dtype=torch.float64) + 0.5) / n_cells
-    outside = (low - centres).maximum(centres - high).clamp_min(0)
-    return standardised((-0.5 * (outside / spread).square()).clamp_min(WORST_GUESS))
-
-
-def standardised(curve: Tensor) -> Tensor:
-    """A curve ``(k,)`` with mean 0 and standard deviation 1; 0 where it is flat."""
-    centred = curve - curve.mean()
-    std = centred.square().mean().sqrt()
-    return centred / std if float(std) > 1e-9 else torch.zeros_like(curve)
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Memories of ``S`` earlier studies over today's space.
-
-    Attributes:
-        remembered: The memories, a batch of ``S``.
-        elites: ``(S, e, d)`` units of each one's best trials, NaN where a parameter is missing.
-        consensus: ``(S,)`` mean correlation of what each says with what the others say.
-    """
-
-    remembered: Conditioned
-    elites: Tensor
-    consensus: Tensor
-
-    def __len__(self) -> int:
-        return len(self.consensus)
-
-    def read(self, units: Tensor, active: Tensor, index: Tensor | None = None) -> Tensor:
-        """Expected scores ``(S or k, m)`` of configurations ``(m, d)``."""
-        chosen = self.remembered if index is None else memory.part(self.remembered, index)
-        s, shape = len(chosen.alpha), units.shape
-        wide, on = units.expand(s, *shape), active.expand(s, *shape)
-        return memory.means(chosen, wide, on)
-
-
-def remember(history: History, geometry: Geometry) -> Sources:
-    """The memories of earlier studies.
-
-    Args:
-        history: A batch of ``S``; shorter studies end in trials without a score.
-        geometry: A batch of ``S``; a parameter is present where the study had it.
-    """
-    parts = []
-    for first in range(0, len(history.scores), _CHUNK):
-        index = torch.arange(first, min(first + _CHUNK, len(history.scores)))
-        some, space = history.studies(index), geometry.take(index)
-        weights = memory.fit(some, space, memory.prior_weights(space), _FIT_STEPS)
-        parts.append(memory.condition(some, space, weights))
-    remembered = _joined(parts, history, geometry)
-    scores = history.scores.masked_fill(~history.scored, -torch.inf)
-    best = scores.topk(min(_N_ELITES, scores.shape[1]), -1).indices
-    gone = geometry.is_categorical[:, None] & (history.units >= geometry.n_cells[:, None])
-    elites = history.units.masked_fill(~history.active | gone, torch.nan)
-    elites = elites.gather(1, best[..., None].expand(*best.shape, elites.shape[-1]))
-    sources = Sources(remembered, elites, torch.zeros(len(scores), dtype=torch.float64))
-    anchors = _anchors(geometry.take(torch.zeros(1, dtype=torch.long)))
-    on = torch.ones_like(anchors, dtype=torch.bool)
-    said = sources.read(anchors, on)
-    said = said - said.mean(-1, keepdim=True)
-    said = said / said.norm(dim=-1, keepdim=True).clamp_min(1e-9)
-    return Sources(remembered, elites, said @ said.mean(0))
-
-
-def _joined(parts: list[Conditioned], history: History, geometry: Geometry) -> Conditioned:
-    """One batch of all memories, with what ``memory.means`` needs of them."""
-    cat = torch.cat
-    weights = [x.weights for x in parts]
-    blank = torch.zeros(0, dtype=torch.float64)
-    return Conditioned(
-        history,
-        geometry,
-        memory.MemoryWeights(
-            cat([x.relevance for x in weights]),
-            cat([x.outputscale for x in weights]),
-            cat([x.noise for x in weights]),
-        ),
-        scored=cat([x.scored for x in parts]),
-        alpha=cat([x.alpha for x in parts]),
-        known=blank,
-        factor=blank,
-        failure_base=None,
-        failure_alpha=None,
-        incumbent=blank,
-        rows=memory.Columns(
-            cat([x.rows.numeric for x in parts]),
-            cat([x.rows.categorical for x in parts]),
-            cat([x.rows.relevance for x in parts]),
-        ),
-    )
-
-
-def _anchors(geometry: Geometry) -> Tensor:
-    """Random configurations ``(m, d)``, the same at every call."""
-    draws = torch.rand(
-        _N_ANCHORS,
-        geometry.present.shape[-1],
-        generator=torch.Generator(device="cpu").manual_seed(0),
-        dtype=torch.float64,
-    )
-    choice = (draws * geometry.n_cells).floor()
-    return torch.where(geometry.is_categorical, choice, draws)
 
 
 @dataclass(frozen=True)
@@ -242,43 +102,45 @@ class Guide:
         target, force = z[0, rows], (FADE[1] - len(rows)) / (FADE[1] - FADE[0])
         if force <= 0:
             return None
-        said, picked = self._said(units, active, target)
-        n_sources, n_guesses = len(said), 0
-        if self.guesses is not None:
-            said = torch.cat([said, self.guesses.read(units, active)])
-            n_guesses = len(self.guesses.columns)
-        mean, std = _prior(n_sources, n_guesses)
+        by_sources = self._believed_sources(units, active, target)
+        by_guesses = self._believed_guesses(units, active, target)
+        said = torch.cat([by_sources.said, by_guesses.said])
+        n_sources = len(by_sources.said)
+        mean, std = _prior(n_sources, len(by_guesses.said))
         root = factor[0][rows][:, rows]  # rows without a score are an identity of their own
         found = _posterior(said, target, root, mean, std)
         weights = torch.cat(
-            [_trusted(found[:n_sources], LEAST_TRUST), found[n_sources:].clamp_min(0)]
+            [
+                by_sources.belief * _trusted(found[:n_sources], LEAST_TRUST),
+                by_guesses.belief * found[n_sources:].clamp_min(0),
+            ]
         )
         weights = weights * min(force, 1.0)
-        n_all = 0 if self.sources is None else len(self.sources)
-        of_sources = torch.zeros(n_all, dtype=torch.float64)
-        of_sources[picked] = weights[:n_sources]
         if float(weights.sum()) < _NEGLIGIBLE:
             return None
         residual = target - weights @ said
         residual = residual - residual.mean() if len(residual) else residual
         spread = 1 - min(force, 1.0) * (1 - _spread(residual, root))
-        return Mixture(self, of_sources, weights[n_sources:], spread)
+        return Mixture(
+            self,
+            _spread_out(weights[:n_sources], by_sources.which, len(self.sources or ())),
+            _spread_out(weights[n_sources:], by_guesses.which, len(self.guess_columns)),
+            spread,
+        )
 
-    def _said(self, units: Tensor, active: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """What the sources that matter most say of the trials, ``(k, n)``, and which they are."""
+    def _believed_sources(self, units: Tensor, active: Tensor, z: Tensor) -> _Believed:
         if self.sources is None:
-            return torch.zeros(0, len(z), dtype=torch.float64), torch.zeros(0, dtype=torch.long)
+            return _nothing(len(z))
         table = self._table(units, active)
-        if len(table) <= MAX_ACTIVE:
-            return table, torch.arange(len(table))
-        gap, centred = z - z.mean() if len(z) else z, table - table.mean(-1, keepdim=True)
-        fit = centred.nan_to_num(0.0) @ gap
-        own = centred.nan_to_num(0.0).square().sum(-1) + _AGREEMENT_PRIOR
-        agreement = fit / (own * (gap.square().sum() + _AGREEMENT_PRIOR)).sqrt()
-        share = _AGREEMENT_PRIOR / (_AGREEMENT_PRIOR + len(z))
-        merit = agreement + share * self.sources.consensus
-        picked = merit.argsort(descending=True, stable=True)[:MAX_ACTIVE].sort().values
-        return table[picked], picked
+        known = trust.earned(table, z, SOURCE_ODDS + CONSENSUS_ODDS * self.sources.consensus)
+        return _believed(table, known)
+
+    def _believed_guesses(self, units: Tensor, active: Tensor, z: Tensor) -> _Believed:
+        if self.guesses is None:
+            return _nothing(len(z))
+        said = self.guesses.read(units, active)
+        odds = torch.full((len(said),), GUESS_ODDS, dtype=torch.float64)
+        return _believed(said, trust.earned(said, z, odds))
 
     def read(self, units: Tensor, active: Tensor, used: Tensor) -> Tensor:
         """What the sources ``used`` ``(k,)`` say of configurations ``(m, d)``: ``(k, m)``."""
@@ -361,6 +223,31 @@ def propose(
         torch.cat([around.active, own.active], 1),
         torch.cat([around.kind, own.kind], 1),
     )
+
+
+class _Believed(NamedTuple):
+    """Forecasters that are believed: what they say ``(k, n)``, which they are, and how much."""
+
+    said: Tensor
+    which: Tensor
+    belief: float
+
+
+def _nothing(n_trials: int) -> _Believed:
+    blank = torch.zeros(0, n_trials, dtype=torch.float64)
+    return _Believed(blank, torch.zeros(0, dtype=torch.long), 0.0)
+
+
+def _believed(said: Tensor, known: Trust) -> _Believed:
+    """Those with the best odds, at most ``MAX_ACTIVE``, in order."""
+    order = known.each.argsort(descending=True, stable=True)[:MAX_ACTIVE]
+    picked = order[known.each[order] > 0].sort().values
+    return _Believed(said[picked], picked, known.joint)
+
+
+def _spread_out(weights: Tensor, index: Tensor, count: int) -> Tensor:
+    """Weights of some at their places among all, 0 for the others."""
+    return torch.zeros(count, dtype=torch.float64).index_put((index,), weights)
 
 
 def _prior(n_sources: int, n_guesses: int) -> tuple[Tensor, Tensor]:

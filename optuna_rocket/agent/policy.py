@@ -74,8 +74,9 @@ START_CANDIDATES = 1024
 _RULE_FLOOR = -20.0
 _START_SHARPNESS = 20.0
 _FAR = 3.0
-# With experience these trials are controls: what the start would make without it.
-_CONTROL: tuple[int, ...] = (1, 3)
+# With experience every third trial is a control, made as if there were none: it tests what
+# experience says, and keeps open what experience would hide.
+_CONTROL_EVERY, _CONTROL_AT = 3, 1
 _START_CENTRE = 1.0  # what being far from the centre weighs against being far from the trials
 _BRANCH_DOUBT = 4.0
 _FIT_STEPS = 6
@@ -219,7 +220,7 @@ def decide(
 
 def heeded(guide: Guide | None, history: History) -> Guide | None:
     """The guide, but for the trials that are its controls."""
-    return None if history.n_trials in _CONTROL else guide
+    return None if history.n_trials % _CONTROL_EVERY == _CONTROL_AT else guide
 
 
 def observe(remembered: Conditioned, pool: Pool, reading: Reading) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ from optuna_rocket.training.rollout import incumbent_regret
 from optuna_rocket.training.rollout import look
 from optuna_rocket.training.rollout import observe_trial
 from optuna_rocket.training.rollout import utility
-from optuna_rocket.training.tasks import Tasks
+from optuna_rocket.training.tasks import Playable
 
 
 # Labels say little where the agent rarely comes: few candidates off the beaten track are enough.
@@ -95,7 +95,7 @@ class _Outlook:
 
 @torch.no_grad()
 def foresee(
-    tasks: Tasks,
+    tasks: Playable,
     network: RecurrentScorer,
     generator: torch.Generator,
     *,
@@ -177,7 +177,7 @@ def _contenders(decision: Decision, count: int, generator: torch.Generator) -> T
 
 
 def _look_out(
-    tasks: Tasks,
+    tasks: Playable,
     history: History,
     values: Tensor,
     belief: Belief,

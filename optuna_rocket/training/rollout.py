@@ -25,7 +25,7 @@ from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.history import empty_history
 from optuna_rocket.space import Geometry
-from optuna_rocket.training.tasks import Tasks
+from optuna_rocket.training.tasks import Playable
 from optuna_rocket.training.tasks import random_units
 from optuna_rocket.training.tasks import repeat_geometry
 
@@ -78,7 +78,7 @@ def utility(regret: Tensor) -> Tensor:
 
 @torch.no_grad()
 def play(
-    tasks: Tasks,
+    tasks: Playable,
     players: Sequence[Player],
     network: RecurrentScorer,
     generator: torch.Generator,
@@ -243,7 +243,12 @@ def as_seen(history: History, delay: int) -> History:
 
 
 def observe_trial(
-    tasks: Tasks, group: int, history: History, decision: Decision, action: Tensor, noise: Tensor
+    tasks: Playable,
+    group: int,
+    history: History,
+    decision: Decision,
+    action: Tensor,
+    noise: Tensor,
 ) -> tuple[History, Tensor]:
     """Evaluate the chosen candidates and append the trials; also their true values ``(B G,)``."""
     chosen = decision.pool.take(action[:, None])
@@ -283,7 +288,7 @@ def incumbent_regret(history: History, values: Tensor) -> Tensor:
 
 
 def _step_record(
-    tasks: Tasks, group: int, decision: Decision, action: Tensor, best: Tensor
+    tasks: Playable, group: int, decision: Decision, action: Tensor, best: Tensor
 ) -> dict[str, Tensor]:
     pool, logits = decision.pool, decision.logits
     batch, m = logits.shape

@@ -161,10 +161,10 @@ def _iterate(
     """One batch of tasks for every worker, played and learned from."""
     rng = random.Random(f"{settings.seed} {progress.iteration}")
     orders = [_order(progress, settings, phase, rng) for _ in range(settings.workers)]
-    states = [_state(progress.network)] * len(orders)
+    states = [frozen(progress.network)] * len(orders)
     if phase == "foresight":
         labels: list[Labels] = games_module.run(executor, play_labelled, orders, states)
-        return _learn_labels(progress, settings, labels)
+        return learn_labels(progress, settings, labels)
     older = [progress.league.draw(rng) for _ in orders]
     games: list[Game] = games_module.run(executor, play_order, orders, states, older)
     games = [game.copied() for game in games]
@@ -241,7 +241,7 @@ def _learn_group(progress: Progress, settings: Settings, games: list[Game]) -> d
     return log
 
 
-def _learn_labels(progress: Progress, settings: Settings, games: list[Labels]) -> dict[str, float]:
+def learn_labels(progress: Progress, settings: Settings, games: list[Labels]) -> dict[str, float]:
     """Policy gradient over the contenders of each decision, anchored to the reference policy."""
     progress.labels.extend(game.copied() for game in games)
     batches = []
@@ -322,7 +322,7 @@ def validate(
         executor,
         play_validation,
         range(VALIDATION_SEED, VALIDATION_SEED + count),
-        [_state(network)] * count,
+        [frozen(network)] * count,
         [player] * count,
         [n_trials] * count,
         [bool(settings.forget)] * count,
@@ -357,11 +357,11 @@ def _evaluate(
     if replaced:
         progress.reference_utility = mine
         progress.reference = copy.deepcopy(progress.average).requires_grad_(False)
-        progress.league.admit(_state(progress.average))
+        progress.league.admit(frozen(progress.average))
     return log | {"t_against_reference": t, "reference_replaced": float(replaced)}
 
 
-def _state(network: RecurrentScorer) -> State:
+def frozen(network: RecurrentScorer) -> State:
     """Frozen copies of the weights, where rollouts run."""
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
@@ -384,30 +384,30 @@ def _set_rate(progress: Progress, settings: Settings, phase: str) -> None:
         group["lr"] = rate
 
 
+def start(network: RecurrentScorer, settings: Settings) -> Progress:
+    """The progress of a run that begins with a network, which it will change."""
+    reference = copy.deepcopy(network).requires_grad_(False)
+    average = copy.deepcopy(network).requires_grad_(False)
+    unknown = torch.full((VALIDATION_BATCH * settings.validation,), -1.0, dtype=torch.float64)
+    return Progress(
+        network,
+        average,
+        reference,
+        copy.deepcopy(average),
+        torch.optim.Adam(network.parameters(), lr=settings.learning_rate),
+        League(),
+        ExperiencePool(),
+        unknown,
+        deque(maxlen=settings.recent * settings.workers),
+        deque(maxlen=settings.workers * _RECENT_LABELS),
+    )
+
+
 def _resume(settings: Settings, out: Path) -> Progress:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = new_network()
-    network = network.to(settings.device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-    reference = copy.deepcopy(network).requires_grad_(False)
-    average = copy.deepcopy(network).requires_grad_(False)
-    best = copy.deepcopy(average)
-    unknown = torch.full((VALIDATION_BATCH * settings.validation,), -1.0, dtype=torch.float64)
-    recent: deque[Trajectory] = deque(maxlen=settings.recent * settings.workers)
-    labels: deque[Labels] = deque(maxlen=settings.workers * _RECENT_LABELS)
-    progress = Progress(
-        network,
-        average,
-        reference,
-        best,
-        optimizer,
-        League(),
-        ExperiencePool(),
-        unknown,
-        recent,
-        labels,
-    )
+    progress = start(network.to(settings.device), settings)
     path = out / "progress.pt"
     if path.exists():
         stored = torch.load(path, weights_only=True)
@@ -415,7 +415,7 @@ def _resume(settings: Settings, out: Path) -> Progress:
             getattr(progress, name).load_state_dict(stored[name])
         progress.league.selves = stored["selves"]
         progress.pool.losses = stored["losses"]
-        if len(stored["reference_utility"]) == len(unknown):
+        if len(stored["reference_utility"]) == len(progress.reference_utility):
             progress.reference_utility = stored["reference_utility"]
         _truncate(out / "log.jsonl", progress_iteration=stored["iteration"])
         progress.iteration = stored["iteration"]

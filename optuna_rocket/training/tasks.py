@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,7 +22,36 @@ from optuna_rocket.training.functions import Function
 
 MAX_CHOICES = 24
 _N_SAMPLES = 512
-_WORST = -50.0
+WORST = -50.0
+MAX_DELAY = 5
+
+
+class Playable(Protocol):
+    """A batch of ``B`` tasks, as far as players are concerned: see ``Tasks``."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """Their spaces."""
+
+    @property
+    def noise(self) -> Tensor:
+        """``(B,)`` standard deviation of an observation."""
+
+    @property
+    def early_noise(self) -> Tensor:
+        """``(B,)`` extra deviation of a rung's result; NaN where nothing is pruned."""
+
+    @property
+    def delay(self) -> int:
+        """Number of trials that are pending whenever one is suggested."""
+
+    def __len__(self) -> int: ...
+
+    def evaluate(self, units: Tensor) -> Tensor:
+        """True values ``(B, m)`` of filled-in units ``(B, m, d)``: 0 best, -1 median."""
+
+    def fails(self, units: Tensor) -> Tensor:
+        """``(B, m)`` bool."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +103,7 @@ class Tasks:
         """True values ``(B, m)`` of filled-in units ``(B, m, d)``: 0 best, -1 median."""
         bent = _bend(self._raw(units), self.shift, self.scale, self.bend)
         width = (self.best - self.median).clamp_min(1e-6)[:, None]
-        return ((bent - self.best[:, None]) / width).clamp(_WORST, 0)
+        return ((bent - self.best[:, None]) / width).clamp(WORST, 0)
 
     def fails(self, units: Tensor) -> Tensor:
         """``(B, m)`` bool."""
@@ -131,7 +161,7 @@ def sample_tasks(n_tasks: int, generator: torch.Generator, max_params: int = 12)
         nugget=torch.where(rand[:, 6] < 0.3, 0.0, 0.3 * rand[:, 7]),
         failure=torch.cat([torch.zeros(batch, d), torch.ones(batch, 1)], -1),
         early_noise=torch.where(rand[:, 5] < 0.85, torch.nan, (rand[:, 5] - 0.85) * 4),
-        delay=0 if _uniform(generator, 0, 1) < 0.7 else int(_uniform(generator, 1, 6)),
+        delay=0 if _uniform(generator, 0, 1) < 0.7 else int(_uniform(generator, 1, MAX_DELAY + 1)),
     )
     return _calibrate(tasks, generator)
 
@@ -234,13 +264,7 @@ def _calibrate(tasks: Tasks, generator: torch.Generator) -> Tasks:
         top = bent.topk(16, -1).indices
         parents = units.gather(1, top[..., None].expand(-1, -1, units.shape[-1]))
         parents = parents.repeat_interleave(16, 1)
-        step = scale * torch.randn(parents.shape, generator=generator, dtype=torch.float64)
-        fresh = random_units(geometry, parents.shape[1], generator)
-        redraw = torch.rand(parents.shape, generator=generator) < 0.15
-        redraw = redraw | ((parents < 0) & (fresh >= 0))
-        children = torch.where(geometry.is_categorical[:, None], parents, parents + step)
-        children = _fill(geometry, torch.where(redraw, fresh, children))
-        units = torch.cat([parents, children], 1)
+        units = torch.cat([parents, mutated(geometry, parents, scale, generator)], 1)
         bent = _bend(tasks._raw(units), tasks.shift, tasks.scale, tasks.bend)
     best = bent.amax(-1)
     # At least half of a task is not solved by the median already.
@@ -273,15 +297,21 @@ def random_units(geometry: Geometry, count: int, generator: torch.Generator) -> 
     return _fill(geometry, torch.where(geometry.is_categorical[:, None], choice, unit))
 
 
+def mutated(
+    geometry: Geometry, parents: Tensor, scale: float, generator: torch.Generator
+) -> Tensor:
+    """Configurations ``(B, m, d)`` moved by ``scale`` (units), one in seven values drawn anew."""
+    step = scale * torch.randn(parents.shape, generator=generator, dtype=torch.float64)
+    fresh = random_units(geometry, parents.shape[1], generator)
+    redraw = torch.rand(parents.shape, generator=generator) < 0.15
+    redraw = redraw | ((parents < 0) & (fresh >= 0))
+    children = torch.where(geometry.is_categorical[:, None], parents, parents + step)
+    return _fill(geometry, torch.where(redraw, fresh, children))
+
+
 def repeat_geometry(geometry: Geometry, times: int) -> Geometry:
     """Every space ``times`` times in a row."""
-    return Geometry(
-        geometry.is_categorical.repeat_interleave(times, 0),
-        geometry.n_cells.repeat_interleave(times, 0),
-        geometry.present.repeat_interleave(times, 0),
-        geometry.parent.repeat_interleave(times, 0),
-        geometry.allowed.repeat_interleave(times, 0),
-    )
+    return geometry.take(torch.arange(len(geometry.present)).repeat_interleave(times))
 
 
 def _fill(geometry: Geometry, units: Tensor) -> Tensor:

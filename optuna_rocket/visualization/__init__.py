@@ -12,6 +12,7 @@ not found, set the environment variable ``BROWSER_PATH`` to it or run ``plotly_g
 
 from optuna_rocket.visualization.cost import plot_cost
 from optuna_rocket.visualization.forecast import plot_forecast
+from optuna_rocket.visualization.influence import plot_influence
 from optuna_rocket.visualization.policy_timeline import plot_policy_timeline
 from optuna_rocket.visualization.relevance import plot_relevance
 from optuna_rocket.visualization.slice_expectation import plot_slice_expectation
@@ -20,6 +21,7 @@ from optuna_rocket.visualization.slice_expectation import plot_slice_expectation
 __all__ = [
     "plot_cost",
     "plot_forecast",
+    "plot_influence",
     "plot_policy_timeline",
     "plot_relevance",
     "plot_slice_expectation",

@@ -1,0 +1,121 @@
+"""Earlier studies as memories over today's space, a batch of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from optuna_rocket.agent import memory
+from optuna_rocket.agent.memory import Conditioned
+from optuna_rocket.history import History
+from optuna_rocket.space import Geometry
+
+
+_FIT_STEPS = 20
+_CHUNK = 16
+_N_ANCHORS = 64
+_N_ELITES = 3
+# Configurations times memories that are read at once: what more would need is memory.
+_MOST_READ = 8192
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Memories of ``S`` earlier studies over today's space.
+
+    Attributes:
+        remembered: The memories, a batch of ``S``.
+        elites: ``(S, e, d)`` units of each one's best trials, NaN where a parameter is missing.
+        consensus: ``(S,)`` mean correlation of what each says with what the others say.
+    """
+
+    remembered: Conditioned
+    elites: Tensor
+    consensus: Tensor
+
+    def __len__(self) -> int:
+        return len(self.consensus)
+
+    def read(self, units: Tensor, active: Tensor, index: Tensor | None = None) -> Tensor:
+        """Expected scores ``(S or k, m)`` of configurations ``(m, d)``."""
+        chosen = self.remembered if index is None else memory.part(self.remembered, index)
+        s = len(chosen.alpha)
+        parts = [
+            memory.means(chosen, some.expand(s, *some.shape), on.expand(s, *on.shape))
+            for some, on in zip(
+                units.split(max(_MOST_READ // s, 1)),
+                active.split(max(_MOST_READ // s, 1)),
+                strict=True,
+            )
+        ]
+        return torch.cat(parts, -1)
+
+
+def remember(history: History, geometry: Geometry) -> Sources:
+    """The memories of earlier studies.
+
+    Args:
+        history: A batch of ``S``; shorter studies end in trials without a score.
+        geometry: A batch of ``S``; a parameter is present where the study had it.
+    """
+    parts = []
+    for first in range(0, len(history.scores), _CHUNK):
+        index = torch.arange(first, min(first + _CHUNK, len(history.scores)))
+        some, space = history.studies(index), geometry.take(index)
+        weights = memory.fit(some, space, memory.prior_weights(space), _FIT_STEPS)
+        parts.append(memory.condition(some, space, weights))
+    remembered = _joined(parts, history, geometry)
+    scores = history.scores.masked_fill(~history.scored, -torch.inf)
+    best = scores.topk(min(_N_ELITES, scores.shape[1]), -1).indices
+    gone = geometry.is_categorical[:, None] & (history.units >= geometry.n_cells[:, None])
+    elites = history.units.masked_fill(~history.active | gone, torch.nan)
+    elites = elites.gather(1, best[..., None].expand(*best.shape, elites.shape[-1]))
+    sources = Sources(remembered, elites, torch.zeros(len(scores), dtype=torch.float64))
+    anchors = _anchors(geometry.take(torch.zeros(1, dtype=torch.long)))
+    on = torch.ones_like(anchors, dtype=torch.bool)
+    said = sources.read(anchors, on)
+    said = said - said.mean(-1, keepdim=True)
+    said = said / said.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+    return Sources(remembered, elites, said @ said.mean(0))
+
+
+def _joined(parts: list[Conditioned], history: History, geometry: Geometry) -> Conditioned:
+    """One batch of all memories, with what ``memory.means`` needs of them."""
+    cat = torch.cat
+    weights = [x.weights for x in parts]
+    blank = torch.zeros(0, dtype=torch.float64)
+    return Conditioned(
+        history,
+        geometry,
+        memory.MemoryWeights(
+            cat([x.relevance for x in weights]),
+            cat([x.outputscale for x in weights]),
+            cat([x.noise for x in weights]),
+        ),
+        scored=cat([x.scored for x in parts]),
+        alpha=cat([x.alpha for x in parts]),
+        known=blank,
+        factor=blank,
+        failure_base=None,
+        failure_alpha=None,
+        incumbent=blank,
+        rows=memory.Columns(
+            cat([x.rows.numeric for x in parts]),
+            cat([x.rows.categorical for x in parts]),
+            cat([x.rows.relevance for x in parts]),
+        ),
+    )
+
+
+def _anchors(geometry: Geometry) -> Tensor:
+    """Random configurations ``(m, d)``, the same at every call."""
+    draws = torch.rand(
+        _N_ANCHORS,
+        geometry.present.shape[-1],
+        generator=torch.Generator(device="cpu").manual_seed(0),
+        dtype=torch.float64,
+    )
+    choice = (draws * geometry.n_cells).floor()
+    return torch.where(geometry.is_categorical, choice, draws)

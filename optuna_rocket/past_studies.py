@@ -1,0 +1,106 @@
+"""Past studies of a storage, each over its own space, to make training tasks of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
+
+from optuna_rocket import conditions
+from optuna_rocket import rows as encoding
+from optuna_rocket import trials
+from optuna_rocket.history import History
+from optuna_rocket.source_studies import is_usable
+from optuna_rocket.source_studies import open_storage
+from optuna_rocket.source_studies import reason
+from optuna_rocket.source_studies import representative
+from optuna_rocket.space import Geometry
+from optuna_rocket.space import Space
+from optuna_rocket.space import modelled
+
+
+MIN_TRIALS = 10
+_MAX_TRIALS = 128
+
+
+@dataclass(frozen=True)
+class PastStudy:
+    """A study that has something to teach.
+
+    Attributes:
+        name: Its name.
+        history: Its trials with a score, a batch of one.
+        geometry: Its space, a batch of one.
+    """
+
+    name: str
+    history: History
+    geometry: Geometry
+
+
+def read_past_studies(
+    storage: str, names: Sequence[str] = ()
+) -> tuple[list[PastStudy], dict[str, str]]:
+    """Read studies; nothing is written.
+
+    Args:
+        storage: URL of a database.
+        names: Which studies; all of them where none is named.
+
+    Returns:
+        Those that can be used, and for each other one the reason why not.
+
+    Raises:
+        ValueError: If the storage cannot be opened or lacks a study that is named.
+    """
+    try:
+        opened = open_storage(storage)
+        known = optuna.get_all_study_names(opened)
+    except Exception as error:
+        raise ValueError(
+            f"storage={storage!r} cannot be opened: {reason(error)}. Give the URL of a database "
+            "that holds the studies, such as sqlite:///studies.db."
+        ) from error
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise ValueError(
+            f"storage={storage!r} has no studies {missing}. It has {len(known)}: "
+            f"{', '.join(map(repr, known[:10]))}{', ...' if len(known) > 10 else ''}."
+        )
+    found, left_out = [], {}
+    for name in dict.fromkeys(names) if names else known:
+        try:
+            found.append(_past(optuna.load_study(study_name=name, storage=opened)))
+        except Exception as error:
+            left_out[name] = reason(error)
+    return found, left_out
+
+
+def _past(study: Study) -> PastStudy:
+    if len(study.directions) > 1:
+        raise ValueError(f"it has {len(study.directions)} objectives")
+    stored = study.get_trials(deepcopy=False)
+    records = [x for x in trials.records_of(study, stored, len(stored)) if is_usable(x)]
+    if len(records) < MIN_TRIALS:
+        raise ValueError(f"it has {len(records)} trials with a score, fewer than {MIN_TRIALS}")
+    scores = encoding.finite_scores(np.array([x.score for x in records], dtype=np.float64))
+    if not scores.max() > scores.min():
+        raise ValueError("all its trials have the same score")
+    records = [records[i] for i in representative(scores, _MAX_TRIALS)]
+    known: dict[str, BaseDistribution] = {}
+    for record in records:
+        known.update(record.trial.distributions)
+    space = Space(modelled(known))
+    if not len(space):
+        raise ValueError("it has no parameter that varies")
+    history = encoding.history(encoding.encode_rows(records, space))
+    has_gaps = not bool(history.active.all())
+    return PastStudy(
+        str(study.study_name),
+        history,
+        space.geometry(conditions.find(history, space), has_gaps=has_gaps),
+    )

@@ -1,0 +1,184 @@
+"""Earlier studies, read: of each a table of numbers is kept.
+
+Sources are only read, once. One that cannot be read, or from which nothing can be learned, costs a
+warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+import math
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
+from optuna.storages import RDBStorage
+from optuna.study import Study
+
+from optuna_rocket import trials
+from optuna_rocket.history import Outcome
+from optuna_rocket.rows import FloatArray
+from optuna_rocket.rows import finite_scores
+from optuna_rocket.space import modelled
+from optuna_rocket.trials import Record
+
+
+Given = Study | tuple[str | BaseStorage, str]
+
+_logger = optuna.logging.get_logger(f"optuna.{__name__}")
+# Of each source: its best trials up to a third of this, and others spread over its life.
+MAX_TRIALS = 64
+MAX_SOURCES = 200
+_MIN_TRIALS = 3
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is kept of an earlier study.
+
+    Attributes:
+        name: The study's name.
+        n_trials: Number of its trials with a score.
+        distributions: Parameter name to its latest distribution.
+        values: ``(n, d)`` parameters in Optuna's internal representation, NaN where missing.
+        scores: ``(n,)``, greater is better, finite.
+        fidelity: ``(n,)`` share of a full evaluation.
+    """
+
+    name: str
+    n_trials: int
+    distributions: Mapping[str, BaseDistribution]
+    values: FloatArray
+    scores: FloatArray
+    fidelity: FloatArray
+
+
+def check(source_studies: object) -> tuple[Given, ...]:
+    """Check what was given as ``source_studies``.
+
+    Raises:
+        ValueError: If it is not a sequence of studies or of (storage, study name) pairs.
+    """
+    advice = "Give a list of studies, or of (storage, study name) pairs."
+    if isinstance(source_studies, (str, Mapping)) or not isinstance(source_studies, Iterable):
+        raise ValueError(f"source_studies={source_studies!r} is not a sequence. {advice}")
+    given = tuple(source_studies)
+    for i, one in enumerate(given):
+        is_pair = isinstance(one, (tuple, list)) and len(one) == 2
+        if isinstance(one, Study):
+            continue
+        if (
+            not is_pair
+            or not isinstance(one[0], (str, BaseStorage))
+            or not isinstance(one[1], str)
+        ):
+            raise ValueError(f"source_studies[{i}]={one!r} is no study. {advice}")
+    return given
+
+
+def read_sources(given: Sequence[Given]) -> tuple[Source, ...]:
+    """Read the earlier studies; those that cannot be used are logged and left out."""
+    if len(given) > MAX_SOURCES:
+        _logger.warning(
+            f"Of {len(given)} source studies the last {MAX_SOURCES} are read. Give the others "
+            "first, or leave them out."
+        )
+    storages: dict[str, BaseStorage] = {}
+    sources = []
+    for one in given[-MAX_SOURCES:]:
+        try:
+            study = one if isinstance(one, Study) else _opened(one[0], one[1], storages)
+            sources.append(read_source(study))
+        except Exception as error:
+            _logger.warning(f"Nothing is learned from the source {_name(one)}: {reason(error)}.")
+    return tuple(sources)
+
+
+def _opened(storage: str | BaseStorage, name: str, storages: dict[str, BaseStorage]) -> Study:
+    """A study of a storage, which is not created where it does not exist."""
+    if isinstance(storage, str):
+        if storage not in storages:
+            storages[storage] = open_storage(storage)
+        storage = storages[storage]
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def open_storage(url: str) -> RDBStorage:
+    """A database that exists; tables and versions are neither made nor brought up to date.
+
+    Raises:
+        FileNotFoundError: If it is a file that does not exist; other errors are the database's.
+    """
+    path = url.partition("sqlite:///")[2].partition("?")[0]
+    if path and not Path(path).exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    return RDBStorage(url, skip_table_creation=True, skip_compatibility_check=True)
+
+
+def _name(given: Given) -> str:
+    try:
+        return repr(given.study_name if isinstance(given, Study) else given[1])
+    except Exception:
+        return "(its name cannot be read)"
+
+
+def reason(error: Exception) -> str:
+    """An error in one line."""
+    lines = str(error).splitlines() or ["no reason given"]
+    return f"{lines[0]} ({type(error).__name__})"
+
+
+def read_source(study: Study) -> Source:
+    """The trials of a study that are worth keeping.
+
+    Raises:
+        ValueError: If there is nothing to learn from; other errors are the storage's.
+    """
+    if len(study.directions) > 1:
+        raise ValueError(f"it has {len(study.directions)} objectives")
+    stored = study.get_trials(deepcopy=False)
+    records = [x for x in trials.records_of(study, stored, len(stored)) if is_usable(x)]
+    if len(records) < _MIN_TRIALS:
+        raise ValueError(f"it has {len(records)} trials with a score, fewer than {_MIN_TRIALS}")
+    scores = finite_scores(np.array([record.score for record in records], dtype=np.float64))
+    if not scores.max() > scores.min():
+        raise ValueError("all its trials have the same score")
+    kept = representative(scores, MAX_TRIALS)
+    records = [records[i] for i in kept]
+    found: dict[str, BaseDistribution] = {}
+    for record in records:
+        found.update(record.trial.distributions)
+    names = sorted(modelled(found))
+    if not names:
+        raise ValueError("it has no parameter that varies")
+    return Source(
+        str(study.study_name),
+        len(scores),
+        {name: found[name] for name in names},
+        np.array([[x.params.get(name, math.nan) for name in names] for x in records]),
+        scores[kept],
+        np.array([record.fidelity for record in records]),
+    )
+
+
+def is_usable(record: Record) -> bool:
+    """Whether a trial ended with a score and is feasible."""
+    ended = record.outcome in (Outcome.COMPLETE, Outcome.PRUNED)
+    feasible = all(value <= 0 for value in record.constraints.values())
+    return ended and feasible and not math.isnan(record.score)
+
+
+def representative(scores: FloatArray, most: int) -> list[int]:
+    """Indices, in order, of at most so many: a third the best, the others spread over the life."""
+    n = len(scores)
+    if n <= most:
+        return list(range(n))
+    best = np.argsort(-scores, kind="stable")[: most // 3]
+    others = np.setdiff1d(np.arange(n), best)
+    spread = np.linspace(0, len(others) - 1, most - len(best)).round().astype(int)
+    return sorted(int(i) for i in np.concatenate([best, others[spread]]))
