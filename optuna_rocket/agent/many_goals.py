@@ -182,11 +182,14 @@ def _log_gain(
     spread = reading.std * policy.SPREAD * policy.branch_doubt(objectives, pool)
     if len(spread) == 1:
         return policy.log_improvement(reading.mean - incumbent[:, None], spread)[0]
+    front = memory.fitted(objectives)[:, known.goals.feasible]
     # A running trial holds its place by what is expected of it.
-    pending = known.history.outcomes[0] == Outcome.PENDING
-    if bool(pending.any()):
-        pending = pending & (_log_chance(known, _tried(known)) > _PROBABLE)
-    front = _read(objectives, _tried(known)).mean[:, known.goals.feasible | pending]
+    running = (known.history.outcomes[0] == Outcome.PENDING).nonzero()[:, 0]
+    if len(running):
+        pending = _tried(known).take(running[None])
+        probable = _log_chance(known, pending) > _PROBABLE
+        expected = _means(objectives, pending)[:, probable]
+        front = torch.cat([front, expected], -1)
     scores, scored = objectives.history.scores, objectives.scored
     nodes = hypervolume.nodes(scores, scored, front, generator)
     return hypervolume.log_gain(nodes, reading.mean, spread)
@@ -194,7 +197,7 @@ def _log_gain(
 
 def _best_feasible(known: _Known) -> Tensor:
     """Greatest expected transformed score ``(m,)`` among the feasible trials."""
-    fitted = _read(known.objectives, _tried(known)).mean
+    fitted = memory.fitted(known.objectives)
     return fitted.masked_fill(~known.goals.feasible, -torch.inf).amax(-1)
 
 
@@ -230,6 +233,11 @@ def _beside(pool: Pool, k: int) -> Pool:
 def _read(remembered: Conditioned, pool: Pool) -> Reading:
     wide = _beside(pool, len(remembered.incumbent))
     return memory.read(remembered, wide.units, wide.active)
+
+
+def _means(remembered: Conditioned, pool: Pool) -> Tensor:
+    wide = _beside(pool, len(remembered.incumbent))
+    return memory.means(remembered, wide.units, wide.active)
 
 
 def _log_chance(known: _Known, pool: Pool) -> Tensor:
