@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import optuna
 
 from benchmarks import problems
+from benchmarks.goal_twins import TWINS
 from benchmarks.hypervolume import hypervolume
 from benchmarks.hypervolume import non_dominated
 
@@ -191,8 +192,11 @@ def load_goal_problem(name: str) -> GoalProblem:
     """Build a problem; a second call returns the same object.
 
     Args:
-        name: One of `GOAL_PROBLEMS`.
+        name: One of `GOAL_PROBLEMS`, or of the development problems `TWINS`.
     """
+    if name in TWINS:
+        evaluate_twin, least = TWINS[name]
+        return _with_reference(name, evaluate_twin, None, np.array([[least]]))
     if name in _FORMULAS:
         evaluate, front = _FORMULAS[name]
         return _with_reference(name, evaluate, None, front())
