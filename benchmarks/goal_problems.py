@@ -1,9 +1,10 @@
 """Problems with several objectives, with constraints, or with both; fronts are known.
 
 Sources: ZDT (Zitzler, Deb & Thiele 2000), DTLZ (Deb, Thiele, Laumanns & Zitzler 2002), C2-DTLZ2
-and C3-DTLZ4 (Jain & Deb 2014), WFG (`walking_fish`), SRN (Srinivas & Deb 1994), the second simulation of Gardner et al. 2014, the
-toy problem of Gramacy et al. 2016, the pressure vessel with its best known cost (Coello 2000);
-and six tables of the open suite with a second metric. All objectives are minimised.
+and C3-DTLZ4 (Jain & Deb 2014), WFG (`walking_fish`), SRN (Srinivas & Deb 1994), the second
+simulation of Gardner et al. 2014, the toy problem of Gramacy et al. 2016, the pressure vessel with
+its best known cost (Coello 2000); and six tables of the open suite with a second metric. All
+objectives are minimised.
 """
 
 from __future__ import annotations
