@@ -1,9 +1,10 @@
 """Problems with several objectives, with constraints, or with both; fronts are known.
 
 Sources: ZDT (Zitzler, Deb & Thiele 2000), DTLZ (Deb, Thiele, Laumanns & Zitzler 2002), C2-DTLZ2
-(Jain & Deb 2014), SRN (Srinivas & Deb 1994), the second simulation of Gardner et al. 2014, the
-toy problem of Gramacy et al. 2016, the pressure vessel with its best known cost (Coello 2000);
-and three tables of the open suite with a second metric. All objectives are minimised.
+and C3-DTLZ4 (Jain & Deb 2014), WFG (`walking_fish`), SRN (Srinivas & Deb 1994), the second
+simulation of Gardner et al. 2014, the toy problem of Gramacy et al. 2016, the pressure vessel with
+its best known cost (Coello 2000); and six tables of the open suite with a second metric. All
+objectives are minimised.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ from numpy.typing import NDArray
 import optuna
 
 from benchmarks import problems
+from benchmarks.goal_twins import TWINS
 from benchmarks.hypervolume import hypervolume
 from benchmarks.hypervolume import non_dominated
+from benchmarks.walking_fish import WFG
+from benchmarks.walking_fish import scales
+from benchmarks.walking_fish import wfg2_shape
 
 
 Array = NDArray[np.float64]
@@ -31,8 +36,11 @@ Suggested = tuple[Array, Sequence[float]]
 # The second metric of a table; its logarithm is minimised.
 _SECOND_METRIC = {
     "hpobench/car": "train_time",
+    "hpobench/phoneme": "train_time",
     "hpolib/naval_propulsion": "train_time",
+    "hpolib/protein_structure": "train_time",
     "nasbench201/cifar10": "latency",
+    "nasbench201/imagenet": "latency",
 }
 _N_RANDOM = 2000
 
@@ -104,6 +112,17 @@ def _dtlz2(m: int) -> Callable[[optuna.Trial], Suggested]:
     return evaluate
 
 
+def _wfg(name: str, m: int, k: int) -> Callable[[optuna.Trial], Suggested]:
+    return lambda trial: (WFG[name](_floats(trial, 6), k, m), ())
+
+
+def _c3_dtlz4(trial: optuna.Trial) -> Suggested:
+    x = _floats(trial, 6)
+    values = _sphere(x[:1] ** 100, float(1 + np.square(x[1:] - 0.5).sum()))
+    squares = np.square(values)
+    return values, tuple(1 - squares.sum() + 0.75 * squares)
+
+
 def _c2(f: Array) -> float:
     """Constraint of C2-DTLZ2 for two objectives `(2,)`: balls about the corners and the middle."""
     corners = [np.square(f - corner).sum() - 0.2**2 for corner in np.eye(2)]
@@ -158,6 +177,20 @@ def _sphere_grid() -> Array:
     return _sphere(grid, 1.0).T
 
 
+def _c3_front() -> Array:
+    """Where each direction first satisfies both constraints of C3-DTLZ4."""
+    circle = _circle()
+    squares = np.square(circle)
+    needed = 1 / (1 - 0.75 * squares).min(axis=1)  # of the squared radius
+    return np.asarray(circle * np.sqrt(needed)[:, None])
+
+
+def _wfg2_front() -> Array:
+    positions = np.linspace(0, 1, 5001)
+    points = scales(2) * np.array([wfg2_shape(np.array([x])) for x in positions])
+    return np.asarray(points[non_dominated(points)])
+
+
 def _srn_front() -> Array:
     y = np.linspace(2.5, 14.79, 5001)
     return np.stack([2 + 4.5**2 + (y - 1) ** 2, 9 * -2.5 - (y - 1) ** 2], axis=1)
@@ -174,6 +207,10 @@ _FORMULAS: dict[str, tuple[Callable[[optuna.Trial], Suggested], Callable[[], Arr
     "front/zdt3": (_zdt(_zdt3), lambda: _front_of_zdt(_zdt3)),
     "front/dtlz2_2": (_dtlz2(2), _circle),
     "front/dtlz2_3": (_dtlz2(3), _sphere_grid),
+    "front/wfg2": (_wfg("wfg2", 2, 2), _wfg2_front),
+    "front/wfg4": (_wfg("wfg4", 2, 2), lambda: _circle() * scales(2)),
+    "front/wfg7": (_wfg("wfg7", 3, 2), lambda: _sphere_grid() * scales(3)),
+    "constrained/c3_dtlz4": (_c3_dtlz4, _c3_front),
     "constrained/c2_dtlz2": (
         _c2_dtlz2,
         lambda: np.array([point for point in _circle() if _c2(point) <= 0]),
@@ -191,8 +228,11 @@ def load_goal_problem(name: str) -> GoalProblem:
     """Build a problem; a second call returns the same object.
 
     Args:
-        name: One of `GOAL_PROBLEMS`.
+        name: One of `GOAL_PROBLEMS`, or of the development problems `TWINS`.
     """
+    if name in TWINS:
+        evaluate_twin, least = TWINS[name]
+        return _with_reference(name, evaluate_twin, None, np.array([[least]]))
     if name in _FORMULAS:
         evaluate, front = _FORMULAS[name]
         return _with_reference(name, evaluate, None, front())

@@ -29,6 +29,7 @@ from benchmarks.comparison import summary_rows
 from benchmarks.goal_problems import GOAL_PROBLEMS
 from benchmarks.goal_problems import GoalProblem
 from benchmarks.goal_problems import load_goal_problem
+from benchmarks.goal_twins import TWINS
 from benchmarks.methods import make_sampler
 from benchmarks.records import GoalReplication
 from benchmarks.records import read_goal_replications
@@ -137,7 +138,12 @@ def _measure_cell(cell: Cell) -> GoalReplication:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_objectives")
     add_options(parser, _METHODS, "benchmarks/results/many_objectives.jsonl")
-    parser.add_argument("--problems", nargs="+", default=["all"], help="all, families or problems")
+    parser.add_argument(
+        "--problems",
+        nargs="+",
+        default=["all"],
+        help="all, families or problems; twin is the development family",
+    )
     parser.add_argument("--candidate", default="rocket", help="compared with each other method")
     parser.add_argument("--table", type=Path, help="the summary as CSV, beside --out by default")
     return parser.parse_args(argv)
@@ -146,10 +152,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = _parse(argv)
+    known = GOAL_PROBLEMS if "all" in args.problems else (*GOAL_PROBLEMS, *TWINS)
     cells = [
         Cell(problem, method, seed, args.trials)
         for seed in range(args.first_seed, args.first_seed + args.seeds)
-        for problem in select_problems(args.problems, GOAL_PROBLEMS)
+        for problem in select_problems(args.problems, known)
         for method in args.methods
     ]
     complete(args, cells, lambda missing: in_workers(_measure_cell, missing, args.jobs))

@@ -51,7 +51,8 @@ def open_storage(url: str, heartbeat: int) -> BaseStorage:
         host, port = url.removeprefix("grpc://").split(":")
         return GrpcStorageProxy(host=host, port=int(port))
     if url.startswith("redis://"):
-        return JournalStorage(JournalRedisBackend(url))
+        server, _, prefix = url.partition("#")  # of the keys, where others use the server too
+        return JournalStorage(JournalRedisBackend(server, prefix=prefix))
     if "://" not in url:
         return JournalStorage(JournalFileBackend(url))
     storage = RDBStorage(

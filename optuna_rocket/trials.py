@@ -33,8 +33,10 @@ from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.suggestions import Suggestion
 
 
-# A trial still running this many trials later belongs to a worker that died.
+# A trial still running this many trials later belongs to a worker that died; so many workers may
+# be at work that the limit is this many times the number of running trials, where that is more.
 _MAX_PENDING_AGE = 200
+_MAX_ROUNDS = 4
 _N_RUNG_PEERS = 64
 _OUTCOMES = {
     TrialState.RUNNING: Outcome.PENDING,
@@ -148,14 +150,14 @@ class TrialReader:
         if stored is self._latest[0] and trial.number == self._latest[1]:
             return self._latest[2]
         signs = score_signs(study)
-        self._settle(stored, signs, trial.number)
+        max_age = self._settle(stored, signs, trial.number)
         records, rungs = list(self._settled), self._settled_rungs.copy()
         retried = set(self._settled_retried)
         for other in stored[self._n_settled :]:
             retried |= retries.retried_numbers(other.system_attrs)
             if other.number == trial.number or other.state not in _OUTCOMES:
                 continue
-            if _is_dead(other, trial.number):
+            if _is_dead(other, trial.number, max_age):
                 continue
             records.append(self._record(other, signs, rungs))
             rungs.add(records[-1])
@@ -175,15 +177,19 @@ class TrialReader:
             found.update(record.trial.distributions)
         return found
 
-    def _settle(
-        self, stored: Sequence[FrozenTrial], signs: tuple[float, ...], number: int
-    ) -> None:
-        """Bring the settled trials up to date; start again where they are another study's."""
+    def _settle(self, stored: Sequence[FrozenTrial], signs: tuple[float, ...], number: int) -> int:
+        """Bring the settled trials up to date; start again where they are another study's.
+
+        Returns the age at which running trials are given up.
+        """
         # Some storages make running trials anew for every reading, but not finished ones.
         ends = self._settled[:1] + self._settled[-1:]
         known = self._n_settled <= len(stored) and all(stored[r.number] is r.trial for r in ends)
         # One that was given up may have finished after all.
         if not known or any(stored[i].state.is_finished() for i in self._dead):
+            self._forget()
+        max_age = _max_pending_age(stored[self._n_settled :], len(self._dead))
+        if self._dead and number - self._dead[-1] <= max_age:  # more workers came
             self._forget()
         for other in stored[self._n_settled :]:
             if other.state.is_finished():
@@ -191,11 +197,12 @@ class TrialReader:
                 self._settled_rungs.add(self._settled[-1])
                 self._settled_distributions.update(other.distributions)
                 self._settled_retried |= retries.retried_numbers(other.system_attrs)
-            elif _is_dead(other, number - _MAX_PENDING_AGE):  # for every trial that may ask
+            elif _is_dead(other, number - max_age, max_age):  # for every trial that may ask
                 self._dead.append(self._n_settled)
             else:
                 break
             self._n_settled += 1
+        return max_age
 
     def _record(self, trial: FrozenTrial, signs: tuple[float, ...], rungs: _Rungs) -> Record:
         kept = self._records.get(trial.number)
@@ -210,12 +217,12 @@ class TrialReader:
 
 def records_of(study: Study, stored: Sequence[FrozenTrial], number: int) -> list[Record]:
     """What a new reader makes of some trials, by number, on behalf of the trial ``number``."""
-    signs, rungs = score_signs(study), _Rungs()
+    signs, rungs, max_age = score_signs(study), _Rungs(), _max_pending_age(stored)
     records: list[Record] = []
     retried: set[int] = set()
     for other in stored:
         retried |= retries.retried_numbers(other.system_attrs)
-        if other.state in _OUTCOMES and not _is_dead(other, number):
+        if other.state in _OUTCOMES and not _is_dead(other, number, max_age):
             records.append(_record(other, signs, rungs))
             rungs.add(records[-1])
     return _without(records, retried)
@@ -242,9 +249,15 @@ def enqueued_params(
     return internal_params(enqueued if isinstance(enqueued, Mapping) else {}, distributions)
 
 
-def _is_dead(trial: FrozenTrial, number: int) -> bool:
+def _is_dead(trial: FrozenTrial, number: int, max_age: int) -> bool:
     """Whether the worker of a running trial has died, seen from the trial ``number``."""
-    return trial.state == TrialState.RUNNING and number - trial.number > _MAX_PENDING_AGE
+    return trial.state == TrialState.RUNNING and number - trial.number > max_age
+
+
+def _max_pending_age(trials: Sequence[FrozenTrial], n_more: int = 0) -> int:
+    """How many trials later a running one is given up, where ``n_more`` others run."""
+    n_running = n_more + sum(trial.state == TrialState.RUNNING for trial in trials)
+    return max(_MAX_PENDING_AGE, _MAX_ROUNDS * n_running)
 
 
 def internal_params(

@@ -100,7 +100,24 @@ def assert_every_trial_ran_to_its_end(study: Study, n_trials: int) -> None:
     complete = [trial for trial in stored if trial.state == TrialState.COMPLETE]
     assert len(complete) >= n_trials
     left = [t for t in stored if t.state != TrialState.COMPLETE and t.number not in again]
-    assert left == []
+    assert {trial.number for trial in left} <= silent(study)
+
+
+def silent(study: Study) -> set[int]:
+    """Running trials whose worker died before its first heartbeat: for Optuna they run for ever.
+
+    Their objective had not begun, so that nothing that was measured is lost.
+    """
+    with study._storage._backend.engine.connect() as connection:  # type: ignore[attr-defined]
+        beating = set(connection.scalars(sqlalchemy.text("SELECT trial_id FROM trial_heartbeats")))
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return {trial.number for trial in running if trial._trial_id not in beating}
+
+
+def unfinished(study: Study) -> list[FrozenTrial]:
+    """Trials that somebody has still to run, or to notice."""
+    states, gone = (TrialState.RUNNING, TrialState.WAITING), silent(study)
+    return [x for x in study.get_trials(deepcopy=False, states=states) if x.number not in gone]
 
 
 def survive_kills(database: str, n_kills: int, n_trials: int, n_workers: int) -> None:
@@ -117,12 +134,13 @@ def survive_kills(database: str, n_kills: int, n_trials: int, n_workers: int) ->
             workers[victim] = worker(database, n_trials)
         end(workers)
         # Workers that ended could not see who died last: the next one does, once that is stale.
-        until = time.monotonic() + 60
-        while study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
-            assert time.monotonic() < until
+        until = time.monotonic() + 240
+        while left := unfinished(study):
+            assert time.monotonic() < until, left
             time.sleep(1)
-            n_trials += 1
-            end([worker(database, len(study.trials) + 1)])
+            complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            end([worker(database, len(complete) + len(left))])
+        assert len(silent(study)) <= n_kills / 10
         assert_every_trial_ran_to_its_end(study, n_trials)
 
 
@@ -190,11 +208,12 @@ class Line:
 @contextmanager
 def line_to(url: str) -> Iterator[tuple[Line, str]]:
     """A line to a storage's server, and the storage's URL through it."""
-    parsed = sqlalchemy.make_url(url)
+    address, mark, prefix = url.partition("#")  # of the keys in Redis
+    parsed = sqlalchemy.make_url(address)
     line = Line(parsed.host or "127.0.0.1", parsed.port or 0)
     try:
         through = parsed.set(host="127.0.0.1", port=line.port)
-        yield line, through.render_as_string(hide_password=False)
+        yield line, through.render_as_string(hide_password=False) + mark + prefix
     finally:
         line.close()
 
@@ -222,8 +241,13 @@ def _survive_an_outage(url: str, seconds: float, n_trials: int) -> None:
         complete = [t for t in study.trials if t.state == TrialState.COMPLETE]
         assert len(complete) >= n_trials
         running = [t for t in study.trials if t.state == TrialState.RUNNING]
-        assert running == []
+        # Without a heartbeat nobody ends a trial of which its worker has not heard.
+        assert len(running) <= (0 if has_heartbeat(url) else len(workers))
         assert len({tuple(t.params.items()) for t in complete}) == len(complete)
+
+
+def has_heartbeat(url: str) -> bool:
+    return not url.startswith(("redis://", "grpc://"))
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mysql"])
@@ -232,8 +256,8 @@ def test_workers_wait_for_a_database_that_is_away(kind: str, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
-def test_workers_wait_ten_seconds_for_a_database(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["postgresql", "mysql", "redis", "grpc"])
+def test_workers_wait_ten_seconds_for_a_storage(kind: str, tmp_path: Path) -> None:
     survive_an_outage(kind, tmp_path, seconds=10, n_trials=40)
 
 

@@ -12,9 +12,12 @@ import pytest
 from benchmarks import many_objectives
 from benchmarks.goal_problems import GOAL_PROBLEMS
 from benchmarks.goal_problems import load_goal_problem
+from benchmarks.goal_twins import TWINS
 from benchmarks.hypervolume import hypervolume
 from benchmarks.hypervolume import non_dominated
 from benchmarks.records import read_goal_replications
+from benchmarks.walking_fish import WFG
+from benchmarks.walking_fish import scales
 
 
 def test_hypervolume_of_boxes() -> None:
@@ -42,7 +45,8 @@ def test_non_dominated_points(m: int) -> None:
 def test_no_random_trial_is_beyond_the_front(name: str) -> None:
     problem = load_goal_problem(name)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=5))
-    drawn = [problem.evaluate(study.ask()) for _ in range(300)]
+    # One in 200 is feasible in C3-DTLZ4.
+    drawn = [problem.evaluate(study.ask()) for _ in range(3000 if "c3" in name else 300)]
     points = np.array([values for values, limits in drawn if all(x <= 0 for x in limits)])
     assert problem.share(problem.front) == pytest.approx(1)
     together = problem.share(np.concatenate([problem.front, points]))
@@ -54,6 +58,32 @@ def test_front_of_the_sphere_has_the_known_hypervolume() -> None:
     assert problem.reference == pytest.approx([1.1, 1.1])
     exact = 1.1**2 - math.pi / 4
     assert hypervolume(problem.front, problem.reference) == pytest.approx(exact, rel=0.001)
+
+
+@pytest.mark.parametrize("name", WFG)
+@pytest.mark.parametrize(("k", "m"), [(2, 2), (4, 3)])
+def test_wfg_ends_at_its_front(name: str, k: int, m: int) -> None:
+    generator = np.random.default_rng(0)
+    best, other = generator.random((2, 300, k + 4))
+    best[:, k:] = 0.35  # where nothing is lost
+    if name == "wfg4":
+        best[:, :k] = 0.35 + 0.65 * (best[:, :k] > 0.5)
+    ends = np.array([WFG[name](y, k, m) for y in best]) / scales(m)
+    points = np.array([WFG[name](y, k, m) for y in other]) / scales(m)
+    if name != "wfg2":  # the fronts of the others are spheres
+        assert np.square(ends).sum(1) == pytest.approx(1)
+        assert (np.square(points).sum(1) > 1).all()
+    assert not (points[:, None] < ends[None] - 1e-9).all(-1).all(1).any()
+    assert (points >= 0).all() and points.max() < 2
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_development_problems_have_the_best_value_that_is_said(name: str) -> None:
+    problem = load_goal_problem(name)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    drawn = [problem.evaluate(study.ask()) for _ in range(500)]
+    feasible = [values[0] for values, limits in drawn if max(limits) <= 0]
+    assert 0 < len(feasible) < 500 and min(feasible) > problem.front[0, 0] > 0
 
 
 def test_unknown_problem_is_named() -> None:

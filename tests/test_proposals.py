@@ -440,3 +440,20 @@ def test_mutation_reaches_every_parameter_of_a_mixed_space() -> None:
     units = of_kind("mutation", parent, geometry)
     for column in range(6):
         assert bool((units[:, column] != parent.units[0, 0, column]).any()), column
+
+
+def test_moves_around_candidates_are_as_far_as_said_and_valid() -> None:
+    geometry = mixed_geometry()
+    units = torch.full((1, 4000, geometry.present.shape[-1]), 0.5, dtype=torch.float64)
+    parents = proposals.finish(units, torch.zeros(1, 4000, dtype=torch.long), geometry)
+    made = proposals.around(parents, geometry, (0.1, 0.01), generator())
+    assert_valid(made, geometry)
+    chosen = geometry.is_categorical[0]
+    assert torch.equal(made.units[..., chosen], parents.units[..., chosen])
+    plain = geometry_of(FloatDistribution(0, 1))
+    parents = Pool(units[..., :1], torch.ones(1, 4000, 1) > 0, torch.zeros(1, 4000).long())
+    moved = proposals.around(parents, plain, (0.1, 0.01), generator()).units[0, :, 0] - 0.5
+    assert moved[::2].std() == pytest.approx(0.1, rel=0.1)
+    assert moved[1::2].std() == pytest.approx(0.01, rel=0.1)
+    imposed = torch.tensor([[0.25]], dtype=torch.float64)
+    assert (proposals.around(parents, plain, (0.1,), generator(), imposed).units == 0.25).all()

@@ -36,8 +36,9 @@ def test_every_python_runs_the_whole_check() -> None:
     assert versions == [(3, minor) for minor in range(versions[0][1], versions[-1][1] + 1)]
 
 
-def test_every_server_is_named_to_the_tests() -> None:
-    check = workflow("ci.yml")["jobs"]["check"]
+@pytest.mark.parametrize("job", ["check", "slow"])
+def test_every_server_is_named_to_the_tests(job: str) -> None:
+    check = workflow("ci.yml")["jobs"][job]
     assert set(check["services"]) == {"postgresql", "mysql", "redis"}
     for name, service in check["services"].items():
         (port,) = service["ports"]

@@ -16,6 +16,8 @@ from optuna_rocket.features import continue_transform
 
 # As with the scores (``policy.SPREAD``): a memory is surer than it should be.
 SPREAD = 1.5
+# Of a trial that trusts it (``many_goals``; chosen on ``benchmarks/goal_twins.py``).
+NARROW = 0.7
 # A constraint that was satisfied (violated) alike in all trials is this far from its level.
 _FLAT_LEVEL = (-4.0, 1.0)
 
@@ -27,12 +29,13 @@ def balanced(slacks: Tensor) -> Tensor:
     return torch.asinh(slacks / unit.clamp_min(1e-300))
 
 
-def log_chance(remembered: Conditioned, reading: Reading) -> Tensor:
+def log_chance(remembered: Conditioned, reading: Reading, spread: float = SPREAD) -> Tensor:
     """Log chance ``(m,)`` that candidates satisfy all constraints.
 
     Args:
         remembered: The memories of ``balanced`` slacks, a batch of one per constraint.
         reading: What they say of the candidates.
+        spread: Factor of their standard deviations.
     """
     scores, scored = remembered.history.scores, remembered.scored
     level = continue_transform(scores, scored, torch.zeros(len(scores), 1, dtype=scores.dtype))
@@ -42,5 +45,5 @@ def log_chance(remembered: Conditioned, reading: Reading) -> Tensor:
     flat_level = torch.where(violated, _FLAT_LEVEL[1], _FLAT_LEVEL[0])
     level = torch.where(flat[:, None], flat_level[:, None], level)
     return torch.as_tensor(
-        torch.special.log_ndtr((reading.mean - level) / (SPREAD * reading.std)).sum(0)
+        torch.special.log_ndtr((reading.mean - level) / (spread * reading.std)).sum(0)
     )

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import fields
 from dataclasses import replace
 import math
+from typing import Any
 from typing import NamedTuple
 
 import torch
@@ -40,6 +42,10 @@ from optuna_rocket.space import Geometry
 MAX_CONSTRAINTS = 8
 # A running trial that is feasible with this log chance counts as one that will be.
 _PROBABLE = math.log(0.5)
+# Rounds of refinement, by the scales of their moves; how many candidates are moved how often.
+_REFINEMENTS = ((0.1, 0.03, 0.01, 0.003), (0.03, 0.01, 0.003, 0.001))
+_N_REFINED = 8
+_N_MOVES = 12
 
 
 @dataclass(frozen=True)
@@ -109,24 +115,21 @@ def decide(
     ``history`` is a batch of one, as are the pool and the logits.
     """
     known = _remember(history, goals, geometry, beliefs)
-    objectives, seen = known.objectives, known.goals
     starts = int(goals.scored.sum()) < policy.RULE_FROM
+    refines = pool is None and not starts and len(goals.scores) == 1
     if pool is None:
         count = max(n_candidates, policy.START_CANDIDATES) if starts else n_candidates
         pool = _propose(known, geometry, count, generator, fixed)
         if starts:
-            spread = policy.start_rule(objectives, pool)[:1]
+            spread = policy.start_rule(known.objectives, pool)[:1]
             pool = pool.take(spread.topk(min(n_candidates, spread.shape[1]), -1).indices)
-    reading, chance = _read(objectives, pool), _log_chance(known, pool)
-    some_feasible = bool(seen.feasible.any())
-    logits = chance + torch.log1p(-reading.failure[0])
-    if len(goals.scores) == 1 and some_feasible:
-        objectives = replace(objectives, incumbent=_best_feasible(known))
-    if some_feasible:  # until then the search is for a feasible trial
-        logits = logits + _log_gain(known, objectives.incumbent, pool, reading, generator)
-    logits = policy.start_rule(objectives, pool)[:1] if starts else policy.shifted(logits[None])
-    if len(goals.scores) == 1 and some_feasible:
-        reading = replace(reading, failure=1 - (1 - reading.failure) * chance.exp())
+    judged = _judge(known, pool, generator)
+    if refines:
+        judged = _refine(known, judged, history, geometry, generator, fixed)
+    pool, reading, objectives = judged.pool, judged.reading, known.objectives
+    logits = policy.start_rule(objectives, pool)[:1] if starts else policy.shifted(judged.rule)
+    if len(goals.scores) == 1 and known.some_feasible:
+        reading = replace(reading, failure=1 - (1 - reading.failure) * judged.log_chance.exp())
         study = policy.study_features(
             beside(history, goals.scores), geometry, objectives.weights, horizon
         )
@@ -161,12 +164,20 @@ def outlook(
 
 
 class _Known(NamedTuple):
-    """The trials that the memories hold, what was wanted of them, and the memories."""
+    """The trials that the memories hold, what was wanted of them, and the memories.
+
+    ``spread`` widens what the constraints' memories are unsure of.
+    """
 
     history: History
     goals: Goals
     objectives: Conditioned
     constraints: Conditioned | None
+    spread: float
+
+    @property
+    def some_feasible(self) -> bool:
+        return bool(self.goals.feasible.any())
 
 
 def _remember(history: History, goals: Goals, geometry: Geometry, beliefs: Beliefs) -> _Known:
@@ -180,7 +191,68 @@ def _remember(history: History, goals: Goals, geometry: Geometry, beliefs: Belie
     constraints = None
     if beliefs.constraints is not None:
         constraints = conditioned(_slacks(seen), beliefs.constraints)
-    return _Known(context, seen, conditioned(seen.scores, beliefs.objectives), constraints)
+    # Every other trial trusts the memory and stays within what it knows to be feasible; the ones
+    # between look for feasible regions elsewhere.
+    trusts = goals.n_trials % 2 and bool(seen.feasible.any())
+    spread = feasibility.NARROW if trusts else feasibility.SPREAD
+    objectives = conditioned(seen.scores, beliefs.objectives)
+    known = _Known(context, seen, objectives, constraints, spread)
+    if len(goals.scores) == 1 and known.some_feasible:
+        known = known._replace(objectives=replace(objectives, incumbent=_best_feasible(known)))
+    return known
+
+
+class _Judged(NamedTuple):
+    """A pool, what the memories say of it, and the rule's score of it ``(1, c)``."""
+
+    pool: Pool
+    reading: Reading
+    log_chance: Tensor
+    rule: Tensor
+
+    def joined(self, other: _Judged) -> _Judged:
+        def cat(one: Any, two: Any) -> Any:
+            parts = ([getattr(x, field.name) for x in (one, two)] for field in fields(one))
+            return type(one)(*(torch.cat(part, 1) for part in parts))
+
+        return _Judged(
+            cat(self.pool, other.pool),
+            cat(self.reading, other.reading),
+            torch.cat([self.log_chance, other.log_chance]),
+            torch.cat([self.rule, other.rule], 1),
+        )
+
+
+def _judge(known: _Known, pool: Pool, generator: torch.Generator) -> _Judged:
+    """Log chance to be of use, times the gain; without feasible trials the search is for one."""
+    reading, log_chance = _read(known.objectives, pool), _log_chance(known, pool)
+    rule = log_chance + torch.log1p(-reading.failure[0])
+    if known.some_feasible:
+        rule = rule + _log_gain(known, pool, reading, generator)
+    return _Judged(pool, reading, log_chance, rule[None])
+
+
+def _refine(
+    known: _Known,
+    judged: _Judged,
+    history: History,
+    geometry: Geometry,
+    generator: torch.Generator,
+    fixed: Tensor | None,
+) -> _Judged:
+    """More candidates around the best ones.
+
+    Under a constraint the best configurations lie in a thin wedge at the edge of the feasible
+    region, which few of the first pool hit.
+    """
+    tried = geometry.keys(history.units)
+    for scales in _REFINEMENTS:
+        allowed = policy.forbid(judged.rule, geometry.keys(judged.pool.units), tried)
+        best = allowed.topk(min(_N_REFINED, allowed.shape[1]), -1).indices
+        parents = judged.pool.take(best.repeat_interleave(_N_MOVES, -1))
+        pool = proposals.around(parents, geometry, scales, generator, fixed)
+        judged = judged.joined(_judge(known, pool, generator))
+    return judged
 
 
 def context_index(goals: Goals) -> Tensor:
@@ -193,23 +265,20 @@ def context_index(goals: Goals) -> Tensor:
     return torch.cat([best.sort().values, torch.arange(n - latest, n)])
 
 
-def _log_gain(
-    known: _Known,
-    incumbent: Tensor,
-    pool: Pool,
-    reading: Reading,
-    generator: torch.Generator,
-) -> Tensor:
+def _log_gain(known: _Known, pool: Pool, reading: Reading, generator: torch.Generator) -> Tensor:
     """Log expected gain ``(c,)`` over the feasible trials: improvement, or hypervolume."""
     objectives = known.objectives
     spread = reading.std * policy.SPREAD * policy.branch_doubt(objectives, pool)
     if len(spread) == 1:
-        return policy.log_improvement(reading.mean - incumbent[:, None], spread)[0]
+        return policy.log_improvement(reading.mean - objectives.incumbent[:, None], spread)[0]
+    front = memory.fitted(objectives)[:, known.goals.feasible]
     # A running trial holds its place by what is expected of it.
-    pending = known.history.outcomes[0] == Outcome.PENDING
-    if bool(pending.any()):
-        pending = pending & (_log_chance(known, _tried(known)) > _PROBABLE)
-    front = _read(objectives, _tried(known)).mean[:, known.goals.feasible | pending]
+    running = (known.history.outcomes[0] == Outcome.PENDING).nonzero()[:, 0]
+    if len(running):
+        pending = _tried(known).take(running[None])
+        probable = _log_chance(known, pending) > _PROBABLE
+        expected = _means(objectives, pending)[:, probable]
+        front = torch.cat([front, expected], -1)
     scores, scored = objectives.history.scores, objectives.scored
     nodes = hypervolume.nodes(scores, scored, front, generator)
     return hypervolume.log_gain(nodes, reading.mean, spread)
@@ -217,7 +286,7 @@ def _log_gain(
 
 def _best_feasible(known: _Known) -> Tensor:
     """Greatest expected transformed score ``(m,)`` among the feasible trials."""
-    fitted = _read(known.objectives, _tried(known)).mean
+    fitted = memory.fitted(known.objectives)
     return fitted.masked_fill(~known.goals.feasible, -torch.inf).amax(-1)
 
 
@@ -255,11 +324,17 @@ def _read(remembered: Conditioned, pool: Pool) -> Reading:
     return memory.read(remembered, wide.units, wide.active)
 
 
+def _means(remembered: Conditioned, pool: Pool) -> Tensor:
+    wide = _beside(pool, len(remembered.incumbent))
+    return memory.means(remembered, wide.units, wide.active)
+
+
 def _log_chance(known: _Known, pool: Pool) -> Tensor:
     """Log chance ``(c,)`` of candidates to be feasible; 0 without constraints."""
     if known.constraints is None:
         return torch.zeros(pool.units.shape[1], dtype=torch.float64)
-    return feasibility.log_chance(known.constraints, _read(known.constraints, pool))
+    reading = _read(known.constraints, pool)
+    return feasibility.log_chance(known.constraints, reading, known.spread)
 
 
 def _slacks(goals: Goals) -> Tensor:

@@ -198,31 +198,35 @@ def fit(
     """
     scored = history.scored
     z = transform_scores(history.scores, scored)
-    distance = _distances(history, geometry)
+    distance = _distances(history, geometry).flatten(1, 2)  # (B or 1, n², d), or twice as wide
     certainty = _certainty(history)
     pair = (scored[:, :, None] & scored[:, None, :]).double()
     prior = prior_weights(geometry)
     if not distance.shape[-1]:
         return prior  # a space without a choice
-    eye = torch.eye(z.shape[1], dtype=z.dtype)
+    square = distance.square()
     for step in range(n_steps):
         rate = 0.5 * 0.8**step
-        root = (weights.relevance / 2).exp()[:, None, None]
-        weighted = distance * root.repeat(1, 1, 1, distance.shape[-1] // root.shape[-1])
-        r2, q = weighted.square().sum(-1), weighted.sum(-1)
-        kernel = _kernel(r2, q, geometry)
+        root = (weights.relevance / 2).exp()
+        root = root.repeat(1, distance.shape[-1] // root.shape[-1])
+        r2 = (square @ root.square()[..., None]).view_as(pair)
+        q = (distance @ root[..., None]).view_as(pair)
+        kernel, by_r2, by_q = _kernel_and_slopes(r2, q, geometry)
+        kernel *= pair
         scale, noise = weights.outputscale.exp(), weights.noise.exp()
-        covariance = _covariance(kernel * pair, scale, noise, certainty, scored)
-        inverse = torch.cholesky_inverse(_cholesky(covariance))
+        inverse = torch.cholesky_inverse(
+            _cholesky(_covariance(kernel, scale, noise, certainty, scored))
+        )
         alpha = (inverse @ z[..., None])[..., 0]
-        outer = (alpha[:, :, None] * alpha[:, None, :] - inverse) * pair  # αα' - K⁻¹
-        by_r2, by_q = _kernel_slopes(r2, q, geometry)
-        # ∂r²/∂log w_j = w_j D_j² and ∂q/∂log w_j = ½ √w_j D_j, of which √w_j D_j stands aside.
-        slope = (outer * by_r2)[..., None] * weighted + (outer * by_q / 2)[..., None]
-        gradient_relevance = (slope * weighted).sum((1, 2)).view(len(z), -1, root.shape[-1]).sum(1)
+        outer = (alpha[:, :, None] * alpha[:, None, :]).sub_(inverse).mul_(pair)  # αα' - K⁻¹
+        # ∂r²/∂log w_j = w_j D_j² and ∂q/∂log w_j = ½ √w_j D_j
+        by_r2, by_q = by_r2.mul_(outer).flatten(1)[:, None], by_q.mul_(outer).flatten(1)[:, None]
+        slope = root.square() * (by_r2 @ square)[:, 0] + root / 2 * (by_q @ distance)[:, 0]
+        gradient_relevance = slope.view(len(z), -1, weights.relevance.shape[-1]).sum(1)
         gradient_relevance = gradient_relevance * scale[:, None] / 2
-        gradient_scale = (outer * kernel).sum((1, 2)) * scale / 2
-        gradient_noise = (outer * eye).sum(-1).mul(certainty.factor).sum(-1) * noise / 2
+        gradient_scale = kernel.mul_(outer).sum((1, 2)) * scale / 2
+        by_noise = outer.diagonal(dim1=-2, dim2=-1) * certainty.factor
+        gradient_noise = by_noise.sum(-1) * noise / 2
         weights = MemoryWeights(
             _step(weights.relevance, gradient_relevance, prior.relevance, _PRIOR_STD[0], rate),
             _step(weights.outputscale, gradient_scale, prior.outputscale, _PRIOR_STD[1], rate),
@@ -259,8 +263,7 @@ def condition(
         factor = _cholesky(_masked_covariance(kernel, weights, certainty, known))
     incumbent = torch.zeros(len(z), dtype=z.dtype)
     if bool(scored.any()):
-        fitted = z - certainty.variance(weights.noise.exp()) * alpha
-        best = fitted.masked_fill(~scored, -torch.inf).amax(-1)
+        best = _fitted(z, certainty, weights, alpha).masked_fill(~scored, -torch.inf).amax(-1)
         incumbent = torch.where(scored.any(-1), best, incumbent)
     base, failure_alpha = _condition_failure(history, kernel)
     return Conditioned(
@@ -292,7 +295,7 @@ def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
     r2, q = _pairwise(_columns(units, active, memory.geometry, weights), memory.rows)
     cross = _kernel(r2, q, memory.geometry)  # (B, m, n)
     mean = _mean(memory, cross)
-    variance = (scale - _explained_root(memory, cross).square().sum(1)).clamp_min(1e-10)
+    variance = (scale - _explained_root(memory, cross).square_().sum(1)).clamp_min_(1e-10)
     if memory.expected is not None:
         mean = mean + memory.expected(units, active)
         variance = variance * memory.expected.spread**2
@@ -310,6 +313,17 @@ def means(memory: Conditioned, units: Tensor, active: Tensor) -> Tensor:
     weights, geometry = memory.weights, memory.geometry
     cross = _kernel(*_pairwise(_columns(units, active, geometry, weights), memory.rows), geometry)
     return _mean(memory, cross)
+
+
+def fitted(memory: Conditioned) -> Tensor:
+    """Mean ``(B, n)`` at the trials themselves, where they are scored: cheaper than ``means``."""
+    z = transform_scores(memory.history.scores, memory.scored)
+    return _fitted(z, _certainty(memory.history), memory.weights, memory.alpha)
+
+
+def _fitted(z: Tensor, certainty: _Certainty, weights: MemoryWeights, alpha: Tensor) -> Tensor:
+    """At a trial the regression misses the score by what it takes for noise."""
+    return z - certainty.variance(weights.noise.exp()) * alpha
 
 
 def _mean(memory: Conditioned, cross: Tensor) -> Tensor:
@@ -396,34 +410,49 @@ def _pairwise(a: Columns, b: Columns) -> tuple[Tensor, Tensor]:
 
 
 def _distances(history: History, geometry: Geometry) -> Tensor:
-    """``D``: distances per parameter ``(B, n, n, d)``, unweighted; 0 in absent columns.
+    """``D``: distances per parameter ``(B or 1, n, n, d)``, unweighted; 0 in absent columns.
 
     Where parameters can be inactive, ``d`` further columns hold what activity adds.
     """
-    a, b = history.units[:, :, None], history.units[:, None]
-    is_categorical = geometry.is_categorical[:, None, None]
+    # A batch of goals of one study shares its configurations (``goals.beside``): one for all.
+    only = slice(1 if history.units.stride(0) == 0 else None)
+    units, active = history.units[only], history.active[only]
+    a, b = units[:, :, None], units[:, None]
+    is_categorical = geometry.is_categorical[only, None, None]
     distance = torch.where(is_categorical, (a != b).double(), (a - b).abs())
-    distance = distance * geometry.present[:, None, None]
+    distance = distance * geometry.present[only, None, None]
     if not (geometry.has_conditions or geometry.has_gaps):
         return distance
-    switched = (history.active[:, :, None] != history.active[:, None]) & ~is_categorical
+    switched = (active[:, :, None] != active[:, None]) & ~is_categorical
     return torch.cat([distance, switched * _INACTIVE_DISTANCE], -1)
 
 
 def _kernel(r2: Tensor, q: Tensor, geometry: Geometry) -> Tensor:
+    """The kernel at distances ``(B, m, n)``, of which ``q`` is used up.
+
+    In place where it can be: new memory costs more here than the exponentials do.
+    """
     share = _rough_share(geometry)
-    scaled = (5 * r2).sqrt()
-    smooth = torch.exp(-scaled) * (1 + scaled + r2 * (5 / 3))
-    return (1 - share) * smooth + share * torch.exp(-_ROUGH_RATE * q)
+    scaled = (5 * r2).sqrt_()
+    smooth = scaled.neg().exp_()
+    smooth *= scaled.add_(1).add_(r2, alpha=5 / 3)
+    return smooth.mul_(1 - share).add_(q.mul_(-_ROUGH_RATE).exp_().mul_(share))
 
 
-def _kernel_slopes(r2: Tensor, q: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
-    """Derivatives of the kernel with respect to ``r²`` and ``q``."""
+def _kernel_and_slopes(r2: Tensor, q: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Tensor]:
+    """The kernel and its derivatives with respect to ``r²`` and ``q``, which are used up."""
     share = _rough_share(geometry)
-    scaled = (5 * r2).sqrt()
-    smooth = torch.exp(-scaled) * (1 + scaled) * (-5 / 6)
-    rough = -_ROUGH_RATE * torch.exp(-_ROUGH_RATE * q)
-    return (1 - share) * smooth, share * rough
+    rough = q.mul_(-_ROUGH_RATE).exp_()
+    scaled = (5 * r2).sqrt_()
+    decay = scaled.neg().exp_()
+    scaled += 1
+    smooth = r2.mul_(5 / 3).add_(scaled).mul_(decay)
+    kernel = smooth.mul_(1 - share).add_(rough * share)
+    return (
+        kernel,
+        decay.mul_(scaled).mul_((1 - share) * (-5 / 6)),
+        rough.mul_(-_ROUGH_RATE * share),
+    )
 
 
 def _rough_share(geometry: Geometry) -> Tensor:
@@ -464,8 +493,10 @@ def _covariance(
     kernel: Tensor, scale: Tensor, noise: Tensor, certainty: _Certainty, rows: Tensor
 ) -> Tensor:
     """``K`` over the given rows; the others become an identity that touches nothing."""
+    covariance = kernel * scale[:, None, None]
     diagonal = torch.where(rows, certainty.variance(noise) + _JITTER, 1.0)
-    return kernel * scale[:, None, None] + torch.diag_embed(diagonal)
+    covariance.diagonal(dim1=-2, dim2=-1).add_(diagonal)
+    return covariance
 
 
 def _cholesky(covariance: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ kind. ``kind`` indexes ``features.PROPOSAL_KINDS``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 import math
@@ -199,6 +200,22 @@ def _move(parent: Tensor, geometry: Geometry, plan: _Plan, generator: torch.Gene
     step = torch.where((parent + step - 0.5).abs() > 0.5, -step, step)  # back from the edge
     moved = torch.where(coarse, parent + step, moved)
     return torch.where(geometry.is_categorical[:, None], parent, moved)
+
+
+def around(
+    parents: Pool,
+    geometry: Geometry,
+    scales: Sequence[float],
+    generator: torch.Generator,
+    fixed: Tensor | None = None,
+) -> Pool:
+    """Normal moves of all numeric parameters of candidates, by one of ``scales`` after another."""
+    m = parents.units.shape[1]
+    scale = torch.tensor(scales, dtype=torch.float64).repeat(m // len(scales) + 1)[:m, None]
+    noise = torch.randn(parents.units.shape, generator=generator, dtype=torch.float64)
+    moved = reflect(parents.units + scale * noise)
+    units = torch.where(geometry.is_categorical[:, None], parents.units, moved)
+    return finish(units, torch.full_like(parents.kind, KIND["local"]), geometry, fixed)
 
 
 def reflect(units: Tensor) -> Tensor:
