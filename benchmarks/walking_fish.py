@@ -56,7 +56,7 @@ WFG: dict[str, Callable[[Array, int, int], Array]] = {"wfg2": wfg2, "wfg4": wfg4
 
 def scales(m: int) -> Array:
     """The greatest value of each objective on the front."""
-    return 2.0 * np.arange(1, m + 1)
+    return np.arange(1, m + 1, dtype=np.float64) * 2.0
 
 
 def _s_linear(y: Array) -> Array:
@@ -70,11 +70,11 @@ def _b_param(u: Array) -> Array:
 
 def _means(y: Array, k: int, m: int) -> Array:
     """``r_sum``: the mean of each group of position parameters, and of the distance ones."""
-    return np.array([*y[:k].reshape(m - 1, -1).mean(axis=1), y[k:].mean()])
+    return np.array([*y[:k].reshape(m - 1, -1).mean(axis=1), y[k:].mean()], dtype=np.float64)
 
 
 def _objectives(x: Array, shape: Array) -> Array:
-    return x[-1] + scales(len(x)) * shape
+    return np.asarray(x[-1] + scales(len(x)) * shape)
 
 
 def _concave(x: Array) -> Array:

@@ -73,7 +73,7 @@ def test_wfg_ends_at_its_front(name: str, k: int, m: int) -> None:
     if name != "wfg2":  # the fronts of the others are spheres
         assert np.square(ends).sum(1) == pytest.approx(1)
         assert (np.square(points).sum(1) > 1).all()
-    assert not (points[:, None] < ends[None] - 1e-9).all(-1).all(1).any()
+    assert not np.all(points[:, None] < ends[None] - 1e-9, axis=(1, 2)).any()
     assert (points >= 0).all() and points.max() < 2
 
 
