@@ -15,9 +15,9 @@ FILES = {
 
 # DESIGN.md section 2: a file imports from rows above it, or from its left in the same row.
 CORE = {"space", "history", "features"}
-AGENT = {f"agent/{x}" for x in ("weights_file", "network", "proposals", "memory", "branches")} | {
-    f"agent/{x}" for x in ("experience", "policy", "checkpoint", "returns", "update")
-}
+AGENT = {
+    f"agent/{x}" for x in ("weights_file", "network", "proposals", "kernels", "memory", "branches")
+} | {f"agent/{x}" for x in ("experience", "policy", "checkpoint", "returns", "update")}
 EXPERIENCE = {f"agent/{x}" for x in ("guesses", "sources", "trust")}
 VIEW = {"suggest", "hindsight", "view", "visualization/drawing"}
 GOALS = {"goals"} | {f"agent/{x}" for x in ("feasibility", "hypervolume", "many_goals")}
@@ -32,10 +32,11 @@ ALLOWED: dict[str, set[str]] = {
     "agent/weights_file": set(),
     "agent/network": CORE,
     "agent/proposals": CORE,
-    "agent/memory": CORE,
+    "agent/kernels": CORE,
+    "agent/memory": CORE | {"agent/kernels"},
     "agent/branches": CORE | {"agent/proposals", "agent/memory"},
     "agent/guesses": set(),
-    "agent/sources": CORE | {"agent/memory"},
+    "agent/sources": CORE | {"agent/kernels", "agent/memory"},
     "agent/trust": set(),
     "agent/experience": CORE | EXPERIENCE | {"agent/proposals", "agent/memory"},
     "agent/policy": CORE

@@ -16,6 +16,7 @@ from sklearn.gaussian_process.kernels import PairwiseKernel
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import kernels
 from optuna_rocket.agent import memory
 from optuna_rocket.agent.memory import MemoryWeights
 from optuna_rocket.features import transform_scores
@@ -62,9 +63,9 @@ def oracle(
     noise: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scikit-learn's regression with the same kernel, on columns times the root of relevance."""
-    share = memory._ROUGH_SHARE
+    share = kernels._ROUGH_SHARE
     smooth = ConstantKernel((1 - share) * scale) * Matern(1.0, nu=2.5)
-    rough = PairwiseKernel(metric="laplacian", gamma=memory._ROUGH_RATE)
+    rough = PairwiseKernel(metric="laplacian", gamma=kernels._ROUGH_RATE)
     kernel = smooth + ConstantKernel(share * scale) * rough
     process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None).fit(x, z)
     mean, std = process.predict(at, return_std=True)
@@ -93,7 +94,7 @@ def test_categories_are_a_distance_of_one_apart(
     monkeypatch: pytest.MonkeyPatch, share: float, apart: float
 ) -> None:
     """The oracle sees one-hot columns: their distance is √2 (smooth part) or 2 (rough part)."""
-    monkeypatch.setattr(memory, "_ROUGH_SHARE", share)
+    monkeypatch.setattr(kernels, "_ROUGH_SHARE", share)
     geometry = flat_geometry()
     history = random_history(geometry, 30, plain=True)
     weights = weights_for(geometry)
@@ -128,14 +129,14 @@ def log_posterior(history: History, geometry: Geometry, weights: MemoryWeights) 
             distances = [(column[:, None] != column).double()]
         else:
             switched = (active[:, j, None] != active[:, j]).double()
-            distances = [(column[:, None] - column).abs(), memory._INACTIVE_DISTANCE * switched]
+            distances = [(column[:, None] - column).abs(), kernels._INACTIVE_DISTANCE * switched]
         for distance in distances:
             r2 = r2 + relevance * distance.square()
             q = q + relevance.sqrt() * distance
     root = (5 * r2 + 1e-30).sqrt()
     smooth = (1 + root + root.square() / 3) * torch.exp(-root)
-    share = memory._ROUGH_SHARE
-    kernel = (1 - share) * smooth + share * torch.exp(-memory._ROUGH_RATE * q)
+    share = kernels._ROUGH_SHARE
+    kernel = (1 - share) * smooth + share * torch.exp(-kernels._ROUGH_RATE * q)
     multiplier = 1 + memory._FIDELITY_NOISE * (1 / fidelity - 1).clamp(0, 4)
     noise = weights.noise.exp() * multiplier + memory._JITTER
     covariance = weights.outputscale.exp() * kernel + torch.diag(noise)

@@ -1,12 +1,7 @@
 """Memory read: an inexpensive kernel regression over the trials.
 
-Notation, besides that of ``space``: transformed scores ``z`` ``(B, n)``; distances per parameter
-``D`` ``(B, n, n, d)``; relevances ``w`` ``(B, d)``; ``r² = Σ_j w_j D_j²``; ``q = Σ_j √w_j D_j``;
-covariance ``K = s k + σ² diag(c)``, where ``c`` is larger for less certain scores. The kernel
-``k`` is half Matern-5/2 in ``r`` (Rasmussen & Williams 2006, eq. 4.17), which is smooth, and half
-``exp(-0.6 q)``, a product of exponential kernels, which is rough and lets parameters differ one by
-one. Real landscapes are both (``benchmarks/README.md``). Where many parameters are active, the
-distances of inert ones add up in ``q``, and the rough share falls.
+Notation, besides that of ``space`` and ``kernels``: transformed scores ``z`` ``(B, n)``; the
+kernel ``k``; covariance ``K = s k + σ² diag(c)``, where ``c`` is larger for less certain scores.
 """
 
 from __future__ import annotations
@@ -20,6 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import kernels
+from optuna_rocket.agent.kernels import Columns
 from optuna_rocket.features import transform_errors
 from optuna_rocket.features import transform_scores
 from optuna_rocket.history import History
@@ -40,10 +37,6 @@ _PRIOR_STD = (1.4, 0.5, 1.5)
 _NOISE_MEDIAN = 0.01
 _LINK_RATIO = 1.1
 _RESTART_EVERY = 16
-_INACTIVE_DISTANCE = 0.5
-_ROUGH_SHARE = 0.5
-_ROUGH_RATE = 0.6
-_ROUGH_UP_TO = 9  # active parameters
 
 
 @dataclass(frozen=True)
@@ -53,20 +46,6 @@ class MemoryWeights:
     relevance: Tensor
     outputscale: Tensor
     noise: Tensor
-
-
-class Columns(NamedTuple):
-    """Configurations as the kernel sees them.
-
-    Attributes:
-        numeric: ``(B, n, q)`` scaled by the root of their relevance.
-        categorical: ``(B, n, k)`` indices of choices.
-        relevance: ``(B, k)`` of the categorical ones.
-    """
-
-    numeric: Tensor
-    categorical: Tensor
-    relevance: Tensor
 
 
 class Expectation(Protocol):
@@ -108,7 +87,7 @@ class Conditioned:
         failure_base: ``(B, 1)`` share of failures, None where nothing has failed.
         failure_alpha: ``(B, n)`` coefficients of the regression of failures.
         incumbent: ``(B,)`` greatest expected transformed score among the trials.
-        rows: The trials as ``_columns``.
+        rows: The trials as ``kernels.columns``.
         expected: What the regression starts from, 0 where it is None.
     """
 
@@ -198,7 +177,8 @@ def fit(
     """
     scored = history.scored
     z = transform_scores(history.scores, scored)
-    distance = _distances(history, geometry).flatten(1, 2)  # (B or 1, n², d), or twice as wide
+    # (B or 1, n², d), or twice as wide
+    distance = kernels.distances(history, geometry).flatten(1, 2)
     certainty = _certainty(history)
     pair = (scored[:, :, None] & scored[:, None, :]).double()
     prior = prior_weights(geometry)
@@ -211,7 +191,7 @@ def fit(
         root = root.repeat(1, distance.shape[-1] // root.shape[-1])
         r2 = (square @ root.square()[..., None]).view_as(pair)
         q = (distance @ root[..., None]).view_as(pair)
-        kernel, by_r2, by_q = _kernel_and_slopes(r2, q, geometry)
+        kernel, by_r2, by_q = kernels.kernel_and_slopes(r2, q, geometry)
         kernel *= pair
         scale, noise = weights.outputscale.exp(), weights.noise.exp()
         inverse = torch.cholesky_inverse(
@@ -248,8 +228,8 @@ def condition(
     """
     scored, pending = history.scored, history.outcomes == Outcome.PENDING
     z = transform_scores(history.scores, scored)
-    rows = _columns(history.units, history.active, geometry, weights)
-    kernel = _kernel(*_pairwise(rows, rows), geometry)
+    rows = kernels.columns(history.units, history.active, geometry, weights.relevance)
+    kernel = kernels.kernel(*kernels.pairwise(rows, rows), geometry)
     certainty = _certainty(history)
     factor = _cholesky(_masked_covariance(kernel, weights, certainty, scored))
     expected = None if experience is None else experience.learned(history, z, factor)
@@ -292,8 +272,9 @@ def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
         if memory.expected is not None:
             mean, std = memory.expected(units, active), std * memory.expected.spread
         return Reading(mean, std, blank, torch.ones_like(blank))
-    r2, q = _pairwise(_columns(units, active, memory.geometry, weights), memory.rows)
-    cross = _kernel(r2, q, memory.geometry)  # (B, m, n)
+    at = kernels.columns(units, active, memory.geometry, weights.relevance)
+    r2, q = kernels.pairwise(at, memory.rows)
+    cross = kernels.kernel(r2, q, memory.geometry)  # (B, m, n)
     mean = _mean(memory, cross)
     variance = (scale - _explained_root(memory, cross).square_().sum(1)).clamp_min_(1e-10)
     if memory.expected is not None:
@@ -311,8 +292,8 @@ def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
 def means(memory: Conditioned, units: Tensor, active: Tensor) -> Tensor:
     """``Reading.mean`` alone, at a fraction of the cost."""
     weights, geometry = memory.weights, memory.geometry
-    cross = _kernel(*_pairwise(_columns(units, active, geometry, weights), memory.rows), geometry)
-    return _mean(memory, cross)
+    at = kernels.columns(units, active, geometry, weights.relevance)
+    return _mean(memory, kernels.kernel(*kernels.pairwise(at, memory.rows), geometry))
 
 
 def fitted(memory: Conditioned) -> Tensor:
@@ -350,11 +331,12 @@ def part(memory: Conditioned, index: Tensor) -> Conditioned:
 def covariance(memory: Conditioned, units: Tensor, active: Tensor) -> Tensor:
     """Joint covariance ``(B, m, m)`` of the function at candidates ``units`` ``(B, m, d)``."""
     scale = memory.weights.outputscale.exp()[:, None]
-    at = _columns(units, active, memory.geometry, memory.weights)
-    prior = _kernel(*_pairwise(at, at), memory.geometry) * scale[..., None]
+    at = kernels.columns(units, active, memory.geometry, memory.weights.relevance)
+    prior = kernels.kernel(*kernels.pairwise(at, at), memory.geometry) * scale[..., None]
     if memory.history.n_trials == 0:
         return prior
-    root = _explained_root(memory, _kernel(*_pairwise(at, memory.rows), memory.geometry))
+    cross = kernels.kernel(*kernels.pairwise(at, memory.rows), memory.geometry)
+    root = _explained_root(memory, cross)
     return torch.as_tensor(prior - root.mT @ root)
 
 
@@ -381,83 +363,6 @@ def _condition_failure(history: History, kernel: Tensor) -> tuple[Tensor | None,
     residual = torch.where(finished, failed.double() - base, 0.0)
     alpha = torch.cholesky_solve(residual[..., None], factor)[..., 0]
     return base, alpha * finished
-
-
-def _columns(units: Tensor, active: Tensor, geometry: Geometry, weights: MemoryWeights) -> Columns:
-    relevance = weights.relevance.exp() * geometry.present
-    root = relevance.sqrt()[:, None]
-    is_categorical = geometry.is_categorical[:, None]
-    numeric = torch.where(is_categorical, 0.0, units * root)
-    if geometry.has_conditions or geometry.has_gaps:
-        # One more column per parameter keeps active and inactive a fixed distance apart.
-        indicator = active * root * _INACTIVE_DISTANCE
-        numeric = torch.cat([numeric, torch.where(is_categorical, 0.0, indicator)], -1)
-    used = geometry.categorical_columns
-    return Columns(numeric, units[..., used], (relevance * geometry.is_categorical)[:, used])
-
-
-def _pairwise(a: Columns, b: Columns) -> tuple[Tensor, Tensor]:
-    """Relevance-weighted distances ``r²`` and ``q``, each ``(B, m, n)``."""
-    norms = a.numeric.square().sum(-1)[:, :, None] + b.numeric.square().sum(-1)[:, None]
-    r2 = torch.baddbmm(norms, a.numeric, b.numeric.mT, alpha=-2).clamp_min_(0)
-    q = torch.cdist(a.numeric, b.numeric, p=1)
-    for j in range(a.categorical.shape[-1]):
-        differs = a.categorical[:, :, None, j] != b.categorical[:, None, :, j]
-        relevance = a.relevance[:, j, None, None]
-        r2 += differs * relevance
-        q += differs * relevance.sqrt()
-    return r2, q
-
-
-def _distances(history: History, geometry: Geometry) -> Tensor:
-    """``D``: distances per parameter ``(B or 1, n, n, d)``, unweighted; 0 in absent columns.
-
-    Where parameters can be inactive, ``d`` further columns hold what activity adds.
-    """
-    # A batch of goals of one study shares its configurations (``goals.beside``): one for all.
-    only = slice(1 if history.units.stride(0) == 0 else None)
-    units, active = history.units[only], history.active[only]
-    a, b = units[:, :, None], units[:, None]
-    is_categorical = geometry.is_categorical[only, None, None]
-    distance = torch.where(is_categorical, (a != b).double(), (a - b).abs())
-    distance = distance * geometry.present[only, None, None]
-    if not (geometry.has_conditions or geometry.has_gaps):
-        return distance
-    switched = (active[:, :, None] != active[:, None]) & ~is_categorical
-    return torch.cat([distance, switched * _INACTIVE_DISTANCE], -1)
-
-
-def _kernel(r2: Tensor, q: Tensor, geometry: Geometry) -> Tensor:
-    """The kernel at distances ``(B, m, n)``, of which ``q`` is used up.
-
-    In place where it can be: new memory costs more here than the exponentials do.
-    """
-    share = _rough_share(geometry)
-    scaled = (5 * r2).sqrt_()
-    smooth = scaled.neg().exp_()
-    smooth *= scaled.add_(1).add_(r2, alpha=5 / 3)
-    return smooth.mul_(1 - share).add_(q.mul_(-_ROUGH_RATE).exp_().mul_(share))
-
-
-def _kernel_and_slopes(r2: Tensor, q: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Tensor]:
-    """The kernel and its derivatives with respect to ``r²`` and ``q``, which are used up."""
-    share = _rough_share(geometry)
-    rough = q.mul_(-_ROUGH_RATE).exp_()
-    scaled = (5 * r2).sqrt_()
-    decay = scaled.neg().exp_()
-    scaled += 1
-    smooth = r2.mul_(5 / 3).add_(scaled).mul_(decay)
-    kernel = smooth.mul_(1 - share).add_(rough * share)
-    return (
-        kernel,
-        decay.mul_(scaled).mul_((1 - share) * (-5 / 6)),
-        rough.mul_(-_ROUGH_RATE * share),
-    )
-
-
-def _rough_share(geometry: Geometry) -> Tensor:
-    few = (_ROUGH_UP_TO / geometry.n_active.clamp_min(1)).clamp_max(1)
-    return (_ROUGH_SHARE * few**4)[:, None, None]
 
 
 class _Certainty(NamedTuple):

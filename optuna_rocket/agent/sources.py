@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent import memory
+from optuna_rocket.agent.kernels import Columns
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.history import History
 from optuna_rocket.space import Geometry
@@ -101,7 +102,7 @@ def _joined(parts: list[Conditioned], history: History, geometry: Geometry) -> C
         failure_base=None,
         failure_alpha=None,
         incumbent=blank,
-        rows=memory.Columns(
+        rows=Columns(
             cat([x.rows.numeric for x in parts]),
             cat([x.rows.categorical for x in parts]),
             cat([x.rows.relevance for x in parts]),
