@@ -22,6 +22,7 @@ from benchmarks.variants import Variant
 from benchmarks.variants import checkpoints
 from benchmarks.variants import compared
 from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent import kernels
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import weights_file
@@ -71,7 +72,7 @@ def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Varia
 
 
 def _rough(share: float) -> tuple[tuple[Any, str, float], ...]:
-    return ((memory, "_ROUGH_SHARE", share),)
+    return ((kernels, "_ROUGH_SHARE", share),)
 
 
 def _rule_on(transform: Callable[[Tensor, Tensor], Tensor]) -> Variant:

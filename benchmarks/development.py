@@ -25,6 +25,7 @@ from benchmarks.variants import Variant
 from benchmarks.variants import checkpoints
 from benchmarks.variants import compared
 from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent import kernels
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import weights_file
@@ -69,8 +70,8 @@ def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Varia
         "rule, from 3 trials": changed(policy, "RULE_FROM", 3),
         "rule, from 8 trials": changed(policy, "RULE_FROM", 8),
         "rule, small start": changed(policy, "START_CANDIDATES", 0),
-        "rule, smooth kernel": changed(memory, "_ROUGH_SHARE", 0.0),
-        "rule, rough kernel": changed(memory, "_ROUGH_SHARE", 1.0),
+        "rule, smooth kernel": changed(kernels, "_ROUGH_SHARE", 0.0),
+        "rule, rough kernel": changed(kernels, "_ROUGH_SHARE", 1.0),
         "rule, 128 candidates": Variant(rule, rule_player, {"n_candidates": 128}),
         "rule, 512 candidates": Variant(rule, rule_player, {"n_candidates": 512}),
         "rule, spread 1": changed(policy, "SPREAD", 1.0),
