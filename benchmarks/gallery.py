@@ -46,7 +46,7 @@ _N_EXAMPLES = 3
 _N_PAST = 72  # hours before a forecast that are shown
 _LEAST_SCORE = 0.3  # of a box that is drawn
 _COLOURS = ("#d55e00", "#0072b2", "#009e73")
-_DPI = 80
+_DPI = 64
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,15 @@ def masks(task: Task, models: Sequence[Trained]) -> Figure:
 def boxes(task: Task, models: Sequence[Trained]) -> Figure:
     """Pictures with true boxes and with those of which a model is sure enough."""
     part = task.splits.test
-    figure, axes = _panels(_N_EXAMPLES, 1 + len(models), 2.2, 2.2)
+    figure, axes = _panels(_N_EXAMPLES, 1 + len(models), 1.8, 1.6)
     for row, i in zip(axes, _spread(len(part)), strict=True):
         truth = part.labels[i]
         _show(row[0], part.inputs[i], "truth")
-        _draw_boxes(row[0], truth[truth[:, 0] >= 0], part.inputs.shape[-1])
+        _draw_boxes(row[0], truth[truth[:, 0] >= 0], part.inputs.shape)
         for panel, trained in zip(row[1:], models, strict=True):
             found, scores = trained.model(part.inputs[i : i + 1])
             _show(panel, part.inputs[i], trained.name)
-            _draw_boxes(panel, found[0][scores[0] > _LEAST_SCORE], part.inputs.shape[-1])
+            _draw_boxes(panel, found[0][scores[0] > _LEAST_SCORE], part.inputs.shape)
     return figure
 
 
@@ -167,11 +167,13 @@ def _show(panel: Axes, picture: Tensor, title: str) -> None:
     panel.set_axis_off()
 
 
-def _draw_boxes(panel: Axes, rows: Tensor, side: int) -> None:
+def _draw_boxes(panel: Axes, rows: Tensor, shape: torch.Size) -> None:
+    height, width = shape[-2:]
     for kind, left, top, right, bottom in rows.tolist():
         colour = _COLOURS[int(kind) % len(_COLOURS)]
-        corner, width, height = (left * side, top * side), right - left, bottom - top
-        panel.add_patch(Rectangle(corner, width * side, height * side, fill=False, color=colour))
+        corner, size = (left * width, top * height), (right - left, bottom - top)
+        box = Rectangle(corner, size[0] * width, size[1] * height, fill=False, color=colour)
+        panel.add_patch(box)
 
 
 def answer(path: Path, task: str, method: str) -> tuple[Params, int]:
@@ -201,7 +203,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         params, seed = answer(args.raw, task.name, args.method)
         models = [train(task, "expert", task.expert, seed), train(task, "tuned", params, seed)]
         figure = DRAWINGS.get(family, confusion)(task, models)
-        figure.savefig(args.out / f"{family}.png", dpi=_DPI, metadata={"Software": None})
+        figure.savefig(
+            args.out / f"{family}.png",
+            dpi=_DPI,
+            metadata={"Software": None},
+            pil_kwargs={"optimize": True},
+        )
         print(args.out / f"{family}.png", *(trained.name for trained in models))
 
 
