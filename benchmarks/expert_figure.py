@@ -44,7 +44,7 @@ def save_expert_figure(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         panel.set_xlabel("cost (full evaluations)")
         panel.set_ylabel("share of tasks at the expert's level")
         panel.set_xscale("log")
-        panel.set_xlim(0.1, _BUDGET)
+        panel.set_xlim(0.8, _BUDGET)
         panel.set_ylim(0, 1)
         panel.grid(color="#dddddd", linewidth=0.5)
         panel.spines[["top", "right"]].set_visible(False)
