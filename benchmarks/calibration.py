@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.cells import Cell
 from benchmarks.cells import select_problems
 from benchmarks.partial_problems import DEV_PREFIX
 from benchmarks.partial_problems import PARTIAL_PROBLEM_NAMES
@@ -26,12 +26,9 @@ from benchmarks.pruning_summary import write_table
 from benchmarks.report import markdown_rows
 from benchmarks.workers import in_workers
 from optuna_rocket.curves import Curve
+from optuna_rocket.curves import learn
 from optuna_rocket.fidelity.expectation import informed
-from optuna_rocket.fidelity.expectation import trust
 from optuna_rocket.fidelity.forecast import Forecast
-from optuna_rocket.fidelity.forecast import gather
-from optuna_rocket.suggestions import ATTRIBUTE
-from optuna_rocket.suggestions import parse
 from optuna_rocket.trials import CurveReader
 
 
@@ -41,29 +38,18 @@ SHARE = 0.8
 _N_STARTUP = 8  # complete trials before a forecast counts
 
 
-@dataclass(frozen=True)
-class Replication:
-    """A study to forecast."""
-
-    problem: str
-    method: str
-    seed: int
-    budget: int
-
-
-def coverage(replication: Replication) -> dict[str, Any]:
+def coverage(cell: Cell) -> dict[str, Any]:
     """Share of the trials whose final value was in the interval, and the interval's width."""
-    x = replication
-    problem = load_partial_problem(x.problem)
-    study, simulation = prepare(problem, x.method, x.seed)
-    while simulation.clock < x.budget and len(simulation.clocks) < MAX_TRIALS:
+    problem = load_partial_problem(cell.problem)
+    study, simulation = prepare(problem, cell.method, cell.seed)
+    while simulation.clock < cell.n_trials and len(simulation.clocks) < MAX_TRIALS:
         study.optimize(simulation, n_trials=1)
     curves = CurveReader().read(study)
     found = [
         _forecasts(curve, curves[:i], -simulation.finals[i]) for i, curve in enumerate(curves)
     ]
     told = [each for each in found if each is not None]
-    row: dict[str, Any] = {"problem": x.problem, "method": x.method, "seed": x.seed}
+    row: dict[str, Any] = {"problem": cell.problem, "method": cell.method, "seed": cell.seed}
     row["forecasts"] = len(told)
     truths = np.array([truth for _, _, truth in told])
     for name, forecasts in (
@@ -83,13 +69,11 @@ def _forecasts(
     telling = [other for other in before if other.steps]
     if sum(not math.isnan(other.final) for other in telling) < _N_STARTUP or not curve.steps:
         return None
-    evidence = gather([(other.steps, other.scores, other.final) for other in telling])
+    evidence, trusted = learn(telling)
     forecast = evidence.forecast(curve.steps[0], curve.scores[0])
     if forecast is None:
         return None
-    said = parse(curve.trial.system_attrs.get(ATTRIBUTE))
-    trusted = trust(evidence, [parse(c.trial.system_attrs.get(ATTRIBUTE)) for c in telling])
-    expected = trusted.expected_final(evidence, said)
+    expected = trusted.expected_final(evidence, curve.suggestion)
     return forecast, informed(forecast, expected, evidence), evidence.rescale(final)
 
 
@@ -123,18 +107,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=PATH)
     args = parser.parse_args(argv)
     prefix = DEV_PREFIX if args.development else ""
-    replications = [
-        Replication(prefix + problem, method, seed, args.budget)
+    cells = [
+        Cell(prefix + problem, method, seed, args.budget)
         for method in args.methods
         for problem in select_problems(args.problems, PARTIAL_PROBLEM_NAMES)
         for seed in range(args.seeds)
     ]
     found = {
         (row["method"], row["problem"], row["seed"]): row
-        for row in in_workers(coverage, replications, args.jobs)
+        for row in in_workers(coverage, cells, args.jobs)
         if row["forecasts"] > 0
     }
-    keys = [(x.method, x.problem, x.seed) for x in replications]
+    keys = [(x.method, x.problem, x.seed) for x in cells]
     rows = summary_rows([found[key] for key in keys if key in found])
     write_table(args.out, rows)
     print(markdown_rows(rows))

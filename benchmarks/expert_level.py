@@ -12,7 +12,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
-import math
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from benchmarks.evaluations import Evaluations
 from benchmarks.live import LiveReplication
 from benchmarks.live import check_live_method
 from benchmarks.live import measure
+from benchmarks.live import storable
 from benchmarks.records import append_line
 from benchmarks.records import drop_half_line
 from benchmarks.records import read_lines
@@ -81,11 +81,10 @@ def _test_scores(study: LiveReplication, evaluations: Evaluations) -> list[float
         return []
     task = TASKS[study.task]
     everything = np.arange(len(task.splits.train))
-    scores = [
-        evaluations.get(task, study.answer, everything, seed, "test").score
+    return [
+        storable(evaluations.get(task, study.answer, everything, seed, "test").score)
         for seed in range(study.seed, study.seed + _N_TEST_SEEDS)
     ]
-    return [None if math.isnan(score) else score for score in scores]
 
 
 def assignments(

@@ -160,7 +160,7 @@ class Objective:
         evaluation = self._evaluations.get(self._task, self.params[-1], indices, self._seed)
         self._spent[0] += evaluation.n_examples
         self._spent[1] += evaluation.seconds
-        self.reports[-1].append(_storable(evaluation.score))
+        self.reports[-1].append(storable(evaluation.score))
         self.own_seconds += time.perf_counter() - start
         return evaluation.score
 
@@ -220,9 +220,9 @@ def measure(
         examples=objective.examples,
         seconds=objective.seconds,
         best=best,
-        test=None if best is None else _storable(objective.full_score(best, "test")),
+        test=None if best is None else storable(objective.full_score(best, "test")),
         audit={
-            str(number): _storable(objective.full_score(number))
+            str(number): storable(objective.full_score(number))
             for number in _audited(trials, n_audited, seed)
         },
         overhead=round(overhead, 3),
@@ -244,7 +244,8 @@ def _audited(trials: Sequence[optuna.trial.FrozenTrial], n: int, seed: int) -> l
     return sorted(rng.choice(pruned, min(n, len(pruned)), replace=False).tolist())
 
 
-def _storable(score: float) -> float | None:
+def storable(score: float) -> float | None:
+    """A score as JSON knows it: None for a failure."""
     return None if math.isnan(score) else score
 
 

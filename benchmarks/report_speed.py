@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import json
 from pathlib import Path
-import statistics
 import time
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from benchmarks.run import versions
+from benchmarks.speed import timing
 from benchmarks.workers import single_threaded_workers
 from optuna_rocket import RocketPruner
 from optuna_rocket import RocketSampler
@@ -77,15 +76,7 @@ def _stored(n: int, sizes: Sequence[int]) -> Iterator[optuna.trial.FrozenTrial]:
 
 
 def _measure(n_stored: int, n_repeats: int) -> dict[str, Any]:
-    times = report_times(n_stored, n_repeats)
-    return {
-        "n_stored": n_stored,
-        "n_repeats": n_repeats,
-        "ms_median": round(statistics.median(times), 3),
-        "ms_min": round(min(times), 3),
-        "ms_max": round(max(times), 3),
-        "versions": versions(),
-    }
+    return timing(n_stored, report_times(n_stored, n_repeats))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

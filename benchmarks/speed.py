@@ -75,11 +75,14 @@ def _objective_value(point: Sequence[float]) -> float:
 
 def _measure(method: str, n_stored: int, n_repeats: int) -> dict[str, Any]:
     study = filled_study(make_sampler(method, seed=0), n_stored, seed=0)
-    times = trial_times(study, n_repeats)
+    return {"method": method_label(method), **timing(n_stored, trial_times(study, n_repeats))}
+
+
+def timing(n_stored: int, times: Sequence[float]) -> dict[str, Any]:
+    """The fields of a result file for milliseconds that were measured with so many trials."""
     return {
-        "method": method_label(method),
         "n_stored": n_stored,
-        "n_repeats": n_repeats,
+        "n_repeats": len(times),
         "ms_median": round(statistics.median(times), 3),
         "ms_min": round(min(times), 3),
         "ms_max": round(max(times), 3),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 import math
 
 from optuna.trial import FrozenTrial
@@ -12,6 +13,13 @@ from optuna.trial import TrialState
 
 from optuna_rocket import constraints
 from optuna_rocket import costs
+from optuna_rocket.fidelity.expectation import Trust
+from optuna_rocket.fidelity.expectation import trust
+from optuna_rocket.fidelity.forecast import Evidence
+from optuna_rocket.fidelity.forecast import gather
+from optuna_rocket.suggestions import ATTRIBUTE
+from optuna_rocket.suggestions import Suggestion
+from optuna_rocket.suggestions import parse
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,11 @@ class Curve:
     final: float
     is_feasible: bool
 
+    @cached_property
+    def suggestion(self) -> Suggestion:
+        """What ``RocketSampler`` said of the trial, blank for other samplers."""
+        return parse(self.trial.system_attrs.get(ATTRIBUTE))
+
 
 def curve_of(trial: FrozenTrial, sign: float) -> Curve:
     """A finished trial; ``sign`` turns its values into scores."""
@@ -44,6 +57,12 @@ def curve_of(trial: FrozenTrial, sign: float) -> Curve:
         final=sign * trial.values[0] if is_complete else math.nan,
         is_feasible=constraints.is_feasible(trial.system_attrs),
     )
+
+
+def learn(curves: Sequence[Curve]) -> tuple[Evidence, Trust]:
+    """What trials that reported, at least one, tell of others, and of the sampler's word."""
+    evidence = gather([(curve.steps, curve.scores, curve.final) for curve in curves])
+    return evidence, trust(evidence, [curve.suggestion for curve in curves])
 
 
 def level_to_beat(curves: Sequence[Curve]) -> float | None:

@@ -14,15 +14,12 @@ from optuna.trial import TrialState
 
 from optuna_rocket.curves import Curve
 from optuna_rocket.curves import horizon
+from optuna_rocket.curves import learn
 from optuna_rocket.curves import level_to_beat
 from optuna_rocket.fidelity.expectation import Trust
 from optuna_rocket.fidelity.expectation import informed
-from optuna_rocket.fidelity.expectation import trust
 from optuna_rocket.fidelity.forecast import Evidence
-from optuna_rocket.fidelity.forecast import gather
 from optuna_rocket.fidelity.forecast import rung_of
-from optuna_rocket.suggestions import ATTRIBUTE
-from optuna_rocket.suggestions import parse
 from optuna_rocket.trials import CurveReader
 from optuna_rocket.trials import score_sign
 
@@ -96,8 +93,7 @@ def _forecasts(
     best = level_to_beat(before)
     if not telling or best is None:
         return []
-    evidence = gather([(c.steps, c.scores, c.final) for c in telling])
-    trusted = trust(evidence, [parse(c.trial.system_attrs.get(ATTRIBUTE)) for c in telling])
+    evidence, trusted = learn(telling)
     last = horizon(telling)
     found = (_at(curve, step, evidence, trusted, best, last, sign) for step in steps)
     return [forecast for forecast in found if forecast is not None]
@@ -116,8 +112,7 @@ def _at(
     forecast = evidence.forecast(step, score)
     if forecast is None:
         return None
-    said = parse(curve.trial.system_attrs.get(ATTRIBUTE))
-    forecast = informed(forecast, trusted.expected_final(evidence, said), evidence)
+    forecast = informed(forecast, trusted.expected_final(evidence, curve.suggestion), evidence)
     _, centre, unit = evidence.scaled
     normal = NormalDist(forecast.mean, forecast.std)
     low, high = sorted(sign * (centre + unit * bound) for bound in forecast.interval(0.8))

@@ -159,10 +159,7 @@ class RocketPruner(BasePruner):
 
         How many are left out depends on their number alone, not on what is kept.
         """
-        from optuna_rocket.fidelity.expectation import trust
-        from optuna_rocket.fidelity.forecast import gather
-        from optuna_rocket.suggestions import ATTRIBUTE
-        from optuna_rocket.suggestions import parse
+        from optuna_rocket.curves import learn
 
         n = len(curves)
         used = curves[: n - n % max(1, int(n * _GROWTH))]
@@ -170,9 +167,7 @@ class RocketPruner(BasePruner):
         if kept is not None and len(kept[0]) == len(used):
             if all(old is new for old, new in zip(kept[0], used, strict=True)):
                 return kept[1:]
-        evidence = gather([(curve.steps, curve.scores, curve.final) for curve in used])
-        said = [parse(curve.trial.system_attrs.get(ATTRIBUTE)) for curve in used]
-        self._evidence = (used, evidence, trust(evidence, said))
+        self._evidence = (used, *learn(used))
         return self._evidence[1:]
 
     def _lets_pass(self, number: int, rung: int) -> bool:

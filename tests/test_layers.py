@@ -82,7 +82,8 @@ ALLOWED: dict[str, set[str]] = {
     "attributes": set(),
     "suggestions": {"attributes"},
     "costs": set(),
-    "curves": {"constraints", "costs"},
+    "curves": {"constraints", "costs", "suggestions"}
+    | {"fidelity/forecast", "fidelity/expectation"},
     "retries": set(),
     "trials": {"history", "constraints", "suggestions", "curves", "retries"},
     "rows": {"space", "history", "fidelity/approximation", "goals", "trials"},
@@ -109,7 +110,7 @@ ALLOWED: dict[str, set[str]] = {
     "view": CORE | AGENT | GOALS | {"trials", "rows", "suggest", "fronts"},
     "hindsight": CORE | AGENT | GOALS | {"trials", "suggest", "sampler", "view"},
     "alternatives": CORE | AGENT | {"suggest", "view"},
-    "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "suggestions"},
+    "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials"},
     "reasons": {"forecasts", "alternatives"},
     "wording": {"reasons", "alternatives"},
     "explanation": CORE

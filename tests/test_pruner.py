@@ -15,6 +15,7 @@ import pytest
 
 from optuna_rocket import RocketPruner
 from optuna_rocket import RocketSampler
+from optuna_rocket import curves
 from optuna_rocket.costs import COSTS
 from optuna_rocket.curves import spending
 from optuna_rocket.fidelity import forecast
@@ -338,7 +339,7 @@ def test_judgements_share_what_they_learn(monkeypatch: pytest.MonkeyPatch) -> No
         return gather(*arguments)
 
     monkeypatch.setattr(forecast, "calibrate", counted_fit)
-    monkeypatch.setattr(forecast, "gather", counted_gathering)
+    monkeypatch.setattr(curves, "gather", counted_gathering)
     pruner = RocketPruner()
     for k in range(40):
         pruner.prune(study, running(k, 0.5, (3, 7)[k % 2]))
