@@ -58,6 +58,8 @@ PRUNERS: dict[str, Callable[[Sequence[int]], BasePruner]] = {
     "rocket": lambda steps: RocketPruner(),
 }
 _WITH_RISK = "rocket@"
+# The hyperparameter that methods which end in ``:scaled`` fit to the size of a subset.
+RATE = "lr"
 METHODS = (
     "tpe+none",
     "gp+none",
@@ -93,6 +95,7 @@ class LiveReplication:
         overhead: Seconds of the study without the objective.
         versions: Of Python and the packages that matter.
         answer: Hyperparameters of the best trial; not kept by the oldest records.
+        exponent: What the study found in the end for the rate on subsets, None if it did not.
     """
 
     task: str
@@ -111,6 +114,7 @@ class LiveReplication:
     overhead: float
     versions: dict[str, str]
     answer: dict[str, Any] | None = None
+    exponent: float | None = None
 
 
 class Objective:
@@ -142,9 +146,10 @@ class Objective:
         self.reports.append([])
         try:
             if self._subsets is None:
-                return self._score(self._everything)
+                return self._score(self.params[-1], self._everything)
             for subset in self._subsets.subsets(trial):
-                subset.report(self._score(subset.indices))
+                params = _scaled(self.params[-1], trial.params, subset.params)
+                subset.report(self._score(params, subset.indices))
             return float(subset.value)
         finally:
             self.examples.append(round(self._spent[0]))
@@ -155,9 +160,9 @@ class Objective:
         args = self._task, self.params[number], self._everything, self._seed
         return self._evaluations.get(*args, part=part).score
 
-    def _score(self, indices: NDArray[np.int64]) -> float:
+    def _score(self, params: dict[str, Any], indices: NDArray[np.int64]) -> float:
         start = time.perf_counter()
-        evaluation = self._evaluations.get(self._task, self.params[-1], indices, self._seed)
+        evaluation = self._evaluations.get(self._task, params, indices, self._seed)
         self._spent[0] += evaluation.n_examples
         self._spent[1] += evaluation.seconds
         self.reports[-1].append(storable(evaluation.score))
@@ -185,9 +190,11 @@ def measure(
         evaluations: Where trainings are kept.
         storage: URL of a database for the study, in place of what it held of it; None for memory.
     """
-    sampler, pruner, n_subsets = parse_method(method)
-    n_train = len(task.splits.train)
-    subsets = subset_evaluator(task.splits.subset_strata, n_subsets, task.min_fraction)
+    meant = parse_method(method)
+    pruner, n_train = meant.pruner, len(task.splits.train)
+    scale = {RATE: 0.0} if meant.is_scaled else None
+    strata = task.splits.subset_strata
+    subsets = subset_evaluator(strata, meant.n_subsets, task.min_fraction, scale)
     # Hyperband draws brackets from the name; in a database that must tell methods apart.
     name = f"{task.name} {seed}" if storage is None else f"{task.name} {method} {seed}"
     if storage is not None and name in optuna.get_all_study_names(storage):
@@ -196,7 +203,7 @@ def measure(
         study_name=name,
         storage=storage,
         direction="maximize",
-        sampler=make_sampler(sampler, seed),
+        sampler=make_sampler(meant.sampler, seed),
         pruner=_make_pruner(pruner, subsets.sizes),
     )
     objective = Objective(task, evaluations, seed, None if pruner == "none" else subsets)
@@ -228,7 +235,22 @@ def measure(
         overhead=round(overhead, 3),
         versions=versions(),
         answer=None if best is None else objective.params[best],
+        exponent=_exponent(subsets, study),
     )
+
+
+def _exponent(subsets: SubsetEvaluator, study: optuna.Study) -> float | None:
+    found = subsets.exponents(study).get(RATE)
+    return None if found is None else round(found.value, 4)
+
+
+def _scaled(
+    params: dict[str, Any], suggested: dict[str, Any], suited: dict[str, Any]
+) -> dict[str, Any]:
+    """A task's hyperparameters with the rate that suits a subset, to three digits as it has it."""
+    if suggested == suited:
+        return params
+    return {**params, RATE: float(f"{params[RATE] * suited[RATE] / suggested[RATE]:.3g}")}
 
 
 def _goes_on(objective: Objective, pruner: str, budget: int, full: int) -> bool:
@@ -261,11 +283,11 @@ def check_live_method(method: str) -> str:
     Raises:
         ValueError: If its sampler, pruner or number of subsets is unknown.
     """
-    sampler, pruner, _ = parse_method(method)
-    if pruner not in PRUNERS and not pruner.startswith(_WITH_RISK):
+    meant = parse_method(method)
+    if meant.pruner not in PRUNERS and not meant.pruner.startswith(_WITH_RISK):
         known = ",".join([*PRUNERS, f"{_WITH_RISK}RISK"])
         raise ValueError(f"Unknown pruner in {method!r}. Use SAMPLER+{{{known}}}.")
-    check_method(sampler)
+    check_method(meant.sampler)
     return method
 
 

@@ -122,13 +122,13 @@ def prepare(problem: PartialProblem, method: str, seed: int) -> tuple[optuna.Stu
         method: ``SAMPLER+PRUNER``, with ``:4`` for four subsets.
         seed: Seed of the sampler and of the noise.
     """
-    sampler, pruner, subsets = parse_method(method)
+    meant = parse_method(method)
     study = optuna.create_study(
         study_name=f"{problem.name} {seed}",  # Hyperband draws brackets from the name
-        sampler=make_sampler(sampler, seed),
-        pruner=PRUNERS[pruner](problem),
+        sampler=make_sampler(meant.sampler, seed),
+        pruner=PRUNERS[meant.pruner](problem),
     )
-    evaluator = None if pruner == "none" else subset_evaluator(N_EXAMPLES, subsets)
+    evaluator = None if meant.pruner == "none" else subset_evaluator(N_EXAMPLES, meant.n_subsets)
     return study, Simulation(problem, seed, evaluator)
 
 
@@ -185,10 +185,10 @@ def _top_value(problem: PartialProblem) -> float:
 
 
 def _check(method: str) -> str:
-    sampler, pruner, _ = parse_method(method)
-    if pruner not in PRUNERS:
+    meant = parse_method(method)
+    if meant.pruner not in PRUNERS or meant.is_scaled:
         raise ValueError(f"Unknown pruner in {method!r}. Use SAMPLER+{{{','.join(PRUNERS)}}}.")
-    check_method(sampler)
+    check_method(meant.sampler)
     return method
 
 

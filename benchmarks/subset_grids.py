@@ -1,8 +1,10 @@
-"""Which subsets a method looks at, by its name: ``SAMPLER+PRUNER`` or ``SAMPLER+PRUNER:4``."""
+"""Which subsets a method looks at, by its name: ``SAMPLER+PRUNER``, ``:4``, ``:scaled``."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,26 +18,46 @@ GRIDS = {2: (1 / 9, 9), 4: (1 / 27, 3)}
 DEFAULT_GRID = 2
 _MIN_EXAMPLES = 10  # the evaluator's default
 _MOST = 0.5
+_SCALED = "scaled"
 
 
-def parse_method(method: str) -> tuple[str, str, int]:
-    """Sampler, pruner and number of subsets.
+@dataclass(frozen=True)
+class Method:
+    """What is meant by ``SAMPLER+PRUNER``, ``SAMPLER+PRUNER:4``, ``SAMPLER+PRUNER:scaled``.
 
-    Args:
-        method: ``SAMPLER+PRUNER`` or ``SAMPLER+PRUNER:N``; the sampler may hold colons itself.
+    Attributes:
+        sampler: Name of the sampler; it may hold colons itself.
+        pruner: Name of the pruner.
+        n_subsets: Key of ``GRIDS``.
+        is_scaled: Whether the learning rate is fitted to the size of a subset.
+    """
+
+    sampler: str
+    pruner: str
+    n_subsets: int = DEFAULT_GRID
+    is_scaled: bool = False
+
+
+def parse_method(method: str) -> Method:
+    """What a method's name means.
 
     Raises:
-        ValueError: If there is no such number of subsets.
+        ValueError: If there is no such ending.
     """
-    sampler, _, pruner = method.rpartition("+")
-    pruner, _, number = pruner.partition(":")
-    if number and number not in {str(n) for n in GRIDS}:
-        raise ValueError(f"Unknown number of subsets in {method!r}. Use one of {list(GRIDS)}.")
-    return sampler, pruner, int(number or DEFAULT_GRID)
+    sampler, _, rest = method.rpartition("+")
+    pruner, *endings = rest.split(":")
+    known = {str(n) for n in GRIDS} | {_SCALED}
+    if not set(endings) <= known or len(set(endings) - {_SCALED}) > 1:
+        raise ValueError(f"Unknown ending of {method!r}. Use one of {sorted(known)}.")
+    n_subsets = next((int(x) for x in endings if x != _SCALED), DEFAULT_GRID)
+    return Method(sampler, pruner, n_subsets, _SCALED in endings)
 
 
 def subset_evaluator(
-    data: Sequence[Any] | NDArray[Any] | int, n_subsets: int, least: float = 0.0
+    data: Sequence[Any] | NDArray[Any] | int,
+    n_subsets: int,
+    least: float = 0.0,
+    scale: Mapping[str, float] | None = None,
 ) -> SubsetEvaluator:
     """An evaluator with a grid of ``GRIDS``.
 
@@ -46,6 +68,7 @@ def subset_evaluator(
         data: Classes or strata of the training examples, or their number.
         n_subsets: Key of the grid.
         least: Smaller subsets than this share are left out.
+        scale: Parameters that are fitted to the size of a subset.
     """
     min_fraction, reduction_factor = GRIDS[n_subsets]
     min_fraction = max(min_fraction, least, _enough(data))
@@ -53,6 +76,7 @@ def subset_evaluator(
         data,
         min_fraction=min_fraction if min_fraction <= _MOST else 1.0,
         reduction_factor=reduction_factor,
+        scale=scale,
     )
 
 

@@ -17,10 +17,10 @@ What becomes of a trial that uses it:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import math
 import threading
-import time
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import Literal
@@ -33,18 +33,18 @@ from optuna.trial import BaseTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
-from optuna_rocket.attributes import fits
-from optuna_rocket.costs import COSTS
-from optuna_rocket.costs import is_warm
 from optuna_rocket.costs import rounds_of
 from optuna_rocket.fidelity.correlation import misleads
 from optuna_rocket.fidelity.correlation import rank_correlation
 from optuna_rocket.fidelity.subset import Stratify
 from optuna_rocket.fidelity.subset import nested_subsets
+from optuna_rocket.rounds import Loop
+from optuna_rocket.rounds import Subset
 
 
 if TYPE_CHECKING:
     from optuna_rocket.curves import Curve
+    from optuna_rocket.fidelity.scaling import Exponent
     from optuna_rocket.trials import CurveReader
 
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
@@ -90,6 +90,11 @@ class SubsetEvaluator:
             instance, the report step is its number, and the final value is the mean; for
             ``WilcoxonPruner``. Each trial meets the instances in an order of its own.
         min_examples: Examples per class (or tenth) below which a smallest subset is refused.
+        scale: Names of float parameters that should change with the amount of data, such as a
+            learning rate, with a first guess of their exponents in [-0.5, 1.5]; 0 for none. On a
+            share of the data ``subset.params`` holds their value times ``fraction ** -exponent``.
+            The exponents are fitted in the study (``fidelity.scaling``), from eight trials on the
+            full data on. In a study of several objectives nothing is scaled.
         seed: Seed of the order of the examples.
 
     Raises:
@@ -106,6 +111,7 @@ class SubsetEvaluator:
         groups: Sequence[Any] | NDArray[Any] | None = None,
         by: Literal["resource", "instance"] = "resource",
         min_examples: int = 10,
+        scale: Mapping[str, float] | None = None,
         seed: int = 0,
     ) -> None:
         if by not in ("resource", "instance"):
@@ -113,6 +119,8 @@ class SubsetEvaluator:
         if by == "instance":
             if groups is not None:
                 raise ValueError("groups= means nothing with by='instance': leave it out.")
+            if scale is not None:
+                raise ValueError("scale= means nothing with by='instance': leave it out.")
             stratify, min_examples = False, 1
         self._nested = nested_subsets(
             data,
@@ -126,13 +134,15 @@ class SubsetEvaluator:
         self._by_instance = by == "instance"
         self._n_before_pruning = math.ceil(len(self._nested.order) * min_fraction - 1e-9)
         self._seed = seed
+        self._guesses = _checked_scale(scale or {})
         self._told: set[object] = set()
         self._lock = threading.Lock()
         self._reader: CurveReader | None = None
+        self._fit: tuple[list[Curve], dict[str, Exponent]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the lock and what can be rebuilt."""
-        return {**self.__dict__, "_lock": None, "_reader": None}
+        return {**self.__dict__, "_lock": None, "_reader": None, "_fit": None}
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         """Restore a pickled or copied evaluator."""
@@ -161,7 +171,8 @@ class SubsetEvaluator:
         from optuna_rocket.trials import reported_values
 
         reported = reported_values(trial)
-        loop = _Loop(self, trial, reported)
+        exponents = self._exponents_for(trial, reported)
+        loop = Loop(trial, reported, self._may_ask, self._by_instance, exponents)
         if self._by_instance:
             rounds = self._instances(loop)
         else:
@@ -190,6 +201,54 @@ class SubsetEvaluator:
         curves = self._curves(study)
         return {size: _correlation(curves, size) for size in self.sizes[:-1]}
 
+    def exponents(self, study: Study) -> dict[str, Exponent]:
+        """The exponents of the parameters in ``scale``, as the next trial would have them.
+
+        Args:
+            study: A study of one objective that uses this evaluator.
+
+        Returns:
+            Name to the applied ``value``, and the ``mean`` and ``std`` of what the trials tell;
+            empty before there are eight trials on the full data.
+        """
+        from optuna_rocket.scaling import fit_exponents
+        from optuna_rocket.scaling import fitting_trials
+
+        curves = fitting_trials([x for x in self._curves(study) if x.steps], self.sizes[-1])
+        kept = self._fit
+        # Trials never change, and the last of them tells studies apart.
+        if kept is None or kept[0][-1:] != curves[-1:] or len(kept[0]) != len(curves):
+            n = self.sizes[-1]
+            kept = (
+                curves,
+                fit_exponents(curves, self._guesses, {x: x / n for x in self.sizes[:-1]}),
+            )
+            self._fit = kept
+        return kept[1]
+
+    def _exponents_for(
+        self, trial: BaseTrial, reported: dict[int, float] | None
+    ) -> dict[str, float]:
+        """What is applied in a trial: what was stored with it, else what its study tells now."""
+        if not self._guesses or reported is None:
+            return {}
+        from optuna_rocket.scaling import EXPONENTS
+        from optuna_rocket.scaling import used_exponents
+
+        assert isinstance(trial, Trial)
+        if EXPONENTS in trial.user_attrs:
+            return used_exponents(trial.user_attrs)
+        for name in self._guesses:
+            _check_scaled(name, trial.params.get(name, 0.0))
+        fitted = self.exponents(trial.study)
+        values = {
+            name: fitted[name].value if name in fitted else guess
+            for name, guess in self._guesses.items()
+        }
+        values = {name: round(value, 6) for name, value in values.items()}
+        trial.set_user_attr(EXPONENTS, values)
+        return values
+
     def _curves(self, study: Study) -> list[Curve]:
         from optuna_rocket.trials import CurveReader
 
@@ -197,7 +256,7 @@ class SubsetEvaluator:
             self._reader = CurveReader()
         return self._reader.read(study)
 
-    def _rungs(self, loop: _Loop) -> Iterator[Subset]:
+    def _rungs(self, loop: Loop) -> Iterator[Subset]:
         nested = self._nested
         n, last = nested.sizes[-1], len(nested.sizes) - 1
         for rung, size in enumerate(nested.sizes):
@@ -206,7 +265,7 @@ class SubsetEvaluator:
                 continue
             yield Subset(nested.indices(rung), size / n, size, is_full, loop)
 
-    def _instances(self, loop: _Loop) -> Iterator[Subset]:
+    def _instances(self, loop: Loop) -> Iterator[Subset]:
         n = len(self._nested.order)
         rng = np.random.default_rng([self._seed, loop.trial.number])
         order = [int(i) for i in rng.permutation(n)]
@@ -216,7 +275,7 @@ class SubsetEvaluator:
         for i in rest:
             yield Subset(np.array([i], dtype=np.int64), 1 / n, i, i == rest[-1], loop)
 
-    def _may_ask(self, loop: _Loop, subset: Subset) -> bool:
+    def _may_ask(self, loop: Loop, subset: Subset) -> bool:
         """Whether the study's pruner is asked after a report."""
         if subset.is_full:
             return False  # what is paid for in full is kept
@@ -254,116 +313,6 @@ class SubsetEvaluator:
         return is_new
 
 
-class _Loop:
-    """What one trial's loop over its subsets keeps; it belongs to that trial alone."""
-
-    def __init__(
-        self, evaluator: SubsetEvaluator, trial: BaseTrial, reported: dict[int, float] | None
-    ) -> None:
-        self.evaluator, self.trial, self.reported = evaluator, trial, reported
-        self.carry: Any = None
-        self.instance_values: list[Any] = []
-        steps, seconds = rounds_of(trial.user_attrs) if reported else ([], [])
-        self._costs: dict[str, Any] = {
-            "steps": [int(step) for step in steps],
-            "seconds": seconds,
-        }
-        if reported and is_warm(trial.user_attrs):
-            self._costs["warm"] = True
-        self._begun = 0.0
-
-    def begin(self) -> None:
-        """Start the clock of a round."""
-        self._begun = time.perf_counter()
-
-    def accept(self, subset: Subset, value: Any) -> None:
-        """Store a result with its cost; raise ``TrialPruned`` when the pruner says so."""
-        self.instance_values.append(value)
-        if self.reported is None:
-            return
-        self._costs["steps"].append(subset.step)
-        self._costs["seconds"].append(round(time.perf_counter() - self._begun, 6))
-        if self.carry is not None:
-            self._costs["warm"] = True
-        if subset.step not in self.reported:
-            self.trial.report(value, subset.step)
-        may_ask = self.evaluator._may_ask(self, subset)
-        # Instances may be many: their costs are written once, at the end.
-        is_stopped = may_ask and self.trial.should_prune()
-        if is_stopped or subset.is_full or not self.evaluator._by_instance:
-            if fits(self._costs):  # those of some thousand instances do not
-                self.trial.set_user_attr(COSTS, self._costs)
-        if is_stopped:
-            raise optuna.TrialPruned(f"Pruned at report step {subset.step}.")
-
-
-class Subset:
-    """One round of the loop: the examples to train on, and where the result goes.
-
-    Attributes:
-        indices: Examples of this subset, rising; ``arange(n)`` for the full data. With
-            ``by="instance"``: the one instance to evaluate.
-        fraction: Their share of the data, in (0, 1].
-        step: Report step: number of examples, or the instance's number.
-        is_full: Whether this is the last round, after which there is a ``value``.
-        carry: What the previous round left here, None in the first round; what this round leaves
-            here (weights, an optimiser) the next one finds. Kept in memory only.
-        is_reported: Whether ``report`` was called.
-    """
-
-    def __init__(
-        self, indices: NDArray[np.int64], fraction: float, step: int, is_full: bool, loop: _Loop
-    ) -> None:
-        self.indices, self.fraction, self.step, self.is_full = indices, fraction, step, is_full
-        self.carry: Any = loop.carry
-        self.is_reported = False
-        self._loop = loop
-        self._value: Any = None
-
-    def __repr__(self) -> str:
-        return f"Subset(step={self.step}, fraction={self.fraction:.4g}, is_full={self.is_full})"
-
-    def report(self, value: float) -> None:
-        """Report the result of this subset, once.
-
-        Args:
-            value: Objective value after training on ``indices``. NaN and infinity are passed on.
-                In a study of several objectives: whatever the objective is to return.
-
-        Raises:
-            optuna.TrialPruned: If the study's pruner stops the trial; never on the full data.
-            RuntimeError: If this subset was reported before.
-            TypeError: If ``value`` is not a number.
-        """
-        if self.is_reported:
-            raise RuntimeError(
-                f"The subset of report step {self.step} was reported already. Call "
-                "subset.report(value) once in every round of the loop."
-            )
-        self._value = value if self._loop.reported is None else _number(value)
-        self.is_reported = True
-        self._loop.accept(self, self._value)
-
-    @property
-    def value(self) -> Any:
-        """The trial's result, for the objective to return; with ``by="instance"`` the mean.
-
-        Raises:
-            RuntimeError: On a smaller subset, or before the report.
-        """
-        if not self.is_full:
-            raise RuntimeError(
-                f"The subset of report step {self.step} is not the full data: its value is no "
-                "result of the trial. Finish the loop, or raise optuna.TrialPruned to stop early."
-            )
-        if not self.is_reported:
-            raise RuntimeError("No value yet: call subset.report(value) first.")
-        if not self._loop.evaluator._by_instance:
-            return self._value
-        mean = np.mean(np.asarray(self._loop.instance_values, dtype=np.float64), axis=0)
-        return float(mean) if mean.ndim == 0 else tuple(map(float, mean))
-
-
 def _correlation(curves: Sequence[Curve], step: int) -> tuple[float, int]:
     held = [curve for curve in curves if step in curve.steps]
     x = np.array([curve.scores[curve.steps.index(step)] for curve in held], dtype=np.float64)
@@ -371,10 +320,19 @@ def _correlation(curves: Sequence[Curve], step: int) -> tuple[float, int]:
     return rank_correlation(x, y)
 
 
-def _number(value: object) -> float:
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"value={value!r} is not a number. Report a float, for example value.item()."
-        ) from None
+def _checked_scale(scale: Mapping[str, float]) -> dict[str, float]:
+    for name, guess in scale.items():
+        if not isinstance(guess, (int, float)) or not -0.5 <= guess <= 1.5:
+            raise ValueError(
+                f"scale={dict(scale)!r} holds {guess!r} for {name!r}. Give a first guess of the "
+                "exponent between -0.5 and 1.5, for example {'lr': 0.0}."
+            )
+    return {name: float(guess) for name, guess in scale.items()}
+
+
+def _check_scaled(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, float) or not value >= 0:
+        raise ValueError(
+            f"scale= names {name!r}, which is {value!r} in this trial: only floats of at least 0 "
+            "can be scaled. Leave it out of scale=, or suggest a float."
+        )

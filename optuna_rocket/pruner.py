@@ -28,8 +28,10 @@ _EXPLORATION = 0.05
 _GROWTH = 1 / 50
 # How much more than one unseen trial the screened ones of a sampler gain for their cost.
 _SCREENED_GAIN = 3.0
-# Share of the longest report step at which trials are compared before there is a forecast.
+# Share of the longest report step at which trials are compared before there is a forecast, and how
+# many may be stopped there for each that was not.
 _SCREENING = 1 / 9
+_MOST_STOPPED = 2
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
 
@@ -46,18 +48,18 @@ class RocketPruner(BasePruner):
     ``RocketSampler`` has said what it expects of the configuration, that joins the forecast, as
     far as it proved right in this study (``fidelity.expectation``), and new trials are expected to
     gain no more than a few times what this one was: an improvement on paper is not stopped
-    because others like it reported little. It works with
-    every sampler, with ``SubsetEvaluator`` and with plain ``trial.report`` by epoch; report steps
-    should be amounts of effort (epochs, examples) and need not be the same in all trials. NaN
-    counts as the worst. Scores of single folds or instances are no estimates that converge: use
-    ``WilcoxonPruner``.
+    because others like it reported little. It works with every sampler, with ``SubsetEvaluator``
+    and with plain ``trial.report`` by epoch; report steps should be amounts of effort (epochs,
+    examples) and need not be the same in all trials. NaN counts as the worst. Scores of single
+    folds or instances are no estimates that converge: use ``WilcoxonPruner``.
 
     Before there are enough complete trials to forecast from, a trial goes on if it is in the best
-    third of all at a ninth of the longest report step; the first trial always does. Later, a trial
-    is judged at report steps that are a factor of 1.5 apart, and never at or after the longest
-    report step of any complete trial. A late bloomer has a forecast as wide as earlier surprises
-    at its rank were; and one judgement in twenty lets the trial pass, so that surprises go on
-    being seen. A judgement depends on the stored trials, the trial and the seed alone.
+    third of all at a ninth of the longest report step, or if two of three have been stopped
+    already; the first trial always does. Later, a trial is judged at report steps that are a
+    factor of 1.5 apart, and never at or after the longest report step of any complete trial. A
+    late bloomer has a forecast as wide as earlier surprises at its rank were; and one judgement in
+    twenty lets the trial pass, so that surprises go on being seen. A judgement depends on the
+    stored trials, the trial and the seed alone.
 
     Example:
         ```python
@@ -140,7 +142,10 @@ class RocketPruner(BasePruner):
         score = score_sign(study) * trial.intermediate_values[steps[-1]]
         n_complete = sum(not math.isnan(curve.final) for curve in curves)
         if n_complete < self._n_startup_trials:
-            return _is_screening_step(steps, last) and not evidence.is_leading(steps[-1], score)
+            # A lucky first trial must not stop all that follow before there is a second one.
+            may_stop = len(curves) - n_complete < _MOST_STOPPED * n_complete
+            is_screened = may_stop and _is_screening_step(steps, last)
+            return is_screened and not evidence.is_leading(steps[-1], score)
         forecast = evidence.forecast(steps[-1], score)
         if forecast is None:
             return False

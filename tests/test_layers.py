@@ -54,6 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "fidelity/__init__": set(),
     "fidelity/subset": set(),
     "fidelity/correlation": set(),
+    "fidelity/scaling": {"fidelity/correlation"},
     "fidelity/forecast": {"fidelity/correlation"},
     "fidelity/expectation": {"fidelity/forecast", "suggestions"},
     "fidelity/approximation": CORE | {"fidelity/forecast", "fidelity/expectation"},
@@ -101,8 +102,10 @@ ALLOWED: dict[str, set[str]] = {
     | {"agent/weights_file", "suggestions", "trials", "suggest", "claims"}
     | {"priors", "source_studies", "experience"},
     "pruner": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "suggestions"},
-    "evaluator": {"fidelity/subset", "fidelity/correlation"}
-    | {"attributes", "costs", "curves", "trials"},
+    "scaling": {"space", "fidelity/scaling", "curves"},
+    "rounds": {"attributes", "costs"},
+    "evaluator": {"fidelity/subset", "fidelity/correlation", "fidelity/scaling"}
+    | {"costs", "curves", "trials", "scaling", "rounds"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
     | {"explanation", "dashboard", "visualization/__init__"},
     # views
@@ -152,6 +155,8 @@ ADAPTER = {
     "suggest",
     "sampler",
     "pruner",
+    "scaling",
+    "rounds",
     "evaluator",
     "__init__",
 }
@@ -160,6 +165,7 @@ TORCH_FREE = {
     "__init__",
     "sampler",
     "pruner",
+    "rounds",
     "evaluator",
     "attributes",
     "costs",

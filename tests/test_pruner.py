@@ -97,13 +97,21 @@ def test_nobody_is_stopped_before_enough_complete_trials() -> None:
 
 def test_the_first_trials_are_screened_at_a_ninth() -> None:
     study = stored_study(2)
-    for x in (0.2, 0.4, 0.6, 0.8):
+    for x in (0.2, 0.4, 0.8):
         add_curve(study, x, 3, 27)
     assert [verdicts(study, 5.0, step) > 0.9 for step in range(8)] == [False] * 2 + [True] + [
         False
     ] * 5
     assert verdicts(study, 0.01, 2) == 0, "the best go on"
     assert verdicts(optuna.create_study(), 5.0, 2) == 0, "and the first trial does"
+
+
+def test_a_lucky_first_trial_does_not_stop_all_others() -> None:
+    study = stored_study(1)
+    add_curve(study, 0.5, 3, 27)
+    assert verdicts(study, 5.0, 2) > 0.9
+    add_curve(study, 0.5, 3, 27)
+    assert verdicts(study, 5.0, 2) == 0, "two of three were stopped"
 
 
 def test_a_rejected_start_still_ends() -> None:

@@ -14,6 +14,7 @@ from benchmarks.partial_problems import load_partial_problem
 from benchmarks.pruning_summary import curve
 from benchmarks.pruning_summary import pruning_rows
 from benchmarks.records import PruningReplication
+from benchmarks.subset_grids import Method
 from benchmarks.subset_grids import parse_method
 from benchmarks.subset_grids import subset_evaluator
 
@@ -55,8 +56,11 @@ def test_the_clock_counts_full_evaluations(name: str) -> None:
 
 
 def test_the_name_of_a_method_tells_the_subsets() -> None:
-    assert parse_method("rocket:a/b.rocket+rocket:4") == ("rocket:a/b.rocket", "rocket", 4)
-    assert parse_method("tpe+none") == ("tpe", "none", 2)
+    assert parse_method("rocket:a/b.rocket+rocket:4") == Method("rocket:a/b.rocket", "rocket", 4)
+    assert parse_method("tpe+none") == Method("tpe", "none")
+    assert parse_method("tpe+rocket:scaled") == Method("tpe", "rocket", 2, is_scaled=True)
+    with pytest.raises(ValueError, match=r"ending of 'tpe\+rocket:3'"):
+        parse_method("tpe+rocket:3")
     assert subset_evaluator(2700, 4).sizes == (100, 300, 900, 2700)
     assert subset_evaluator(2700, 4, 1 / 9).sizes == (300, 900, 2700)
     assert subset_evaluator(2700, 2).sizes == (300, 2700)

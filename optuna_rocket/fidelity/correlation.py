@@ -34,8 +34,8 @@ def rank_correlation(x: Array, y: Array) -> tuple[float, int]:
     n_pairs = int(paired.sum())
     if n_pairs < 3:
         return math.nan, n_pairs
-    ranks = _normal_scores(np.nan_to_num(x, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
-    a, b = ranks[paired], _normal_scores(y[paired])
+    ranks = normal_scores(np.nan_to_num(x, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
+    a, b = ranks[paired], normal_scores(y[paired])
     if a.std() == 0 or b.std() == 0:
         return math.nan, n_pairs
     r = float(np.clip(np.corrcoef(a, b)[0, 1], -1, 1))
@@ -53,7 +53,7 @@ def normal_score(share: Array) -> Array:
     return np.asarray(4.91 * (share**0.14 - (1 - share) ** 0.14))
 
 
-def _normal_scores(values: Array) -> Array:
+def normal_scores(values: Array) -> Array:
     """Normal scores of the ranks; ties share theirs."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return normal_score(((np.cumsum(counts) - counts / 2) / len(values))[inverse])
