@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from benchmarks.calibration_figure import save_calibration_figure
 from benchmarks.cells import Cell
 from benchmarks.cells import select_problems
 from benchmarks.partial_problems import DEV_PREFIX
@@ -35,6 +37,8 @@ from optuna_rocket.trials import CurveReader
 PATH = Path("benchmarks/results/calibration.csv")
 METHODS = ("tpe+rocket", "rocket+rocket")
 SHARE = 0.8
+# Intervals of the figure.
+SHARES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95)
 _N_STARTUP = 8  # complete trials before a forecast counts
 
 
@@ -56,10 +60,24 @@ def coverage(cell: Cell) -> dict[str, Any]:
         ("reports", [by_reports for by_reports, _, _ in told]),
         ("judged", [judged for _, judged, _ in told]),
     ):
-        bounds = np.array([forecast.interval(SHARE) for forecast in forecasts]).reshape(-1, 2)
-        row[name] = float(np.mean((bounds[:, 0] <= truths) & (truths <= bounds[:, 1])))
-        row[f"{name}_width"] = float(np.mean(bounds[:, 1] - bounds[:, 0]))
+        row[name], row[f"{name}_width"] = _held(forecasts, truths, SHARE)
+        for share in SHARES:
+            row[column(name, share)], _ = _held(forecasts, truths, share)
     return row
+
+
+def column(name: str, share: float) -> str:
+    """Column of the table for one width of the intervals."""
+    return f"{name}_{100 * share:.0f}"
+
+
+def _held(
+    forecasts: Sequence[Forecast], truths: NDArray[np.float64], share: float
+) -> tuple[float, float]:
+    """Share of the truths in intervals that should hold ``share``, and their mean width."""
+    bounds = np.array([forecast.interval(share) for forecast in forecasts]).reshape(-1, 2)
+    inside = (bounds[:, 0] <= truths) & (truths <= bounds[:, 1])
+    return float(np.mean(inside)), float(np.mean(bounds[:, 1] - bounds[:, 0]))
 
 
 def _forecasts(
@@ -79,7 +97,9 @@ def _forecasts(
 
 def summary_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Means over the seeds of each method and problem, and of each method, in which all count."""
-    names = ("reports", "reports_width", "judged", "judged_width")
+    kinds = ("reports", "judged")
+    names = [name for kind in kinds for name in (kind, f"{kind}_width")]
+    names += [column(kind, share) for kind in kinds for share in SHARES]
     result = []
     for method in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == method]
@@ -121,7 +141,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     keys = [(x.method, x.problem, x.seed) for x in cells]
     rows = summary_rows([found[key] for key in keys if key in found])
     write_table(args.out, rows)
-    print(markdown_rows(rows))
+    curves = {
+        f"{row['method']}, {kind}": {share: row[column(kind, share)] for share in SHARES}
+        for row in rows
+        if row["problem"] == "all"
+        for kind in ("reports", "judged")
+    }
+    save_calibration_figure(args.out.with_suffix(".svg"), curves)
+    columns = ("reports", "reports_width", "judged", "judged_width")
+    print(markdown_rows(rows, ("method", "problem", "studies", "forecasts", *columns)))
 
 
 if __name__ == "__main__":

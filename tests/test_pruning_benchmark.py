@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import calibration
 from benchmarks import pruning
 from benchmarks.partial_problems import DEV_PREFIX
 from benchmarks.partial_problems import PARTIAL_PROBLEM_NAMES
@@ -100,3 +101,16 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("random", "random+fastest", "nobody+none"):
         with pytest.raises(ValueError, match="Unknown"):
             pruning.main([*arguments, "--methods", wrong])
+
+
+def test_calibration_is_told_at_every_width(tmp_path: Path) -> None:
+    out = tmp_path / "calibration.csv"
+    arguments = ["--development", "--problems", "curves/power", "--methods", "random+rocket"]
+    calibration.main([*arguments, "--seeds", "1", "--budget", "14", "--out", str(out)])
+    with out.open() as file:
+        one, overall = csv.DictReader(file)
+    assert one["problem"] == "dev-curves/power" and overall["problem"] == "all"
+    held = [float(one[calibration.column("judged", share)]) for share in calibration.SHARES]
+    assert held == sorted(held) and 0 < held[-1] <= 1
+    assert float(one["judged"]) == float(one["judged_80"])
+    assert out.with_suffix(".svg").read_text().count("random+rocket, judged") == 1
