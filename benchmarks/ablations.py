@@ -31,7 +31,7 @@ from optuna_rocket.training.league import kind_player
 from optuna_rocket.training.league import new_network
 from optuna_rocket.training.league import rule_player
 from optuna_rocket.training.rollout import greedy_player
-from optuna_rocket.training.self_play import TEST_SEED
+from optuna_rocket.training.settings import TEST_SEED
 from optuna_rocket.training.tasks import Tasks
 from optuna_rocket.training.tasks import sample_tasks
 

@@ -68,16 +68,25 @@ ALLOWED: dict[str, set[str]] = {
     "training/games": CORE
     | AGENT
     | {"training/tasks", "training/rollout", "training/foresight", "training/league"},
+    "training/settings": set(),
+    "training/progress": AGENT
+    | {"training/rollout", "training/foresight", "training/league", "training/games"}
+    | {"training/settings"},
+    "training/lessons": AGENT
+    | {"training/rollout", "training/foresight", "training/games"}
+    | {"training/settings", "training/progress"},
     "training/self_play": CORE
     | AGENT
     | {"training/tasks", "training/rollout", "training/foresight"}
-    | {"training/league", "training/games"},
+    | {"training/league", "training/games"}
+    | {"training/settings", "training/progress", "training/lessons"},
     "training/surrogates": CORE | {"agent/memory", "training/tasks"},
     "training/verdict": CORE | {"agent/network"} | {"training/rollout", "training/surrogates"},
     # A command at the top: the only file of training that knows studies, through the adapter.
     "training/fine_tune": AGENT
     | {"past_studies", "training/tasks", "training/foresight", "training/league"}
-    | {"training/surrogates", "training/self_play", "training/verdict"},
+    | {"training/surrogates", "training/verdict"}
+    | {"training/settings", "training/progress", "training/lessons"},
     # adapter
     "constraints": set(),
     "attributes": set(),

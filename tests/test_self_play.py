@@ -19,12 +19,13 @@ from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.training import games
 from optuna_rocket.training import league
+from optuna_rocket.training import progress as progress_module
 from optuna_rocket.training import rollout
 from optuna_rocket.training import self_play
 from optuna_rocket.training.league import new_network
 from optuna_rocket.training.rollout import Trajectory
-from optuna_rocket.training.self_play import PHASES
-from optuna_rocket.training.self_play import Settings
+from optuna_rocket.training.settings import PHASES
+from optuna_rocket.training.settings import Settings
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -145,7 +146,7 @@ def test_iterations_repeat_with_the_seed(tmp_path: Path) -> None:
     outcomes = []
     for seed in (1, 1, 2):
         settings = Settings(**{**TINY, "out": str(tmp_path), "seed": seed})
-        progress = self_play._resume(settings, tmp_path)
+        progress = progress_module.resume(settings, tmp_path)
         log = self_play._iterate(progress, settings, "exact", None)
         outcomes.append((log["loss"], flat(progress.network)))
     assert outcomes[0][0] == outcomes[1][0] != outcomes[2][0]
@@ -153,8 +154,8 @@ def test_iterations_repeat_with_the_seed(tmp_path: Path) -> None:
 
 
 def test_admitted_selves_are_frozen_copies(tmp_path: Path) -> None:
-    progress = self_play._resume(Settings(**{**TINY, "out": str(tmp_path)}), tmp_path)
-    progress.league.admit(self_play.frozen(progress.network))
+    progress = progress_module.resume(Settings(**{**TINY, "out": str(tmp_path)}), tmp_path)
+    progress.league.admit(progress_module.frozen(progress.network))
     before = progress.network.middle.weight.detach().clone()
     with torch.no_grad():
         progress.network.middle.weight.zero_()
@@ -194,7 +195,7 @@ def test_the_reference_follows_only_a_better_policy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(**{**TINY, "out": str(tmp_path)})
-    progress = self_play._resume(settings, tmp_path)
+    progress = progress_module.resume(settings, tmp_path)
 
     def evaluate(regret: float) -> dict[str, float]:
         monkeypatch.setattr(self_play, "validate", lambda *_: utility_of(regret))
@@ -225,7 +226,7 @@ def test_phases_come_in_order() -> None:
 
 
 def test_unknown_progress_starts_from_the_rule(tmp_path: Path) -> None:
-    progress = self_play._resume(Settings(**TINY), tmp_path)
+    progress = progress_module.resume(Settings(**TINY), tmp_path)
     assert progress.iteration == 0
     assert bool((progress.network.residual.weight == 0).all())
     assert torch.equal(flat(progress.network), flat(progress.best))
@@ -235,7 +236,7 @@ def test_unknown_progress_starts_from_the_rule(tmp_path: Path) -> None:
 
 def test_starting_leaves_the_global_generator_alone(tmp_path: Path) -> None:
     before = torch.get_rng_state()
-    self_play._resume(Settings(**TINY), tmp_path)
+    progress_module.resume(Settings(**TINY), tmp_path)
     assert torch.equal(torch.get_rng_state(), before)
 
 

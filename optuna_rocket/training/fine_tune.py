@@ -27,10 +27,13 @@ from optuna_rocket.agent import weights_file
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.past_studies import PastStudy
 from optuna_rocket.past_studies import read_past_studies
-from optuna_rocket.training import self_play
 from optuna_rocket.training.foresight import Labels
 from optuna_rocket.training.foresight import foresee
 from optuna_rocket.training.league import new_network
+from optuna_rocket.training.lessons import learn_labels
+from optuna_rocket.training.progress import start
+from optuna_rocket.training.settings import TEST_SEED
+from optuna_rocket.training.settings import Settings
 from optuna_rocket.training.surrogates import surrogate_tasks
 from optuna_rocket.training.tasks import Playable
 from optuna_rocket.training.tasks import sample_tasks
@@ -71,7 +74,7 @@ def fine_tune(past: Sequence[PastStudy], options: Options) -> tuple[RecurrentSco
         shipped,
         tuned,
         [(x.history, x.geometry) for x in apart],
-        seed=self_play.TEST_SEED + options.seed,
+        seed=TEST_SEED + options.seed,
         n_tasks=options.verdict_tasks,
         n_trials=options.trials,
     )
@@ -98,12 +101,12 @@ def divide(past: Sequence[PastStudy], options: Options) -> tuple[list[PastStudy]
 
 def _learned(past: Sequence[Any], options: Options) -> RecurrentScorer:
     """The shipped agent after some iterations on tasks half of which are made of studies."""
-    settings = self_play.Settings(
+    settings = Settings(
         foresight=options.iterations, tasks=options.tasks, kl=options.kl, workers=2
     )
     network = new_network()
     network.load_state_dict(checkpoint.load(weights_file.SHIPPED).network.state_dict())
-    progress = self_play.start(network.requires_grad_(True), settings)
+    progress = start(network.requires_grad_(True), settings)
     for group in progress.optimizer.param_groups:
         group["lr"] = options.rate
     rng = random.Random(f"fine-tune {options.seed}")
@@ -114,7 +117,7 @@ def _learned(past: Sequence[Any], options: Options) -> RecurrentScorer:
             sample_tasks(options.tasks, generator),
         ]
         labels = [_labelled(tasks, progress.network, rng, options, settings) for tasks in batches]
-        self_play.learn_labels(progress, settings, labels)
+        learn_labels(progress, settings, labels)
     return progress.average.eval()
 
 
@@ -123,7 +126,7 @@ def _labelled(
     network: RecurrentScorer,
     rng: random.Random,
     options: Options,
-    settings: self_play.Settings,
+    settings: Settings,
 ) -> Labels:
     return foresee(
         tasks,
