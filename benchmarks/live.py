@@ -47,6 +47,7 @@ from optuna_rocket import SubsetEvaluator
 # A study that stops nearly everything at once ends here, before its budget is spent.
 MAX_TRIALS = 400
 PATH = Path("benchmarks/results/live.jsonl")
+LIVE_TASKS = ("images/mnist", "audio/noisy_digits", "texts/ag_news", "audio/spoken_digits")
 
 # Pruners by the report steps; without subsets ("none") only the full data is evaluated.
 PRUNERS: dict[str, Callable[[Sequence[int]], BasePruner]] = {
@@ -298,7 +299,9 @@ def read_live_replications(path: Path) -> list[LiveReplication]:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__)
-    parser.add_argument("--tasks", nargs="+", default=["all"], help="all, families or tasks")
+    parser.add_argument(
+        "--tasks", nargs="+", default=list(LIVE_TASKS), help="all, families or tasks"
+    )
     parser.add_argument("--methods", nargs="+", default=list(METHODS), help="SAMPLER+PRUNER")
     parser.add_argument("--seeds", type=int, default=3, help="number of replications")
     parser.add_argument("--first-seed", type=int, default=0)

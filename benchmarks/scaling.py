@@ -21,6 +21,7 @@ from benchmarks.deep_learning.task import Task
 from benchmarks.deep_learning.tasks import TASKS
 from benchmarks.evaluations import FOLDER as EVALUATIONS
 from benchmarks.evaluations import Evaluations
+from benchmarks.live import LIVE_TASKS
 from benchmarks.live import RATE
 from benchmarks.live import Objective
 from benchmarks.methods import make_sampler
@@ -32,7 +33,6 @@ from optuna_rocket.fidelity.correlation import rank_correlation
 
 
 PATH = Path("benchmarks/results/scaling.csv")
-LIVE_TASKS = ("images/mnist", "audio/noisy_digits", "texts/ag_news", "audio/spoken_digits")
 EXPONENTS = (0.0, 0.25, 0.5, 0.75)
 SAMPLERS = ("random", "tpe", "rocket")
 _N_TRIALS = 40
