@@ -17,8 +17,8 @@ from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 
 from optuna_rocket.history import Outcome
+from optuna_rocket.records import Record
 from optuna_rocket.space import Space
-from optuna_rocket.trials import Record
 
 
 # Among how many of the best candidates the lot is drawn: at first there is no lot.

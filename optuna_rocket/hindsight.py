@@ -27,12 +27,12 @@ from optuna_rocket.agent import weights_file
 from optuna_rocket.agent.many_goals import Beliefs
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.records import Record
 from optuna_rocket.sampler import RocketSampler
 from optuna_rocket.space import Space
 from optuna_rocket.space import modelled
 from optuna_rocket.suggest import Suggester
 from optuna_rocket.suggest import quietly
-from optuna_rocket.trials import Record
 from optuna_rocket.view import View
 
 

@@ -15,8 +15,8 @@ import torch
 from optuna_rocket.fidelity.approximation import Reports
 from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
+from optuna_rocket.records import Record
 from optuna_rocket.space import Space
-from optuna_rocket.trials import Record
 
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]

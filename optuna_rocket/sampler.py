@@ -36,10 +36,10 @@ from optuna_rocket.agent import weights_file
 if TYPE_CHECKING:
     from optuna_rocket.experience import Experience
     from optuna_rocket.priors import Prior
+    from optuna_rocket.records import Record
     from optuna_rocket.source_studies import Given
     from optuna_rocket.suggest import Suggester
     from optuna_rocket.suggestions import Suggestion
-    from optuna_rocket.trials import Record
     from optuna_rocket.trials import TrialReader
 
 

@@ -22,10 +22,10 @@ from optuna.study import Study
 
 from optuna_rocket import trials
 from optuna_rocket.history import Outcome
+from optuna_rocket.records import Record
 from optuna_rocket.rows import FloatArray
 from optuna_rocket.rows import finite_scores
 from optuna_rocket.space import modelled
-from optuna_rocket.trials import Record
 
 
 Given = Study | tuple[str | BaseStorage, str]

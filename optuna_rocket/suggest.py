@@ -42,11 +42,11 @@ from optuna_rocket.fidelity.approximation import approximate
 from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
+from optuna_rocket.records import Record
 from optuna_rocket.rows import Rows
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
 from optuna_rocket.suggestions import Suggestion
-from optuna_rocket.trials import Record
 
 
 # A finite space up to this size is put before the policy whole.

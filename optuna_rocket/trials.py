@@ -6,15 +6,10 @@ attribute per trial: see ``suggestions``.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import takewhile
-import math
-from typing import Any
 
-import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.study import StudyDirection
@@ -23,12 +18,16 @@ from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
-from optuna_rocket import constraints
 from optuna_rocket import retries
 from optuna_rocket import suggestions
 from optuna_rocket.curves import Curve
 from optuna_rocket.curves import curve_of
 from optuna_rocket.history import Outcome
+from optuna_rocket.records import OUTCOMES
+from optuna_rocket.records import Record
+from optuna_rocket.records import Rungs
+from optuna_rocket.records import internal_params
+from optuna_rocket.records import record_of
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.suggestions import Suggestion
 
@@ -37,38 +36,6 @@ from optuna_rocket.suggestions import Suggestion
 # be at work that the limit is this many times the number of running trials, where that is more.
 _MAX_PENDING_AGE = 200
 _MAX_ROUNDS = 4
-_N_RUNG_PEERS = 64
-_OUTCOMES = {
-    TrialState.RUNNING: Outcome.PENDING,
-    TrialState.COMPLETE: Outcome.COMPLETE,
-    TrialState.PRUNED: Outcome.PRUNED,
-    TrialState.FAIL: Outcome.FAILED,
-}
-
-
-@dataclass(frozen=True)
-class Record:
-    """One stored trial in the terms of this package; scores are greater when better.
-
-    There is a score for each objective, NaN where the trial has none; ``constraints`` are what it
-    stored, if it has finished; ``curve`` is what a complete or pruned trial reported in a study of
-    one objective, None where that is nothing.
-    """
-
-    trial: FrozenTrial
-    number: int
-    outcome: Outcome
-    params: Mapping[str, float]
-    scores: tuple[float, ...]
-    constraints: Mapping[str, float]
-    fidelity: float
-    suggestion: Suggestion
-    curve: Curve | None
-
-    @property
-    def score(self) -> float:
-        """The score of the first objective."""
-        return self.scores[0]
 
 
 class CurveReader:
@@ -131,7 +98,7 @@ class TrialReader:
         self._records: dict[int, Record] = {}
         # The leading trials about which nothing can change: finished, or given up as dead.
         self._settled: list[Record] = []
-        self._settled_rungs = _Rungs()
+        self._settled_rungs = Rungs()
         self._settled_distributions: dict[str, BaseDistribution] = {}
         self._settled_retried: set[int] = set()
         self._n_settled = 0
@@ -155,7 +122,7 @@ class TrialReader:
         retried = set(self._settled_retried)
         for other in stored[self._n_settled :]:
             retried |= retries.retried_numbers(other.system_attrs)
-            if other.number == trial.number or other.state not in _OUTCOMES:
+            if other.number == trial.number or other.state not in OUTCOMES:
                 continue
             if _is_dead(other, trial.number, max_age):
                 continue
@@ -204,11 +171,11 @@ class TrialReader:
             self._n_settled += 1
         return max_age
 
-    def _record(self, trial: FrozenTrial, signs: tuple[float, ...], rungs: _Rungs) -> Record:
+    def _record(self, trial: FrozenTrial, signs: tuple[float, ...], rungs: Rungs) -> Record:
         kept = self._records.get(trial.number)
         if kept is not None and kept.trial is trial:
             return kept
-        record = _record(trial, signs, rungs)
+        record = record_of(trial, signs, rungs)
         # What a pruned trial is worth depends on earlier ones, which may be running still.
         if trial.state in (TrialState.COMPLETE, TrialState.FAIL):
             self._records[trial.number] = record
@@ -217,13 +184,13 @@ class TrialReader:
 
 def records_of(study: Study, stored: Sequence[FrozenTrial], number: int) -> list[Record]:
     """What a new reader makes of some trials, by number, on behalf of the trial ``number``."""
-    signs, rungs, max_age = score_signs(study), _Rungs(), _max_pending_age(stored)
+    signs, rungs, max_age = score_signs(study), Rungs(), _max_pending_age(stored)
     records: list[Record] = []
     retried: set[int] = set()
     for other in stored:
         retried |= retries.retried_numbers(other.system_attrs)
-        if other.state in _OUTCOMES and not _is_dead(other, number, max_age):
-            records.append(_record(other, signs, rungs))
+        if other.state in OUTCOMES and not _is_dead(other, number, max_age):
+            records.append(record_of(other, signs, rungs))
             rungs.add(records[-1])
     return _without(records, retried)
 
@@ -260,23 +227,6 @@ def _max_pending_age(trials: Sequence[FrozenTrial], n_more: int = 0) -> int:
     return max(_MAX_PENDING_AGE, _MAX_ROUNDS * n_running)
 
 
-def internal_params(
-    params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]
-) -> dict[str, float]:
-    """Optuna's internal representation of the values that fit their distribution's kind."""
-    internal: dict[str, float] = {}
-    for name, value in params.items():
-        if name not in distributions:
-            continue
-        try:
-            representation = float(distributions[name].to_internal_repr(value))
-        except (TypeError, ValueError, OverflowError):
-            continue
-        if math.isfinite(representation):
-            internal[name] = representation
-    return internal
-
-
 def imposed_params(
     trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]
 ) -> dict[str, float]:
@@ -299,80 +249,3 @@ def write_suggestion(study: Study, trial: FrozenTrial, suggestion: Suggestion) -
     study._storage.set_trial_system_attr(
         trial._trial_id, ATTRIBUTE, suggestions.encode(suggestion)
     )
-
-
-class _Rungs:
-    """The latest complete trials, for judging pruned ones."""
-
-    def __init__(self) -> None:
-        self._complete: deque[Record] = deque(maxlen=_N_RUNG_PEERS)
-        self._longest = 0
-
-    def copy(self) -> _Rungs:
-        """The same, to be continued on its own."""
-        twin = _Rungs()
-        twin._complete, twin._longest = self._complete.copy(), self._longest
-        return twin
-
-    def add(self, record: Record) -> None:
-        """Take note of a trial, in order of number."""
-        if record.outcome == Outcome.COMPLETE and math.isfinite(record.score):
-            self._complete.append(record)
-            if record.trial.intermediate_values:
-                self._longest = max(self._longest, record.trial.last_step or 0)
-
-    def judge(self, trial: FrozenTrial, sign: float) -> tuple[float, float]:
-        """Score that a full evaluation of a pruned trial might have had, and its fidelity.
-
-        The rank of its last report among earlier complete trials at the same step is carried over
-        to their final scores. Without such trials the report stands for itself; without a report,
-        the lower quartile of the scores does (somebody judged it not worth going on).
-        """
-        step = trial.last_step
-        value = sign * trial.intermediate_values[step] if step is not None else math.nan
-        if step is None or math.isnan(value):
-            finals = [record.score for record in self._complete]
-            return (float(np.quantile(finals, 0.25)) if finals else math.nan), 0.2
-        longest = max(self._longest, step)
-        fidelity = min(max(step / longest, 0.05), 0.95) if longest > 0 else 0.5
-        pairs = [
-            (sign * reports[step], record.score)
-            for record in self._complete
-            if step in (reports := record.trial.intermediate_values)
-            and math.isfinite(reports[step])
-        ]
-        if len(pairs) < 2:
-            return value, fidelity
-        rungs = np.array([rung for rung, _ in pairs])
-        worse = float((rungs < value).mean() + 0.5 * (rungs == value).mean())
-        return float(np.quantile([final for _, final in pairs], worse)), fidelity
-
-
-def _record(trial: FrozenTrial, signs: tuple[float, ...], rungs: _Rungs) -> Record:
-    suggestion = suggestions.parse(trial.system_attrs.get(ATTRIBUTE))
-    params = internal_params(trial.params, trial.distributions)
-    scores, fidelity = (math.nan,) * len(signs), 1.0
-    if trial.state == TrialState.COMPLETE and trial.values is not None:
-        scores = tuple(sign * value for sign, value in zip(signs, trial.values, strict=False))
-        scores += (math.nan,) * (len(signs) - len(scores))  # a foreign storage may hold fewer
-    elif trial.state == TrialState.PRUNED and len(signs) == 1:
-        score, fidelity = rungs.judge(trial, signs[0])
-        scores = (score,)
-    elif trial.state == TrialState.RUNNING:
-        params = suggestion.params | params
-    return Record(
-        trial,
-        trial.number,
-        _OUTCOMES[trial.state],
-        params,
-        scores,
-        constraints.read(trial.system_attrs) if trial.state.is_finished() else {},
-        fidelity,
-        suggestion,
-        curve_of(trial, signs[0]) if _has_reported(trial, signs) else None,
-    )
-
-
-def _has_reported(trial: FrozenTrial, signs: tuple[float, ...]) -> bool:
-    is_told = trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and len(signs) == 1
-    return is_told and bool(trial.intermediate_values)

@@ -34,10 +34,10 @@ from optuna_rocket.features import tokens
 from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
+from optuna_rocket.records import Record
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
 from optuna_rocket.suggest import Suggester
-from optuna_rocket.trials import Record
 
 
 HALF_WIDTH = 1.2816  # ± so many standard deviations hold 80 %

@@ -13,7 +13,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 from optuna.trial import create_trial
 
-from optuna_rocket.trials import Record
+from optuna_rocket.records import Record
 from optuna_rocket.trials import TrialReader
 
 

@@ -19,9 +19,9 @@ import pytest
 from optuna_rocket import RocketSampler
 from optuna_rocket import claims
 from optuna_rocket import trials
+from optuna_rocket.records import Record
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.suggestions import Suggestion
-from optuna_rocket.trials import Record
 from tests.support import new_trial
 
 

@@ -95,20 +95,29 @@ ALLOWED: dict[str, set[str]] = {
     "curves": {"constraints", "costs", "suggestions"}
     | {"fidelity/forecast", "fidelity/expectation"},
     "retries": set(),
-    "trials": {"history", "constraints", "suggestions", "curves", "retries"},
-    "rows": {"space", "history", "fidelity/approximation", "goals", "trials"},
+    "records": {"history", "constraints", "suggestions", "curves"},
+    "trials": {"history", "suggestions", "curves", "retries", "records"},
+    "rows": {"space", "history", "fidelity/approximation", "goals", "trials", "records"},
     "conditions": {"space", "history"},
-    "claims": {"space", "history", "trials"},
+    "claims": {"space", "history", "trials", "records"},
     "priors": {"space", "agent/guesses"},
-    "source_studies": {"space", "history", "trials", "rows"},
-    "past_studies": CORE | {"trials", "rows", "conditions", "source_studies"},
+    "source_studies": {"space", "history", "trials", "records", "rows"},
+    "past_studies": CORE | {"trials", "records", "rows", "conditions", "source_studies"},
     "experience": CORE | EXPERIENCE | {"agent/experience", "rows", "priors", "source_studies"},
     "suggest": CORE
     | AGENT
     | GOALS
-    | {"fidelity/approximation", "suggestions", "trials", "rows", "conditions", "experience"},
+    | {
+        "fidelity/approximation",
+        "suggestions",
+        "trials",
+        "records",
+        "rows",
+        "conditions",
+        "experience",
+    },
     "sampler": CORE
-    | {"agent/weights_file", "suggestions", "trials", "suggest", "claims"}
+    | {"agent/weights_file", "suggestions", "trials", "records", "suggest", "claims"}
     | {"priors", "source_studies", "experience"},
     "pruner": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "suggestions"},
     "scaling": {"space", "fidelity/scaling", "curves"},
@@ -119,8 +128,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"explanation", "dashboard", "visualization/__init__"},
     # views
     "fronts": {"goals"},
-    "view": CORE | AGENT | GOALS | {"trials", "rows", "suggest", "fronts"},
-    "hindsight": CORE | AGENT | GOALS | {"trials", "suggest", "sampler", "view"},
+    "view": CORE | AGENT | GOALS | {"trials", "records", "rows", "suggest", "fronts"},
+    "hindsight": CORE | AGENT | GOALS | {"trials", "records", "suggest", "sampler", "view"},
     "alternatives": CORE | AGENT | {"suggest", "view"},
     "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials"},
     "reasons": {"forecasts", "alternatives"},
@@ -134,7 +143,9 @@ ALLOWED: dict[str, set[str]] = {
     "visualization/relevance": CORE | VIEW,
     "visualization/influence": CORE | VIEW,
     "visualization/slice_drawing": {"visualization/drawing"},
-    "visualization/slice_expectation": CORE | VIEW | {"trials", "visualization/slice_drawing"},
+    "visualization/slice_expectation": CORE
+    | VIEW
+    | {"records", "visualization/slice_drawing"},
     "visualization/forecast": VIEW | {"fidelity/correlation", "forecasts"},
     "visualization/cost": VIEW | {"costs"},
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
@@ -153,6 +164,7 @@ ADAPTER = {
     "constraints",
     "curves",
     "retries",
+    "records",
     "trials",
     "rows",
     "conditions",

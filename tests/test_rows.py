@@ -16,9 +16,9 @@ import torch
 
 from optuna_rocket import rows as encoding
 from optuna_rocket.history import Outcome
+from optuna_rocket.records import Record
 from optuna_rocket.space import Space
 from optuna_rocket.suggestions import Suggestion
-from optuna_rocket.trials import Record
 from optuna_rocket.trials import TrialReader
 from tests.records import X
 from tests.records import add

@@ -27,10 +27,10 @@ from optuna_rocket import rows as encoding
 from optuna_rocket import suggestions
 from optuna_rocket import trials
 from optuna_rocket.history import Outcome
+from optuna_rocket.records import Record
 from optuna_rocket.space import Space
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.suggestions import Suggestion
-from optuna_rocket.trials import Record
 from optuna_rocket.trials import TrialReader
 from tests.records import Direction
 from tests.records import X

@@ -16,8 +16,8 @@ from optuna.study import Study
 import torch
 
 from optuna_rocket import hindsight
-from optuna_rocket import trials
 from optuna_rocket.history import Outcome
+from optuna_rocket.records import Record
 from optuna_rocket.suggest import quietly
 from optuna_rocket.view import HALF_WIDTH
 from optuna_rocket.view import View
@@ -181,7 +181,7 @@ def _slice(view: View, central: int, param: str, k: int, recent: slice) -> Slice
     )
 
 
-def _is_shown(record: trials.Record, param: str) -> bool:
+def _is_shown(record: Record, param: str) -> bool:
     is_complete = record.outcome == Outcome.COMPLETE and all(map(math.isfinite, record.scores))
     return is_complete and param in record.params
 

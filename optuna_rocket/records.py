@@ -1,0 +1,157 @@
+"""One stored trial in the terms of this package."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+import math
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from optuna_rocket import constraints
+from optuna_rocket import suggestions
+from optuna_rocket.curves import Curve
+from optuna_rocket.curves import curve_of
+from optuna_rocket.history import Outcome
+from optuna_rocket.suggestions import ATTRIBUTE
+from optuna_rocket.suggestions import Suggestion
+
+
+_N_RUNG_PEERS = 64
+OUTCOMES = {
+    TrialState.RUNNING: Outcome.PENDING,
+    TrialState.COMPLETE: Outcome.COMPLETE,
+    TrialState.PRUNED: Outcome.PRUNED,
+    TrialState.FAIL: Outcome.FAILED,
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One stored trial in the terms of this package; scores are greater when better.
+
+    There is a score for each objective, NaN where the trial has none; ``constraints`` are what it
+    stored, if it has finished; ``curve`` is what a complete or pruned trial reported in a study of
+    one objective, None where that is nothing.
+    """
+
+    trial: FrozenTrial
+    number: int
+    outcome: Outcome
+    params: Mapping[str, float]
+    scores: tuple[float, ...]
+    constraints: Mapping[str, float]
+    fidelity: float
+    suggestion: Suggestion
+    curve: Curve | None
+
+    @property
+    def score(self) -> float:
+        """The score of the first objective."""
+        return self.scores[0]
+
+
+def internal_params(
+    params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]
+) -> dict[str, float]:
+    """Optuna's internal representation of the values that fit their distribution's kind."""
+    internal: dict[str, float] = {}
+    for name, value in params.items():
+        if name not in distributions:
+            continue
+        try:
+            representation = float(distributions[name].to_internal_repr(value))
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if math.isfinite(representation):
+            internal[name] = representation
+    return internal
+
+
+class Rungs:
+    """The latest complete trials, for judging pruned ones."""
+
+    def __init__(self) -> None:
+        self._complete: deque[Record] = deque(maxlen=_N_RUNG_PEERS)
+        self._longest = 0
+
+    def copy(self) -> Rungs:
+        """The same, to be continued on its own."""
+        twin = Rungs()
+        twin._complete, twin._longest = self._complete.copy(), self._longest
+        return twin
+
+    def add(self, record: Record) -> None:
+        """Take note of a trial, in order of number."""
+        if record.outcome == Outcome.COMPLETE and math.isfinite(record.score):
+            self._complete.append(record)
+            if record.trial.intermediate_values:
+                self._longest = max(self._longest, record.trial.last_step or 0)
+
+    def judge(self, trial: FrozenTrial, sign: float) -> tuple[float, float]:
+        """Score that a full evaluation of a pruned trial might have had, and its fidelity.
+
+        The rank of its last report among earlier complete trials at the same step is carried over
+        to their final scores. Without such trials the report stands for itself; without a report,
+        the lower quartile of the scores does (somebody judged it not worth going on).
+        """
+        step = trial.last_step
+        value = sign * trial.intermediate_values[step] if step is not None else math.nan
+        if step is None or math.isnan(value):
+            finals = [record.score for record in self._complete]
+            return (float(np.quantile(finals, 0.25)) if finals else math.nan), 0.2
+        longest = max(self._longest, step)
+        fidelity = min(max(step / longest, 0.05), 0.95) if longest > 0 else 0.5
+        pairs = [
+            (sign * reports[step], record.score)
+            for record in self._complete
+            if step in (reports := record.trial.intermediate_values)
+            and math.isfinite(reports[step])
+        ]
+        if len(pairs) < 2:
+            return value, fidelity
+        rungs = np.array([rung for rung, _ in pairs])
+        worse = float((rungs < value).mean() + 0.5 * (rungs == value).mean())
+        return float(np.quantile([final for _, final in pairs], worse)), fidelity
+
+
+def record_of(trial: FrozenTrial, signs: tuple[float, ...], rungs: Rungs) -> Record:
+    """A stored trial.
+
+    Args:
+        trial: The trial, in one of the states of ``OUTCOMES``.
+        signs: Factor that turns values into scores, for each objective.
+        rungs: What complete trials before it reported.
+    """
+    suggestion = suggestions.parse(trial.system_attrs.get(ATTRIBUTE))
+    params = internal_params(trial.params, trial.distributions)
+    scores, fidelity = (math.nan,) * len(signs), 1.0
+    if trial.state == TrialState.COMPLETE and trial.values is not None:
+        scores = tuple(sign * value for sign, value in zip(signs, trial.values, strict=False))
+        scores += (math.nan,) * (len(signs) - len(scores))  # a foreign storage may hold fewer
+    elif trial.state == TrialState.PRUNED and len(signs) == 1:
+        score, fidelity = rungs.judge(trial, signs[0])
+        scores = (score,)
+    elif trial.state == TrialState.RUNNING:
+        params = suggestion.params | params
+    return Record(
+        trial,
+        trial.number,
+        OUTCOMES[trial.state],
+        params,
+        scores,
+        constraints.read(trial.system_attrs) if trial.state.is_finished() else {},
+        fidelity,
+        suggestion,
+        curve_of(trial, signs[0]) if _has_reported(trial, signs) else None,
+    )
+
+
+def _has_reported(trial: FrozenTrial, signs: tuple[float, ...]) -> bool:
+    is_told = trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and len(signs) == 1
+    return is_told and bool(trial.intermediate_values)
