@@ -11,7 +11,6 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-import math
 import os
 from pathlib import Path
 import random
@@ -23,14 +22,13 @@ import zlib
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.distributions import CategoricalDistribution
-from optuna.distributions import FloatDistribution
-from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from optuna_rocket.agent import weights_file
+from optuna_rocket.random_values import is_finite
+from optuna_rocket.random_values import random_value
 
 
 if TYPE_CHECKING:
@@ -222,7 +220,7 @@ class RocketSampler(BaseSampler):
         with self._lock:
             reader = self._reading()
             # Where values can repeat, others may have set theirs since this trial's first read.
-            can_repeat = _is_finite(param_distribution)
+            can_repeat = is_finite(param_distribution)
             records = reader.read(study, trial, fresh=can_repeat)
             if not records:
                 value = self._first(trial, param_name, param_distribution)
@@ -299,7 +297,7 @@ class RocketSampler(BaseSampler):
     ) -> dict[str, Any]:
         """Uniform values, for what the agent cannot model."""
         return {
-            name: _random_value(distribution, random.Random(self._seed(number, name)))
+            name: random_value(distribution, random.Random(self._seed(number, name)))
             for name, distribution in distributions.items()
         }
 
@@ -335,27 +333,6 @@ class RocketSampler(BaseSampler):
         """A seed for one suggestion: the same in any process, another for every trial."""
         entropy = [self._entropy, number, zlib.crc32(purpose.encode())]
         return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
-
-
-def _is_finite(distribution: BaseDistribution) -> bool:
-    return not isinstance(distribution, FloatDistribution) or distribution.step is not None
-
-
-def _random_value(distribution: BaseDistribution, rng: random.Random) -> Any:
-    """A value of any distribution, also where its range is wider than a double can hold."""
-    if isinstance(distribution, CategoricalDistribution):
-        return rng.choice(distribution.choices)
-    assert isinstance(distribution, (FloatDistribution, IntDistribution))
-    low, high, step = distribution.low, distribution.high, distribution.step
-    if distribution.log:
-        value = math.exp(rng.uniform(math.log(low), math.log(high)))
-    elif step is not None:
-        return low + step * rng.randrange(int((high - low) // step) + 1)
-    else:
-        share = rng.random()
-        value = low * (1 - share) + high * share
-    value = min(max(value, low), high)
-    return round(value) if isinstance(distribution, IntDistribution) else value
 
 
 def _check_integer(name: str, value: int | None, least: int) -> None:

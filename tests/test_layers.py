@@ -90,6 +90,7 @@ ALLOWED: dict[str, set[str]] = {
     # adapter
     "constraints": set(),
     "attributes": set(),
+    "random_values": set(),
     "suggestions": {"attributes"},
     "costs": set(),
     "curves": {"constraints", "costs", "suggestions"}
@@ -118,7 +119,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "sampler": CORE
     | {"agent/weights_file", "suggestions", "trials", "records", "suggest", "claims"}
-    | {"priors", "source_studies", "experience"},
+    | {"priors", "source_studies", "experience", "random_values"},
     "pruner": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "suggestions"},
     "scaling": {"space", "fidelity/scaling", "curves"},
     "rounds": {"attributes", "costs"},
@@ -143,9 +144,7 @@ ALLOWED: dict[str, set[str]] = {
     "visualization/relevance": CORE | VIEW,
     "visualization/influence": CORE | VIEW,
     "visualization/slice_drawing": {"visualization/drawing"},
-    "visualization/slice_expectation": CORE
-    | VIEW
-    | {"records", "visualization/slice_drawing"},
+    "visualization/slice_expectation": CORE | VIEW | {"records", "visualization/slice_drawing"},
     "visualization/forecast": VIEW | {"fidelity/correlation", "forecasts"},
     "visualization/cost": VIEW | {"costs"},
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
@@ -174,6 +173,7 @@ ADAPTER = {
     "past_studies",
     "experience",
     "suggest",
+    "random_values",
     "sampler",
     "pruner",
     "scaling",
@@ -184,6 +184,7 @@ ADAPTER = {
 ADAPTER |= VIEWS
 TORCH_FREE = {
     "__init__",
+    "random_values",
     "sampler",
     "pruner",
     "rounds",

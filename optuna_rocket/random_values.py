@@ -1,0 +1,34 @@
+"""Uniform values of a parameter, for what the agent cannot model."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+
+
+def is_finite(distribution: BaseDistribution) -> bool:
+    """Whether a parameter has finitely many values."""
+    return not isinstance(distribution, FloatDistribution) or distribution.step is not None
+
+
+def random_value(distribution: BaseDistribution, rng: random.Random) -> Any:
+    """A value of any distribution, also where its range is wider than a double can hold."""
+    if isinstance(distribution, CategoricalDistribution):
+        return rng.choice(distribution.choices)
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if distribution.log:
+        value = math.exp(rng.uniform(math.log(low), math.log(high)))
+    elif step is not None:
+        return low + step * rng.randrange(int((high - low) // step) + 1)
+    else:
+        share = rng.random()
+        value = low * (1 - share) + high * share
+    value = min(max(value, low), high)
+    return round(value) if isinstance(distribution, IntDistribution) else value
