@@ -273,12 +273,13 @@ def branch_doubt(remembered: Conditioned, pool: Pool) -> Tensor:
     A kernel fitted to a few bad trials of a branch of a conditional space takes all of it for bad.
     """
     context = remembered.history
-    if not remembered.geometry.has_conditions or context.n_trials == 0:
+    apart = branches.differ(remembered.geometry)
+    if not bool(apart.any()) or context.n_trials == 0:
         return torch.ones_like(pool.kind, dtype=torch.float64)
     mine, theirs = pool.active.double(), context.active.double()
     d = mine.shape[-1]
     same = mine @ theirs.mT + (1 - mine) @ (1 - theirs).mT > d - 0.5  # (B, m, n)
-    return 1 + _BRANCH_DOUBT / (1 + same.sum(-1)).sqrt()
+    return 1 + apart[:, None] * _BRANCH_DOUBT / (1 + same.sum(-1)).sqrt()
 
 
 def _is_start(remembered: Conditioned) -> Tensor:
