@@ -86,12 +86,6 @@ class Geometry:
         return share.sum(-1)
 
     @cached_property
-    def conditional_share(self) -> Tensor:
-        """``(B,)`` share of a random configuration's parameters that others may lack."""
-        certain = (self.present & (self.parent < 0)).sum(-1)
-        return 1 - certain / self.n_active.clamp_min(1)
-
-    @cached_property
     def categorical_columns(self) -> Tensor:
         """Indices ``(k,)`` of the columns that are categorical in some space of the batch."""
         return self.is_categorical.any(0).nonzero()[:, 0]

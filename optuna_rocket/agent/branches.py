@@ -75,12 +75,15 @@ def focus(
 def takes_turn(history: History, geometry: Geometry) -> bool:
     """Whether the next trial chooses a branch first."""
     is_one_study = len(geometry.parent) == 1  # training's batches choose without branches
-    return is_one_study and bool(differ(geometry).all()) and history.n_trials % EVERY == 0
+    is_turn = is_one_study and geometry.has_conditions and history.n_trials % EVERY == 0
+    return is_turn and bool(differ(history, geometry))
 
 
-def differ(geometry: Geometry) -> Tensor:
-    """Whether the branches of each space ``(B,)`` have little in common."""
-    return geometry.conditional_share > _LEAST_SHARE
+def differ(history: History, geometry: Geometry) -> Tensor:
+    """Whether the trials of each study ``(B,)`` have few of their parameters in common."""
+    common = (history.active | ~geometry.present[:, None]).all(1) & geometry.present
+    mean = history.active.double().sum(-1).mean(-1)  # NaN, and so False, without trials
+    return common.sum(-1) < (1 - _LEAST_SHARE) * mean
 
 
 def inside(

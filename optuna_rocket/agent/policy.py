@@ -273,8 +273,8 @@ def branch_doubt(remembered: Conditioned, pool: Pool) -> Tensor:
     A kernel fitted to a few bad trials of a branch of a conditional space takes all of it for bad.
     """
     context = remembered.history
-    apart = branches.differ(remembered.geometry)
-    if not bool(apart.any()) or context.n_trials == 0:
+    apart = branches.differ(context, remembered.geometry)
+    if not remembered.geometry.has_conditions or not bool(apart.any()):
         return torch.ones_like(pool.kind, dtype=torch.float64)
     mine, theirs = pool.active.double(), context.active.double()
     d = mine.shape[-1]
