@@ -209,6 +209,17 @@ def test_scale_is_robust() -> None:
     assert scale(np.array([np.nan]))[2] == 0
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=8))
+def test_one_score_is_scaled_like_all(finals: list[float]) -> None:
+    evidence = gather([((1,), (0.0,), final) for final in finals])
+    scaled, _, unit = evidence.scaled
+    if unit / 2 > 0:
+        assert [evidence.rescale(final) for final in finals] == pytest.approx(scaled.tolist())
+        assert evidence.rescale(math.inf) == 1e3
+        assert evidence.rescale(-math.inf) == -3.0
+
+
 def test_few_pairs_give_no_forecast() -> None:
     curves = _noisy(np.random.default_rng(0), 5)
     assert evidence_of(curves[:2]).forecast(1, 0.0) is None

@@ -60,6 +60,9 @@ RUNG_RATIO = 1.5
 MIN_PAIRS = 3
 # A new trial is expected to be like this many before it.
 N_RECENT = 50
+# Computed once: a judgement asks for some hundred expected gains.
+_DENSITY, _HALF_ROOT = 1 / math.sqrt(2 * math.pi), 1 / math.sqrt(2)
+_LARGEST = float(np.finfo(np.float64).max / 4)
 
 
 class Forecast(NamedTuple):
@@ -76,8 +79,8 @@ class Forecast(NamedTuple):
     def expected_gain(self, level: float) -> float:
         """Expected excess of the final score over ``level`` (0 where it falls short)."""
         z = (self.mean - level) / self.std
-        density = math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-        return self.std * (z * 0.5 * math.erfc(-z / math.sqrt(2)) + density)
+        density = math.exp(-0.5 * z * z) * _DENSITY
+        return self.std * (z * 0.5 * math.erfc(-z * _HALF_ROOT) + density)
 
 
 @dataclass(frozen=True)
@@ -146,28 +149,27 @@ def calibrate(x: Array, y: Array, v: Array, seen: Array) -> Calibration:
     centre, mean = float(t.mean()), float(y.mean())
     offset, gap = t - centre, y - mean  # so that the two coefficients are independent
     squares, products = float(offset @ offset), float(offset @ gap)
-    spread = max(float(y.var() + v.mean()), 1e-12)
+    all_squares, noise = float(gap @ gap), float(v.sum())
+    spread = max((all_squares + noise) / n, 1e-12)
     widest = spread / max(squares / n, _LEAST_SPREAD)
     total, residual = spread, _RESIDUAL_SHARE * spread
     for _ in range(5):  # the slope, the residual and the total depend on each other
         prior = 1 / (_SLOPE_STD**2 * total)
         certainty = prior + squares / residual
         slope = (prior * _SLOPE * math.sqrt(total) + products / residual) / certainty
-        errors = gap - slope * offset
-        unexplained = float(errors @ errors + v.sum())
+        unexplained = max(all_squares - slope * (2 * products - slope * squares), 0) + noise
         unexplained += _PRIOR_TRIALS * _RESIDUAL_SHARE * spread
         residual = unexplained / (_PRIOR_TRIALS + n)
         total = min(max(slope**2 + residual, spread), widest)
     variances = (1 / (1 / total + n / residual), 1 / certainty)
-    at = np.interp(_finite(x), knots, ranks)
+    at, errors = np.interp(_finite(x), knots, ranks), gap - slope * offset
     return Calibration(
         knots, ranks, mapped, centre, (mean, slope), variances, residual, at, errors, v
     )
 
 
 def _finite(x: Array) -> Array:
-    limit = np.finfo(np.float64).max / 4
-    return np.clip(x, -limit, limit)
+    return np.minimum(np.maximum(x, -_LARGEST), _LARGEST)
 
 
 @dataclass(frozen=True)
@@ -204,10 +206,16 @@ class Evidence:
         """``(n,)`` latest scores up to a report step, NaN for trials that did not reach it."""
         query = np.arange(len(self.counts)) * self._stride + min(step, self._stride - 1)
         position = np.searchsorted(self._keys, query, side="right") - 1
-        first = np.cumsum(self.counts) - self.counts
-        reached = (self.last_steps >= step) & (position >= first)
-        found = np.nan_to_num(self.scores[position], nan=-np.inf, posinf=np.inf, neginf=-np.inf)
-        return np.where(reached, found, np.nan)
+        reached = (self.last_steps >= step) & (position >= self._first)
+        return np.where(reached, self._comparable[position], np.nan)
+
+    @cached_property
+    def _comparable(self) -> Array:
+        return np.where(np.isnan(self.scores), -np.inf, self.scores)
+
+    @cached_property
+    def _first(self) -> NDArray[np.int64]:
+        return np.asarray(np.cumsum(self.counts) - self.counts)
 
     @cached_property
     def scaled(self) -> tuple[Array, float, float]:
@@ -217,7 +225,9 @@ class Evidence:
     def rescale(self, final: float) -> float:
         """A final score on that scale."""
         _, centre, unit = self.scaled
-        return float(_scaled(np.array(final), centre, unit))
+        half = unit / 2  # see `scale`
+        ratio = (final / 2 - centre / 2) / half if half > 0 else math.nan
+        return min(max(ratio, -_FLOOR), _CEILING)
 
     @cached_property
     def completed(self) -> tuple[Array, Array]:
