@@ -13,7 +13,9 @@ from benchmarks.expert_level import Assignment
 from benchmarks.expert_summary import Expert
 from benchmarks.expert_summary import best_within
 from benchmarks.expert_summary import cost_of_level
+from benchmarks.expert_summary import failed_share
 from benchmarks.expert_summary import method_rows
+from benchmarks.expert_summary import seconds_of_level
 from benchmarks.expert_summary import task_row
 from benchmarks.records import append_line
 from benchmarks.records import read_lines
@@ -33,6 +35,8 @@ def study(states: str, finals: list[float | None], spent: list[int]) -> dict[str
         ],
         "examples": spent,
         "full_examples": 100,
+        "seconds": [x / 50 for x in spent],
+        "overhead": 4.0,
         "answer_tests": [0.5, 0.7],
     }
 
@@ -89,6 +93,11 @@ def test_levels_by_hand() -> None:
     assert cost_of_level(quick, -0.5) == 1
     assert cost_of_level(quick, 0.8) == 3.1
     assert cost_of_level(quick, 0.95) == math.inf
+    # One second of the sampler and the pruner for each of four trials.
+    assert seconds_of_level(quick, -0.5) == 2 + 1
+    assert seconds_of_level(quick, 0.8) == pytest.approx(6.2 + 4)
+    assert seconds_of_level(quick, 0.95) == math.inf
+    assert failed_share(quick) == 0.25
 
 
 @pytest.mark.parametrize(("test", "holds"), [(0.6, 1.0), (0.61, 1.0), (0.65, 0.0)])
@@ -107,12 +116,14 @@ def test_a_study_without_an_answer_holds_nothing() -> None:
 
 def test_rivals_that_fail_count_with_the_budget() -> None:
     def row(method: str, task: str, cost: float) -> dict[str, object]:
-        shares = {"at_level@25": 1.0, "at_level@50": 1.0, "test_holds": 1.0}
-        return {"method": method, "task": task, "cost": cost, **shares}
+        shares = {"at_level@25": 1.0, "at_level@50": 1.0, "test_holds": 1.0, "failed": 0.0}
+        seconds = {"seconds": 3 * cost, "seconds_in_all": 60.0}
+        return {"method": method, "task": task, "cost": cost, **seconds, **shares}
 
     rows = [row("tpe+none", "a", 10.0), row("tpe+none", "b", math.inf), row("m", "a", 5.0)]
     rows += [row("m", "b", 5.0), row("m", "c", 1.0)]
     (tpe, own) = method_rows(rows)
     assert own["tasks"] == 3 and own["median_cost"] == 5
     assert own["x_tpe"] == 6  # of 2 and at least 10; c was not run by the rival
+    assert own["s_tpe"] == 3  # of 2 and at least 4
     assert math.isnan(own["x_random"]) and tpe["x_tpe"] == 0.5  # of 1 and 0
