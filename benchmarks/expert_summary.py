@@ -192,11 +192,16 @@ def wide_rows(
     rows: Sequence[Row],
     experts: Mapping[str, Expert],
 ) -> list[Row]:
-    """One row per task: the expert's scores, then of every method validation, test and cost."""
+    """One row per task: the expert's scores, then of every method validation, test and cost.
+
+    Tasks of a family stand together.
+    """
     methods = list(dict.fromkeys(method for _, method in studies))
     found = {(row["task"], row["method"]): row for row in rows}
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    families = list(dict.fromkeys(task.split("/")[0] for task in tasks))
     wide = []
-    for task in dict.fromkeys(row["task"] for row in rows):
+    for task in sorted(tasks, key=lambda task: families.index(task.split("/")[0])):
         cells = {method: _cell(found.get((task, method))) for method in methods}
         expert = f"{experts[task].validation:.3f} / {experts[task].test:.3f}"
         wide.append({"task": task, "expert": expert} | cells)

@@ -17,6 +17,7 @@ from benchmarks.expert_summary import failed_share
 from benchmarks.expert_summary import method_rows
 from benchmarks.expert_summary import seconds_of_level
 from benchmarks.expert_summary import task_row
+from benchmarks.expert_summary import wide_rows
 from benchmarks.records import append_line
 from benchmarks.records import read_lines
 from tests.test_live_benchmark import N_TRAIN
@@ -127,3 +128,14 @@ def test_rivals_that_fail_count_with_the_budget() -> None:
     assert own["x_tpe"] == 6  # of 2 and at least 10; c was not run by the rival
     assert own["s_tpe"] == 3  # of 2 and at least 4
     assert math.isnan(own["x_random"]) and tpe["x_tpe"] == 0.5  # of 1 and 0
+
+
+def test_families_stand_together() -> None:
+    tasks = ("b/x", "a/x", "b/y")
+    studies = {
+        (task, "m"): [study("CC", [0.5, 0.9], [100, 200]) | {"task": task}] for task in tasks
+    }
+    experts = {task: Expert(0.8, 0.6, 0.01, 5) for task in tasks}
+    wide = wide_rows(studies, expert_summary.task_rows(studies, experts), experts)
+    assert [row["task"] for row in wide] == ["b/x", "b/y", "a/x"]
+    assert wide[0]["m"] == "0.900 / 0.600 / 2.0" and wide[0]["expert"] == "0.800 / 0.600"
