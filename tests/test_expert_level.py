@@ -6,6 +6,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from benchmarks import expert_bounds
 from benchmarks import expert_level
 from benchmarks import expert_summary
 from benchmarks.deep_learning.tasks import TASKS
@@ -139,3 +140,27 @@ def test_families_stand_together() -> None:
     wide = wide_rows(studies, expert_summary.task_rows(studies, experts), experts)
     assert [row["task"] for row in wide] == ["b/x", "b/y", "a/x"]
     assert wide[0]["m"] == "0.900 / 0.600 / 2.0" and wide[0]["expert"] == "0.800 / 0.600"
+
+
+def test_what_stopping_could_save_at_most(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Trials of 1, 0.1, 1, 1 and 1 full evaluations; a subset is a tenth.
+    own = study("CPCCC", [0.1, None, 0.3, 0.2, 0.9], [100, 110, 210, 310, 410])
+    own |= {"sizes": [10, 100], "method": "rocket+rocket"}
+    costs = [expert_bounds.replayed_cost(own, rule, 0.8) for rule in expert_bounds.RULES.values()]
+    # As it was; the fourth is stopped; the third too.
+    assert costs == pytest.approx([4.1, 3.2, 2.3])
+    assert expert_bounds.replayed_cost(own, expert_bounds.RULES["as it was"], 1.0) == math.inf
+
+    rival = study("CCC", [0.1, 0.2, 0.9], [100, 200, 300]) | {"method": "tpe+none"}
+    for line in (own, rival):
+        append_line(tmp_path / "level.jsonl", line)
+    experts = tmp_path / "experts.csv"
+    experts.write_text("task,seeds,validation,test,test_sd\na/b,5,0.8,0.8,0.01\n")
+    expert_bounds.main([str(tmp_path / "level.jsonl"), "--experts", str(experts)])
+    assert "| 1 | 1 | 4.1 | 0.73 |" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no studies of gp"):
+        expert_bounds.main(
+            [str(tmp_path / "level.jsonl"), "--experts", str(experts), "--method", "gp"]
+        )
