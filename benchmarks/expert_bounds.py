@@ -44,11 +44,13 @@ def replayed_cost(study: Study, rule: Rule, level: float) -> float:
 
     The first trial always goes on. Infinite where the level is not reached.
     """
-    subset = study["sizes"][0] / study["sizes"][-1]
-    cost, before, best = 0.0, 0, -math.inf
+    subset: float = study["sizes"][0] / study["sizes"][-1]
+    cost, best = 0.0, -math.inf
+    before = 0
     trials = zip(study["states"], study["reports"], study["examples"], strict=True)
     for number, (state, reports, examples) in enumerate(trials):
-        spent, before = (examples - before) / study["full_examples"], examples
+        spent: float = (examples - before) / study["full_examples"]
+        before = examples
         score = reports[-1] if state == "C" and reports[-1] is not None else -math.inf
         goes_on = number == 0 or (state != "P" and rule(score, best, level))
         cost += spent if goes_on else min(spent, subset)
