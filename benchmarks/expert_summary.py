@@ -81,8 +81,27 @@ def best_within(study: Study, budget: float) -> float:
 
 def cost_of_level(study: Study, level: float) -> float:
     """Cost in full evaluations at which the study reaches a score; infinite if it does not."""
-    reached = (cost for cost, best in zip(*best_scores(study), strict=True) if best >= level)
-    return next(reached, math.inf)
+    return _first_reached(study, level, best_scores(study)[0])
+
+
+def seconds_of_level(study: Study, level: float) -> float:
+    """The same in seconds of processor time: of trainings, and of the sampler and the pruner.
+
+    The latter are known for the whole study and are shared out equally among its trials.
+    """
+    own = study["overhead"] / len(study["seconds"])
+    spent = [seconds + own * number for number, seconds in enumerate(study["seconds"], 1)]
+    return _first_reached(study, level, spent)
+
+
+def _first_reached(study: Study, level: float, spent: Sequence[float]) -> float:
+    bests = best_scores(study)[1]
+    return next((x for x, best in zip(spent, bests, strict=True) if best >= level), math.inf)
+
+
+def failed_share(study: Study) -> float:
+    """Share of the trials whose training broke down: a loss or a prediction that is not finite."""
+    return float(np.mean([None in reports for reports in study["reports"]]))
 
 
 def task_row(method: str, studies: Sequence[Study], expert: Expert) -> Row:
@@ -98,6 +117,12 @@ def task_row(method: str, studies: Sequence[Study], expert: Expert) -> Row:
         row[f"at_level@{budget}"] = float(np.mean([x >= expert.validation for x in best]))
     costs = [cost_of_level(study, expert.validation) for study in studies]
     row["cost"] = round(float(np.median(costs)), 2)
+    seconds = [seconds_of_level(study, expert.validation) for study in studies]
+    row["seconds"] = round(float(np.median(seconds)), 1)
+    row["seconds_in_all"] = round(
+        float(np.median([study["seconds"][-1] + study["overhead"] for study in studies])), 1
+    )
+    row["failed"] = round(float(np.mean([failed_share(study) for study in studies])), 3)
     row["test"] = round(test, 4)
     row["test_holds"] = float(test >= expert.test - slack)  # NaN holds nothing
     return row
@@ -119,7 +144,8 @@ def method_rows(rows: Sequence[Row]) -> list[Row]:
 
     ``x_RIVAL`` is the rival's cost to the expert's level over the method's, median over the tasks
     that both ran. A rival that does not get there within the budget counts with the budget, which
-    is too little; a method that does not get there counts as infinitely dear.
+    is too little; a method that does not get there counts as infinitely dear. ``s_RIVAL`` is the
+    same in seconds, where such a rival counts with those of its whole study.
     """
     by_method: dict[str, dict[str, Row]] = {}
     for row in rows:
@@ -131,10 +157,15 @@ def method_rows(rows: Sequence[Row]) -> list[Row]:
             **{f"at_level@{b}": _mean(own, f"at_level@{b}") for b in BUDGETS},
             "test_holds": _mean(own, "test_holds"),
             "median_cost": round(float(np.median([row["cost"] for row in own.values()])), 2),
-            **{
-                f"x_{rival.split('+')[0]}": _times_cheaper(own, by_method.get(rival, {}))
-                for rival in RIVALS
-            },
+            "median_seconds": round(float(np.median([row["seconds"] for row in own.values()])), 1),
+            "failed": _mean(own, "failed"),
+        }
+        | {
+            f"{letter}_{rival.split('+')[0]}": _times_cheaper(
+                own, by_method.get(rival, {}), column, most
+            )
+            for rival in RIVALS
+            for letter, column, most in (("x", "cost", None), ("s", "seconds", "seconds_in_all"))
         }
         for method, own in by_method.items()
     ]
@@ -144,9 +175,14 @@ def _mean(rows: Mapping[str, Row], column: str) -> float:
     return round(float(np.mean([row[column] for row in rows.values()])), 3)
 
 
-def _times_cheaper(own: Mapping[str, Row], rival: Mapping[str, Row]) -> float:
+def _times_cheaper(
+    own: Mapping[str, Row], rival: Mapping[str, Row], column: str, most: str | None
+) -> float:
+    """Median ratio; ``most`` is the column of what a rival spent in all, None for the budget."""
     ratios = [
-        min(rival[task]["cost"], max(BUDGETS)) / own[task]["cost"] for task in own if task in rival
+        min(rival[task][column], rival[task][most] if most else max(BUDGETS)) / own[task][column]
+        for task in own
+        if task in rival
     ]
     return round(float(np.median(ratios)), 2) if ratios else math.nan
 
@@ -156,11 +192,16 @@ def wide_rows(
     rows: Sequence[Row],
     experts: Mapping[str, Expert],
 ) -> list[Row]:
-    """One row per task: the expert's scores, then of every method validation, test and cost."""
+    """One row per task: the expert's scores, then of every method validation, test and cost.
+
+    Tasks of a family stand together.
+    """
     methods = list(dict.fromkeys(method for _, method in studies))
     found = {(row["task"], row["method"]): row for row in rows}
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    families = list(dict.fromkeys(task.split("/")[0] for task in tasks))
     wide = []
-    for task in dict.fromkeys(row["task"] for row in rows):
+    for task in sorted(tasks, key=lambda task: families.index(task.split("/")[0])):
         cells = {method: _cell(found.get((task, method))) for method in methods}
         expert = f"{experts[task].validation:.3f} / {experts[task].test:.3f}"
         wide.append({"task": task, "expert": expert} | cells)

@@ -1,6 +1,6 @@
 """Pictures of what tuned models do beside the experts': ``python -m benchmarks.gallery``.
 
-One picture per family in ``results/gallery``: the final answer of a study of
+One picture per family and more of some in ``results/gallery``: the final answer of a study of
 ``benchmarks.expert_level`` and the expert's recipe, both trained with the study's seed, on the
 test part.
 """
@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,23 +19,35 @@ import numpy as np
 from sklearn.metrics import ConfusionMatrixDisplay
 import torch
 from torch import Tensor
-from torch import nn
 
 from benchmarks.deep_learning.task import Task
 from benchmarks.deep_learning.tasks import TASKS
 from benchmarks.deep_learning.training import Params
 from benchmarks.expert_level import PATH
+from benchmarks.gallery_drawing import Trained
+from benchmarks.gallery_drawing import panels
+from benchmarks.gallery_drawing import show
+from benchmarks.gallery_drawing import spread
+from benchmarks.gallery_sequences import sentences
+from benchmarks.gallery_sequences import strings
+from benchmarks.gallery_sequences import texts
 from benchmarks.records import read_lines
 
 
 FOLDER = Path("benchmarks/results/gallery")
 METHOD = "rocket+rocket"
+# By the name of the picture.
 SHOWN = {
     "images": "images/long_tailed_digits",
     "segmentation": "segmentation/membranes",
+    "shapes": "segmentation/shapes",
     "detection": "detection/blood_cells",
+    "raccoons": "detection/raccoons",
     "texts": "texts/web_genre",
-    "sequences": "sequences/part_of_speech",
+    "parts_of_speech": "sequences/part_of_speech",
+    "digit_strings": "sequences/digit_strings",
+    "entities": "sequences/entities",
+    "shakespeare": "sequences/shakespeare",
     "series": "series/osu_leaf",
     "forecasting": "forecasting/taxi",
     "audio": "audio/noisy_digits",
@@ -47,19 +57,6 @@ _N_PAST = 72  # hours before a forecast that are shown
 _LEAST_SCORE = 0.3  # of a box that is drawn
 _COLOURS = ("#d55e00", "#0072b2", "#009e73")
 _DPI = 64
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A model with what it was trained with.
-
-    Attributes:
-        name: Of the recipe, with its score on the test part.
-        model: In evaluation mode.
-    """
-
-    name: str
-    model: nn.Module
 
 
 def train(task: Task, name: str, params: Params, seed: int) -> Trained:
@@ -73,7 +70,7 @@ def train(task: Task, name: str, params: Params, seed: int) -> Trained:
 @torch.no_grad()
 def confusion(task: Task, models: Sequence[Trained]) -> Figure:
     """Matrices of true against predicted classes, in shares of the true ones."""
-    figure, axes = _panels(1, len(models), 3.6, 3.4)
+    figure, axes = panels(1, len(models), 3.6, 3.4)
     part = task.splits.test
     known = part.labels.flatten() >= 0  # padding of sequences is below
     for panel, trained in zip(axes[0], models, strict=True):
@@ -96,12 +93,12 @@ def confusion(task: Task, models: Sequence[Trained]) -> Figure:
 def masks(task: Task, models: Sequence[Trained]) -> Figure:
     """Pictures, true masks and predicted ones."""
     part = task.splits.test
-    figure, axes = _panels(_N_EXAMPLES, 2 + len(models), 1.7, 1.7)
-    for row, i in zip(axes, _spread(len(part)), strict=True):
-        _show(row[0], part.inputs[i], "picture")
-        _show(row[1], part.labels[i], "truth")
+    figure, axes = panels(_N_EXAMPLES, 2 + len(models), 1.7, 1.7)
+    for row, i in zip(axes, spread(len(part), _N_EXAMPLES), strict=True):
+        show(row[0], part.inputs[i], "picture")
+        show(row[1], part.labels[i], "truth")
         for panel, trained in zip(row[2:], models, strict=True):
-            _show(panel, trained.model(part.inputs[i : i + 1]).argmax(1)[0], trained.name)
+            show(panel, trained.model(part.inputs[i : i + 1]).argmax(1)[0], trained.name)
     return figure
 
 
@@ -109,14 +106,14 @@ def masks(task: Task, models: Sequence[Trained]) -> Figure:
 def boxes(task: Task, models: Sequence[Trained]) -> Figure:
     """Pictures with true boxes and with those of which a model is sure enough."""
     part = task.splits.test
-    figure, axes = _panels(_N_EXAMPLES, 1 + len(models), 1.8, 1.6)
-    for row, i in zip(axes, _spread(len(part)), strict=True):
+    figure, axes = panels(_N_EXAMPLES, 1 + len(models), 1.8, 1.6)
+    for row, i in zip(axes, spread(len(part), _N_EXAMPLES), strict=True):
         truth = part.labels[i]
-        _show(row[0], part.inputs[i], "truth")
+        show(row[0], part.inputs[i], "truth")
         _draw_boxes(row[0], truth[truth[:, 0] >= 0], part.inputs.shape)
         for panel, trained in zip(row[1:], models, strict=True):
             found, scores = trained.model(part.inputs[i : i + 1])
-            _show(panel, part.inputs[i], trained.name)
+            show(panel, part.inputs[i], trained.name)
             _draw_boxes(panel, found[0][scores[0] > _LEAST_SCORE], part.inputs.shape)
     return figure
 
@@ -125,8 +122,8 @@ def boxes(task: Task, models: Sequence[Trained]) -> Figure:
 def forecasts(task: Task, models: Sequence[Trained]) -> Figure:
     """The end of the past, the future, and what was forecast."""
     part = task.splits.test
-    figure, axes = _panels(1, _N_EXAMPLES, 3.2, 2.6)
-    for panel, i in zip(axes[0], _spread(len(part)), strict=True):
+    figure, axes = panels(1, _N_EXAMPLES, 3.2, 2.6)
+    for panel, i in zip(axes[0], spread(len(part), _N_EXAMPLES), strict=True):
         past, future = part.inputs[i].flatten(), part.labels[i].flatten()
         ahead = np.arange(len(future))
         panel.plot(np.arange(-_N_PAST, 0), past[-_N_PAST:], color="#8c8c8c")
@@ -140,31 +137,15 @@ def forecasts(task: Task, models: Sequence[Trained]) -> Figure:
     return figure
 
 
+# By family or task; for all others ``confusion``.
 DRAWINGS: dict[str, Callable[[Task, Sequence[Trained]], Figure]] = {
     "segmentation": masks,
     "detection": boxes,
     "forecasting": forecasts,
+    "sequences/digit_strings": strings,
+    "sequences/entities": sentences,
+    "sequences/shakespeare": texts,
 }
-
-
-def _panels(n_rows: int, n_columns: int, width: float, height: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width * n_columns, height * n_rows), layout="constrained")
-    return figure, figure.subplots(n_rows, n_columns, squeeze=False)
-
-
-def _spread(n: int) -> list[int]:
-    """Examples that are spread over a part."""
-    return [int(i) for i in np.linspace(0, n - 1, _N_EXAMPLES + 2)[1:-1]]
-
-
-def _show(panel: Axes, picture: Tensor, title: str) -> None:
-    values = picture.float()
-    if values.ndim == 3:  # channels first
-        values = values[0] if len(values) == 1 else values.movedim(0, -1)
-    low, high = values.min(), values.max()
-    panel.imshow(((values - low) / (high - low).clamp_min(1e-6)).numpy(), cmap="gray")
-    panel.set_title(title, fontsize=8)
-    panel.set_axis_off()
 
 
 def _draw_boxes(panel: Axes, rows: Tensor, shape: torch.Size) -> None:
@@ -189,27 +170,27 @@ def answer(path: Path, task: str, method: str) -> tuple[Params, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line: one picture per family."""
+    """Run the command line: one picture after the other."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gallery", description=__doc__)
-    parser.add_argument("--families", nargs="+", default=list(SHOWN), choices=list(SHOWN))
+    parser.add_argument("--pictures", nargs="+", default=list(SHOWN), choices=list(SHOWN))
     parser.add_argument("--method", default=METHOD, help="whose answers are shown")
     parser.add_argument("--raw", type=Path, default=PATH)
     parser.add_argument("--out", type=Path, default=FOLDER)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    for family in args.families:
-        task = TASKS[SHOWN[family]]
+    for name in args.pictures:
+        task = TASKS[SHOWN[name]]
         params, seed = answer(args.raw, task.name, args.method)
         models = [train(task, "expert", task.expert, seed), train(task, "tuned", params, seed)]
-        figure = DRAWINGS.get(family, confusion)(task, models)
-        figure.savefig(
-            args.out / f"{family}.png",
+        drawing = DRAWINGS.get(task.name) or DRAWINGS.get(task.family, confusion)
+        drawing(task, models).savefig(
+            args.out / f"{name}.png",
             dpi=_DPI,
             metadata={"Software": None},
             pil_kwargs={"optimize": True},
         )
-        print(args.out / f"{family}.png", *(trained.name for trained in models))
+        print(args.out / f"{name}.png", *(trained.name for trained in models))
 
 
 if __name__ == "__main__":

@@ -116,9 +116,12 @@ def test_an_archive_is_read_from_the_data_folder(data: Path) -> None:
     assert read_archive(ARCHIVE, host=NOWHERE) == {"data/one.txt": b"1", "data/two.txt": b"22"}
 
 
-def test_an_archive_is_fetched_once(data: Path, host: str) -> None:
+def test_an_archive_is_fetched_once(
+    data: Path, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert not is_offline(ARCHIVE)
     fetched = read_archive(ARCHIVE, host=host)
+    assert "tiny: " in capsys.readouterr().err  # progress
     assert is_offline(ARCHIVE)
     assert read_archive(ARCHIVE, host=NOWHERE) == fetched
     cached = [path.name for path in (data.parent / "cache" / "optuna-rocket").iterdir()]

@@ -6,6 +6,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from benchmarks import expert_bounds
 from benchmarks import expert_level
 from benchmarks import expert_summary
 from benchmarks.deep_learning.tasks import TASKS
@@ -13,8 +14,11 @@ from benchmarks.expert_level import Assignment
 from benchmarks.expert_summary import Expert
 from benchmarks.expert_summary import best_within
 from benchmarks.expert_summary import cost_of_level
+from benchmarks.expert_summary import failed_share
 from benchmarks.expert_summary import method_rows
+from benchmarks.expert_summary import seconds_of_level
 from benchmarks.expert_summary import task_row
+from benchmarks.expert_summary import wide_rows
 from benchmarks.records import append_line
 from benchmarks.records import read_lines
 from tests.test_live_benchmark import N_TRAIN
@@ -33,6 +37,8 @@ def study(states: str, finals: list[float | None], spent: list[int]) -> dict[str
         ],
         "examples": spent,
         "full_examples": 100,
+        "seconds": [x / 50 for x in spent],
+        "overhead": 4.0,
         "answer_tests": [0.5, 0.7],
     }
 
@@ -89,6 +95,11 @@ def test_levels_by_hand() -> None:
     assert cost_of_level(quick, -0.5) == 1
     assert cost_of_level(quick, 0.8) == 3.1
     assert cost_of_level(quick, 0.95) == math.inf
+    # One second of the sampler and the pruner for each of four trials.
+    assert seconds_of_level(quick, -0.5) == 2 + 1
+    assert seconds_of_level(quick, 0.8) == pytest.approx(6.2 + 4)
+    assert seconds_of_level(quick, 0.95) == math.inf
+    assert failed_share(quick) == 0.25
 
 
 @pytest.mark.parametrize(("test", "holds"), [(0.6, 1.0), (0.61, 1.0), (0.65, 0.0)])
@@ -107,12 +118,49 @@ def test_a_study_without_an_answer_holds_nothing() -> None:
 
 def test_rivals_that_fail_count_with_the_budget() -> None:
     def row(method: str, task: str, cost: float) -> dict[str, object]:
-        shares = {"at_level@25": 1.0, "at_level@50": 1.0, "test_holds": 1.0}
-        return {"method": method, "task": task, "cost": cost, **shares}
+        shares = {"at_level@25": 1.0, "at_level@50": 1.0, "test_holds": 1.0, "failed": 0.0}
+        seconds = {"seconds": 3 * cost, "seconds_in_all": 60.0}
+        return {"method": method, "task": task, "cost": cost, **seconds, **shares}
 
     rows = [row("tpe+none", "a", 10.0), row("tpe+none", "b", math.inf), row("m", "a", 5.0)]
     rows += [row("m", "b", 5.0), row("m", "c", 1.0)]
     (tpe, own) = method_rows(rows)
     assert own["tasks"] == 3 and own["median_cost"] == 5
     assert own["x_tpe"] == 6  # of 2 and at least 10; c was not run by the rival
+    assert own["s_tpe"] == 3  # of 2 and at least 4
     assert math.isnan(own["x_random"]) and tpe["x_tpe"] == 0.5  # of 1 and 0
+
+
+def test_families_stand_together() -> None:
+    tasks = ("b/x", "a/x", "b/y")
+    studies = {
+        (task, "m"): [study("CC", [0.5, 0.9], [100, 200]) | {"task": task}] for task in tasks
+    }
+    experts = {task: Expert(0.8, 0.6, 0.01, 5) for task in tasks}
+    wide = wide_rows(studies, expert_summary.task_rows(studies, experts), experts)
+    assert [row["task"] for row in wide] == ["b/x", "b/y", "a/x"]
+    assert wide[0]["m"] == "0.900 / 0.600 / 2.0" and wide[0]["expert"] == "0.800 / 0.600"
+
+
+def test_what_stopping_could_save_at_most(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Trials of 1, 0.1, 1, 1 and 1 full evaluations; a subset is a tenth.
+    own = study("CPCCC", [0.1, None, 0.3, 0.2, 0.9], [100, 110, 210, 310, 410])
+    own |= {"sizes": [10, 100], "method": "rocket+rocket"}
+    costs = [expert_bounds.replayed_cost(own, rule, 0.8) for rule in expert_bounds.RULES.values()]
+    # As it was; the fourth is stopped; the third too.
+    assert costs == pytest.approx([4.1, 3.2, 2.3])
+    assert expert_bounds.replayed_cost(own, expert_bounds.RULES["as it was"], 1.0) == math.inf
+
+    rival = study("CCC", [0.1, 0.2, 0.9], [100, 200, 300]) | {"method": "tpe+none"}
+    for line in (own, rival):
+        append_line(tmp_path / "level.jsonl", line)
+    experts = tmp_path / "experts.csv"
+    experts.write_text("task,seeds,validation,test,test_sd\na/b,5,0.8,0.8,0.01\n")
+    expert_bounds.main([str(tmp_path / "level.jsonl"), "--experts", str(experts)])
+    assert "| 1 | 1 | 4.1 | 0.73 |" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no studies of gp"):
+        expert_bounds.main(
+            [str(tmp_path / "level.jsonl"), "--experts", str(experts), "--method", "gp"]
+        )

@@ -79,9 +79,17 @@ def _right_characters(model: nn.Module, part: Part) -> float:
     log_probabilities = model(part.inputs)
     if not torch.isfinite(log_probabilities).all():
         return math.nan
-    read = [_collapsed(path) for path in log_probabilities.argmax(2).tolist()]
-    written = ["".join(str(x) for x in row if x != NO_DIGIT) for row in part.labels.tolist()]
-    return 1 - float(char_error_rate(read, written))
+    return 1 - float(char_error_rate(read(log_probabilities), written(part.labels)))
+
+
+def read(log_probabilities: Tensor) -> list[str]:
+    """The strings of the likeliest paths ``(n, frames, classes)``."""
+    return [_collapsed(path) for path in log_probabilities.argmax(2).tolist()]
+
+
+def written(labels: Tensor) -> list[str]:
+    """The strings that labels ``(n, most)`` stand for."""
+    return ["".join(str(x) for x in row if x != NO_DIGIT) for row in labels.tolist()]
 
 
 def _collapsed(path: list[int]) -> str:

@@ -107,6 +107,11 @@ def characters(word: str) -> list[int]:
     return numbers + [0] * (N_CHARACTERS - len(numbers))
 
 
+def spelled(numbers: Sequence[int]) -> str:
+    """A word from the numbers of its characters; a longer one lost its middle."""
+    return "".join(chr(number + 30) if number > 1 else "?" for number in numbers if number)
+
+
 def _splits(
     sentences: Sequence[Sentence], tags: Sequence[str], strata: Indices, parts: Sequence[Indices]
 ) -> Splits:
