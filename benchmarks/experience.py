@@ -183,6 +183,20 @@ def summary(replications: Sequence[Replication]) -> list[dict[str, Any]]:
     return rows
 
 
+def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the methods of a summary are against `rocket`, with 95 % intervals, as text."""
+    shown = []
+    for row in rows:
+        found = {"method": row["method"], "family": row["family"]}
+        for t in _AT:
+            if f"low @{t}" in row:
+                gap, low, high = (row[f"{x} @{t}"] for x in ("against rocket", "low", "high"))
+                found[f"@{t}"] = f"{gap:+.3f} [{low:.3f}, {high:.3f}]"
+        if len(found) > 2:
+            shown.append(found)
+    return shown
+
+
 def _at(curve: NDArray[np.float64], label: str) -> dict[str, float]:
     return {f"{label}@{t}": round(float(curve[t - 1]), 3) for t in _AT if t <= len(curve)}
 
@@ -228,6 +242,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     _write(args.out.with_suffix(".csv"), rows)
     shown = ("method", "family", "studies", *(f"@{t}" for t in _AT), "ms_per_trial")
     print(markdown_rows([{name: row.get(name, "") for name in shown} for row in rows]))
+    if compared := differences(rows):
+        names = list(dict.fromkeys(name for row in compared for name in row))
+        print("\nAgainst rocket on the same studies, with 95 % intervals:\n")
+        print(markdown_rows([{name: row.get(name, "") for name in names} for row in compared]))
 
 
 if __name__ == "__main__":

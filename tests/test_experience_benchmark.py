@@ -113,3 +113,6 @@ def test_summary_compares_with_the_same_seeds() -> None:
     mine = next(row for row in rows if row["method"] == "rocket_sources")
     assert mine["@10"] == 0.1
     assert mine["against rocket @10"] == pytest.approx(-0.3)
+    shown = experience.differences(rows)
+    assert [row["method"] for row in shown] == ["rocket_sources"] * 2
+    assert shown[0]["@10"] == shown[0]["@15"] == "-0.300 [-0.300, -0.300]"
