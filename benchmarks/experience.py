@@ -3,7 +3,8 @@
 Leave-one-out over families of related tables: each table in turn is the study, and each other one
 of its family is an earlier study of 50 trials, made once (`benchmarks.experience_tasks`). The
 methods are the sampler without and with these sources, with sources that take the worst for the
-best, and samplers of Optuna to which the best configurations of three sources are enqueued.
+best, with guesses of a person, and samplers of Optuna to which the best configurations of three
+sources are enqueued. `rocket:PATH` and `rocket_sources:PATH` play the checkpoint at a path.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from benchmarks.cells import add_options
 from benchmarks.cells import complete
 from benchmarks.cells import select_problems
 from benchmarks.experience_tasks import load_task
+from benchmarks.methods import method_label
 from benchmarks.problems import PROBLEM_NAMES
 from benchmarks.problems import Parameter
 from benchmarks.problems import Problem
@@ -55,13 +57,19 @@ def _rocket(problem: Problem, seed: int, **arguments: Any) -> BaseSampler:
     return RocketSampler(seed=seed, **arguments)
 
 
-def _with_sources(problem: Problem, seed: int, kind: str = "honest") -> BaseSampler:
+def _with_sources(
+    problem: Problem, seed: int, kind: str = "honest", **arguments: Any
+) -> BaseSampler:
     studies = experience_tasks.earlier_studies(problem.name, kind)
-    return RocketSampler(seed=seed, source_studies=studies)
+    return RocketSampler(seed=seed, source_studies=studies, **arguments)
 
 
 def _with_guesses(problem: Problem, seed: int, quality: str) -> BaseSampler:
     return RocketSampler(seed=seed, priors=guesses(problem, quality, seed))
+
+
+def _with_both(problem: Problem, seed: int) -> BaseSampler:
+    return _with_sources(problem, seed, priors=guesses(problem, "good", seed))
 
 
 def _optuna(name: str, problem: Problem, seed: int) -> BaseSampler:
@@ -82,7 +90,20 @@ METHODS: dict[str, Callable[[Problem, int], BaseSampler]] = {
     "rocket_good_priors": partial(_with_guesses, quality="good"),
     "rocket_useless_priors": partial(_with_guesses, quality="useless"),
     "rocket_misleading_priors": partial(_with_guesses, quality="misleading"),
+    "rocket_sources_good_priors": _with_both,
 }
+_TUNABLE = {"rocket": _rocket, "rocket_sources": _with_sources}
+
+
+def _sampler_of(method: str) -> Callable[[Problem, int], BaseSampler]:
+    """Return what makes the sampler of a method, or of `NAME:PATH` with a checkpoint's path."""
+    name, _, path = method.partition(":")
+    return partial(_TUNABLE[name], checkpoint=path) if path else METHODS[method]
+
+
+def _is_known(method: str) -> bool:
+    name, _, path = method.partition(":")
+    return name in (_TUNABLE if path else METHODS)
 
 
 def guesses(problem: Problem, quality: str, seed: int) -> dict[str, Any]:
@@ -117,8 +138,8 @@ def _measure_cell(cell: Cell) -> Replication:
     if cell.method.endswith("_enqueued"):
         studies = experience_tasks.earlier_studies(problem.name)
         enqueued = experience_tasks.favourites(studies, N_ENQUEUED)
-    make = partial(METHODS[cell.method], problem)
-    return measure(problem, cell.method, make, cell.seed, cell.n_trials, enqueued)
+    make = partial(_sampler_of(cell.method), problem)
+    return measure(problem, method_label(cell.method), make, cell.seed, cell.n_trials, enqueued)
 
 
 def measure_in_workers(cells: list[Cell], jobs: int) -> Iterator[Replication]:
@@ -162,6 +183,20 @@ def summary(replications: Sequence[Replication]) -> list[dict[str, Any]]:
     return rows
 
 
+def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the methods of a summary are against `rocket`, with 95 % intervals, as text."""
+    shown = []
+    for row in rows:
+        found = {"method": row["method"], "family": row["family"]}
+        for t in _AT:
+            if f"low @{t}" in row:
+                gap, low, high = (row[f"{x} @{t}"] for x in ("against rocket", "low", "high"))
+                found[f"@{t}"] = f"{gap:+.3f} [{low:.3f}, {high:.3f}]"
+        if len(found) > 2:
+            shown.append(found)
+    return shown
+
+
 def _at(curve: NDArray[np.float64], label: str) -> dict[str, float]:
     return {f"{label}@{t}": round(float(curve[t - 1]), 3) for t in _AT if t <= len(curve)}
 
@@ -181,15 +216,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_options(parser, list(METHODS), results)
     parser.add_argument("--problems", nargs="+", default=["all"], help="all, families or problems")
     parser.add_argument(
-        "--development", action="store_true", help="families of the development suite instead"
+        "--development",
+        choices=["small", "large"],
+        help="families of the development suite instead, of many small or few large tasks",
     )
+    parser.add_argument("--tasks", type=int, default=_PER_FAMILY, help="of a development family")
     args = parser.parse_args(argv)
-    unknown = [method for method in args.methods if method not in METHODS]
+    unknown = [method for method in args.methods if not _is_known(method)]
     if unknown:
         parser.error(f"unknown methods {unknown}; choose from {', '.join(METHODS)}")
     if args.development:
-        problems = experience_tasks.development_tasks(_PER_FAMILY)
-        args.out = args.out.with_stem(args.out.stem + "_development")
+        is_large = args.development == "large"
+        problems = experience_tasks.development_tasks(args.tasks, are_large=is_large)
+        args.out = args.out.with_stem(f"{args.out.stem}_{args.development}")
     else:
         problems = select_problems(args.problems, PROBLEM_NAMES)
     cells = [
@@ -203,6 +242,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     _write(args.out.with_suffix(".csv"), rows)
     shown = ("method", "family", "studies", *(f"@{t}" for t in _AT), "ms_per_trial")
     print(markdown_rows([{name: row.get(name, "") for name in shown} for row in rows]))
+    if compared := differences(rows):
+        names = list(dict.fromkeys(name for row in compared for name in row))
+        print("\nAgainst rocket on the same studies, with 95 % intervals:\n")
+        print(markdown_rows([{name: row.get(name, "") for name in names} for row in compared]))
 
 
 if __name__ == "__main__":

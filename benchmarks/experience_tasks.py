@@ -2,11 +2,17 @@
 
 The families of the open suite are those of `benchmarks.problems`. Those of the development suite
 are slices of the tables of small networks: the tasks of a family share a space and differ in the
-levels of two hyperparameters that are taken out of it.
+levels of hyperparameters that are taken out of it. Two of them make many small tasks, one makes
+few large ones.
+
+`python -m benchmarks.experience_tasks --storage URL` copies the earlier studies of the small tasks
+that no benchmark plays to a storage, for `optuna_rocket.training.fine_tune`.
 """
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from functools import cache
 import zlib
 
@@ -48,8 +54,14 @@ _SLICED = {
 
 
 def load_task(name: str) -> Problem:
-    """Return a table of the open suite, or a slice `table:level,level` of a development table."""
-    return load_problem(name) if name in PROBLEM_NAMES else _slices(name.partition(":")[0])[name]
+    """Return a table of the open suite, or a slice of a development table.
+
+    Args:
+        name: `family/dataset`, or `table:level,level`, or `table:level` for a large slice.
+    """
+    if name in PROBLEM_NAMES:
+        return load_problem(name)
+    return _slices(name.partition(":")[0], is_large="," not in name)[name]
 
 
 def family_of(name: str) -> tuple[str, ...]:
@@ -57,46 +69,64 @@ def family_of(name: str) -> tuple[str, ...]:
     if name in PROBLEM_NAMES:
         family = name.partition("/")[0]
         return tuple(f"{family}/{dataset}" for dataset in FAMILIES[family])
-    return tuple(_slices(name.partition(":")[0]))
+    return tuple(_slices(name.partition(":")[0], is_large="," not in name))
 
 
-def development_tasks(n_per_family: int) -> list[str]:
+def development_tasks(n_per_family: int, *, are_large: bool = False) -> list[str]:
     """Return some tasks of every family of the development suite, spread over it."""
     names: list[str] = []
     for table in _SLICED:
-        known = list(_slices(table))
+        known = list(_slices(table, is_large=are_large))
         index = np.linspace(0, len(known) - 1, min(n_per_family, len(known))).round()
         names.extend(known[int(i)] for i in index)
     return names
 
 
+def copy_other_studies(storage: str, n_per_family: int, n_trials: int = N_TRIALS) -> list[str]:
+    """Copy the earlier studies of small development tasks that are not played to a storage.
+
+    Args:
+        storage: URL of a database.
+        n_per_family: How many tasks of a family are played.
+        n_trials: Number of trials of each study.
+
+    Returns:
+        Their names.
+    """
+    played = development_tasks(n_per_family)
+    others = [name for table in _SLICED for name in _slices(table, is_large=False)]
+    others = [name for name in others if name not in played]
+    for name in others:
+        study = optuna.create_study(study_name=name, storage=storage)
+        study.add_trials(earlier_trials(name, n_trials))
+    return others
+
+
 @cache
-def _slices(table: str) -> dict[str, Problem]:
-    found = {}
+def _slices(table: str, *, is_large: bool) -> dict[str, Problem]:
     whole = read_tables(PATH)[table]
-    first, second = (whole.parameters.index(name) for name in _SLICED[table])
-    for i in range(whole.shape[first]):
-        for j in range(whole.shape[second]):
-            name = f"{table}:{i},{j}"
-            values = np.take(whole.values, i, axis=first)
-            values = np.take(values, j, axis=second - (second > first))
-            found[name] = _problem(name, whole, values)
+    gone = _SLICED[table][: 1 if is_large else 2]
+    axes = [whole.parameters.index(name) for name in gone]
+    values = np.moveaxis(whole.values, axes, range(len(axes)))
+    found = {}
+    for levels in np.ndindex(*values.shape[: len(axes)]):
+        name = f"{table}:{','.join(map(str, levels))}"
+        found[name] = _problem(name, whole, gone, values[levels])
     return found
 
 
-def _problem(name: str, whole: Table, values: NDArray[np.float32]) -> Problem:
-    table = name.partition(":")[0]
+def _problem(name: str, whole: Table, gone: Sequence[str], values: NDArray[np.float32]) -> Problem:
     parameters = []
     for parameter, is_categorical, n_levels in zip(
         whole.parameters, whole.categorical, whole.shape, strict=True
     ):
-        if parameter not in _SLICED[table]:
+        if parameter not in gone:
             levels: tuple[Choice, ...] = tuple(range(n_levels))
             if is_categorical:
                 levels = tuple(f"level {k}" for k in levels)
             parameters.append(Parameter(parameter, levels, not is_categorical))
     repeats = values.astype(np.float64).reshape(-1, values.shape[-1])
-    return Problem(name, table, tuple(parameters), repeats)
+    return Problem(name, name.partition(":")[0], tuple(parameters), repeats)
 
 
 def distributions(problem: Problem) -> dict[str, BaseDistribution]:
@@ -210,3 +240,16 @@ def favourites(studies: list[optuna.Study], n: int) -> list[dict[str, Choice]]:
         if studies[i].best_params not in found:
             found.append(studies[i].best_params)
     return found[:n]
+
+
+def main() -> None:
+    """Copy studies to learn from."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.experience_tasks")
+    parser.add_argument("--storage", required=True, help="URL of the database")
+    parser.add_argument("--tasks", type=int, default=3, help="of a family, that are played")
+    args = parser.parse_args()
+    print(f"{len(copy_other_studies(args.storage, args.tasks))} studies copied to {args.storage}")
+
+
+if __name__ == "__main__":
+    main()

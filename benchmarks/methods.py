@@ -61,7 +61,6 @@ def check_method(method: str) -> str:
 
 
 def method_label(method: str) -> str:
-    """Return the method's name in results: `rocket:PATH` keeps the file's stem only."""
-    if method.startswith(_CHECKPOINT_PREFIX):
-        return _CHECKPOINT_PREFIX + Path(method.removeprefix(_CHECKPOINT_PREFIX)).stem
-    return method
+    """Return the method's name in results: `NAME:PATH` keeps the stem of a checkpoint's file."""
+    name, _, path = method.partition(":")
+    return f"{name}:{Path(path).stem}" if path else method

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
+from optuna_rocket.agent.experience import Guide
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.proposals import KIND
@@ -368,6 +369,41 @@ def test_the_next_trials_are_far_from_all_others_and_near_the_centre(
         others = (~random).nonzero()[:, 0]
         chosen, _ = rule_choice(history, geometry, pool.take(others[None]))
         assert float(score[others][chosen]) == pytest.approx(float(score[others].max()))
+
+
+def with_nothing_believed(units: Tensor, pool: Pool) -> Decision:
+    """What is decided after trials ``(n, d)`` where there is experience, none of it believed."""
+    geometry = unit_geometry(units.shape[-1])
+    scores = torch.linspace(0, 1, len(units), dtype=torch.float64)[None]
+    history, belief = history_of(units[None], scores, geometry), policy.initial_belief(geometry)
+    belief = policy.believe(history, geometry, belief, NETWORK)
+    guide = Guide(None, None)
+    return policy.decide(history, geometry, belief, NETWORK, generator(), pool=pool, guide=guide)
+
+
+@pytest.mark.parametrize("first_is_central", [False, True])
+def test_the_start_goes_on_with_the_centre_where_experience_is_not_believed(
+    first_is_central: bool,
+) -> None:
+    first = [0.45] * 6 if first_is_central else [0.9] * 6
+    tried = torch.tensor([first, [0.1] * 5 + [0.9]], dtype=torch.float64)
+    units = torch.tensor([[[0.5] * 6, [0.5] * 5 + [1.0]]], dtype=torch.float64)
+    pool = finish(units, torch.full((1, 2), KIND["random"]), unit_geometry(6))
+    chosen = int(policy.act(with_nothing_believed(tried, pool).logits)[0])
+    assert chosen == int(first_is_central)
+
+
+def test_a_trial_of_experience_does_not_shorten_the_start() -> None:
+    pool = random_pool(unit_geometry(3))
+    units = random_units(unit_geometry(3), 6, generator(2))[0]
+    for n, is_start in ((5, True), (6, False)):
+        decision = with_nothing_believed(units[:n], pool)
+        history = history_of(units[None, :n], torch.zeros(1, n).double(), unit_geometry(3))
+        plain = policy.start_rule(
+            memory.condition(history, unit_geometry(3), memory.prior_weights(unit_geometry(3))),
+            pool,
+        )
+        assert torch.equal(decision.logits, plain.float()) == is_start
 
 
 def test_the_start_prefers_any_random_candidate() -> None:

@@ -77,6 +77,9 @@ _FAR = 3.0
 # With experience every third trial is a control, made as if there were none: it tests what
 # experience says, and keeps open what experience would hide.
 _CONTROL_EVERY, _CONTROL_AT = 3, 1
+# Where the first two trials have shown that experience is wrong, the start goes on as it would
+# have begun: with the centre of the space, unless a trial lies so near to it.
+_LATE_CENTRE_AT, _NEAR_CENTRE = 2, 0.25
 _START_CENTRE = 1.0  # what being far from the centre weighs against being far from the trials
 _BRANCH_DOUBT = 4.0
 _FIT_STEPS = 6
@@ -192,20 +195,22 @@ def decide(
         incumbent: ``(B,)`` level to beat in transformed scores, that of the best trial for None.
     """
     context = memory.context(history)
-    guide = heeded(guide, history)
-    remembered = memory.condition(context, geometry, belief.weights, guide)
+    remembered = memory.condition(context, geometry, belief.weights, heeded(guide, history))
     if incumbent is not None:
         remembered = replace(remembered, incumbent=incumbent)
-    guided = remembered.expected is not None
+    guided, experienced = remembered.expected is not None, guide is not None
+    # The first trial is experience's own: what is not believed must not shorten the start.
+    starts = not guided and history.n_trials < RULE_FROM + experienced
     study = study_features(history, geometry, belief.weights, horizon)
     if pool is None and guided:
         pool = experience.propose(remembered, n_candidates, generator, fixed)
     elif pool is None:
-        starts = history.n_trials < RULE_FROM
         count = max(n_candidates, START_CANDIDATES) if starts else n_candidates
         pool = proposals.propose(context, geometry, count, generator, fixed)
         if starts:
-            pool = pool.take(start_rule(remembered, pool).topk(n_candidates, -1).indices)
+            pool = pool.take(
+                start_rule(remembered, pool, experienced).topk(n_candidates, -1).indices
+            )
         elif focus := branches.focus(history, remembered, pool, n_candidates, generator, fixed):
             pool, remembered = focus.pool, replace(remembered, incumbent=focus.incumbent)
     reading = memory.read(remembered, pool.units, pool.active)
@@ -213,6 +218,8 @@ def decide(
     logits = network(*inputs, belief.recurrent_state)
     if guided and int(remembered.scored.sum()) < RULE_FROM:
         logits = inputs.rule  # the network has seen no start like this one
+    elif starts and experienced:
+        logits = start_rule(remembered, pool, experienced).float()
     if not repeats:
         logits = forbid(logits, geometry.keys(pool.units), geometry.keys(history.units))
     return Decision(pool, logits, inputs, reading)
@@ -287,16 +294,22 @@ def _is_start(remembered: Conditioned) -> Tensor:
     return remembered.scored.sum(-1, keepdim=True) < RULE_FROM
 
 
-def start_rule(remembered: Conditioned, pool: Pool) -> Tensor:
-    """Spread the first trials: see ``improvement_rule``."""
+def start_rule(remembered: Conditioned, pool: Pool, experienced: bool = False) -> Tensor:
+    """Spread the first trials: see ``improvement_rule``; a guide makes it ``experienced``."""
     context, geometry = remembered.history, remembered.geometry
-    if context.n_trials == 0:
+    late = experienced and context.n_trials == _LATE_CENTRE_AT and _lacks_centre(context, geometry)
+    if context.n_trials == 0 or late:
         score = -_off_centre(geometry, pool)
     else:
         distance = row_distance(pool.units[:, :, None], context.units[:, None], geometry)
         score = distance.amin(-1) - _START_CENTRE * _off_centre(geometry, pool)
         score = score - _FAR * (pool.kind != proposals.KIND["random"])
     return (_START_SHARPNESS * (score - score.amax(-1, keepdim=True))).clamp_min(_RULE_FLOOR)
+
+
+def _lacks_centre(context: History, geometry: Geometry) -> bool:
+    tried = Pool(context.units, context.active, torch.zeros(context.outcomes.shape))
+    return bool((_off_centre(geometry, tried) > _NEAR_CENTRE).all())
 
 
 def log_improvement(gain: Tensor, std: Tensor) -> Tensor:
