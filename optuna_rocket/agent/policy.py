@@ -80,6 +80,7 @@ _CONTROL_EVERY, _CONTROL_AT = 3, 1
 # Where the first two trials have shown that experience is wrong, the start goes on as it would
 # have begun: with the centre of the space, unless a trial lies so near to it.
 _LATE_CENTRE_AT, _NEAR_CENTRE = 2, 0.25
+_FEW, _FEW_WEIGHT = 4, 0.5  # numbers, see `_start_penalty`
 _START_CENTRE = 1.0  # what being far from the centre weighs against being far from the trials
 _BRANCH_DOUBT = 4.0
 _FIT_STEPS = 6
@@ -302,9 +303,22 @@ def start_rule(remembered: Conditioned, pool: Pool, experienced: bool = False) -
         score = -_off_centre(geometry, pool)
     else:
         distance = row_distance(pool.units[:, :, None], context.units[:, None], geometry)
-        score = distance.amin(-1) - _START_CENTRE * _off_centre(geometry, pool)
+        score = distance.amin(-1) - _START_CENTRE * _start_penalty(geometry, pool)
         score = score - _FAR * (pool.kind != proposals.KIND["random"])
     return (_START_SHARPNESS * (score - score.amax(-1, keepdim=True))).clamp_min(_RULE_FLOOR)
+
+
+def _start_penalty(geometry: Geometry, pool: Pool) -> Tensor:
+    """What being off the centre weighs in the start, ``(B, m)``.
+
+    One of ``k`` numbers that moves by ``x`` gains a distance of ``x / sqrt(k)`` and loses
+    ``2 x / k``: up to four of them would never leave the centre. There the square of the offset
+    counts, which is best a quarter of the range away.
+    """
+    numeric = (geometry.present & ~geometry.is_categorical)[:, None]
+    offset = torch.where(numeric, (pool.units - 0.5) * 2, 0.0)
+    squared = _FEW_WEIGHT * offset.square().sum(-1) / numeric.sum(-1).clamp_min(1)
+    return torch.where(numeric.sum(-1) <= _FEW, squared, _off_centre(geometry, pool))
 
 
 def _lacks_centre(context: History, geometry: Geometry) -> bool:
