@@ -51,6 +51,12 @@ _OWN: dict[str, Callable[[int], BaseSampler]] = {
 _METHODS = ("random", "tpe", "tpe_multivariate", "tpe_univariate", "nsga2", "rocket")
 
 
+def make_goal_sampler(method: str, seed: int) -> BaseSampler:
+    """Return the sampler of a method: those of `benchmarks.methods` and this file's own."""
+    make = _OWN.get(method)
+    return make(seed) if make else make_sampler(method, seed)
+
+
 class Objective:
     """A problem as an Optuna objective; remembers what its trials were worth.
 
@@ -129,8 +135,7 @@ def measure(
 
 
 def _measure_cell(cell: Cell) -> GoalReplication:
-    make = _OWN.get(cell.method)
-    sampler = make(cell.seed) if make else make_sampler(cell.method, cell.seed)
+    sampler = make_goal_sampler(cell.method, cell.seed)
     problem = load_goal_problem(cell.problem)
     return measure(problem, cell.method, sampler, cell.seed, cell.n_trials)
 

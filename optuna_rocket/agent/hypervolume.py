@@ -31,6 +31,12 @@ _MARGIN = 0.1
 _BEYOND = 0.25
 # A front is at least this wide, in the same units.
 _LEAST_RANGE = 0.05
+# The tail beyond, 4e-37, stands for smaller ones, which take the processor six times as long.
+_FAR_OUT = 9.0
+
+
+# Candidates that are worked on at once.
+_AT_ONCE = 64
 
 
 class Nodes(NamedTuple):
@@ -77,23 +83,28 @@ def log_gain(nodes: Nodes, mean: Tensor, std: Tensor) -> Tensor:
         mean: ``(m, c)`` expected transformed scores of candidates.
         std: ``(m, c)`` their standard deviations.
     """
-    # In single precision, which is twice as fast; tails that underflow there decide nothing. One
-    # objective after the other, as large tensors cost more than their numbers. A normal tail is
-    # erfc(-x / √2) / 2.
+    # In single precision, which is twice as fast; tails that underflow there decide nothing. Some
+    # candidates and one objective after the other, as large tensors cost more than their numbers.
     unit = -math.sqrt(0.5) / std.float()[..., None]
     start, at = mean.float()[..., None] * unit, nodes.scores.float()[:, None]
-    tails = torch.ones(())
-    for k in range(len(mean)):
-        tails = torch.addcmul(start[k], at[k], unit[k], value=-1).erfc_().mul_(tails)
-    volume = tails.double() @ nodes.weights * 0.5 ** len(mean)
+    volumes = []
+    for first in range(0, mean.shape[1], _AT_ONCE):
+        some, tails = slice(first, first + _AT_ONCE), torch.ones(())
+        for k in range(len(mean)):
+            # A normal tail is erfc(-x / √2) / 2.
+            x = torch.addcmul(start[k, some], at[k], unit[k, some], value=-1)
+            tails = x.clamp_max_(_FAR_OUT).erfc_().mul_(tails)
+        volumes.append(tails.double() @ nodes.weights)
+    volume = torch.cat(volumes) * 0.5 ** len(mean)
     return torch.as_tensor(volume.clamp_min(1e-300).log())
 
 
 def _dominated(points: Tensor) -> Tensor:
     """Which of ``points`` ``(m, k)`` another one dominates."""
-    at_least = (points[:, None] >= points[:, :, None]).all(0)  # (k, k): column over row
-    better = (points[:, None] > points[:, :, None]).any(0)
-    return (at_least & better).any(-1)
+    at_least = torch.ones(points.shape[1], points.shape[1], dtype=torch.bool)
+    for values in points:  # column over row
+        at_least &= values >= values[:, None]
+    return (at_least & ~at_least.T).any(-1)
 
 
 @lru_cache(maxsize=4)
