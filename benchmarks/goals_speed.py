@@ -141,6 +141,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--constraints", type=int, nargs="+", choices=[0, 1, 2], default=[0, 2])
     parser.add_argument("--stored", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--max-gp", type=int, default=100, help="most stored trials for gp")
+    parser.add_argument("--max-gp-objectives", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=40, help="trials that are timed")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/goals_speed.jsonl"))
     return parser.parse_args(argv)
@@ -158,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for n_constraints in args.constraints
         for n_objectives in args.objectives
         for method in args.methods  # side by side, as a machine's pace drifts
-        if method != "gp" or n_stored <= args.max_gp
+        if method != "gp" or (n_stored <= args.max_gp and n_objectives <= args.max_gp_objectives)
     ]
     with single_threaded_workers(jobs=1) as pool:
         for method, cell in cells:

@@ -26,7 +26,9 @@ from benchmarks.cells import add_options
 from benchmarks.cells import complete
 from benchmarks.cells import select_problems
 from benchmarks.comparison import summary_rows
+from benchmarks.front_twins import FRONT_TWINS
 from benchmarks.goal_problems import GOAL_PROBLEMS
+from benchmarks.goal_problems import MANY_PROBLEMS
 from benchmarks.goal_problems import GoalProblem
 from benchmarks.goal_problems import load_goal_problem
 from benchmarks.goal_twins import TWINS
@@ -147,7 +149,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--problems",
         nargs="+",
         default=["all"],
-        help="all, families or problems; twin is the development family",
+        help="all, families or problems; twin and front_twin are the development families",
     )
     parser.add_argument("--candidate", default="rocket", help="compared with each other method")
     parser.add_argument("--table", type=Path, help="the summary as CSV, beside --out by default")
@@ -157,7 +159,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = _parse(argv)
-    known = GOAL_PROBLEMS if "all" in args.problems else (*GOAL_PROBLEMS, *TWINS)
+    known = (
+        GOAL_PROBLEMS
+        if "all" in args.problems
+        else (*GOAL_PROBLEMS, *MANY_PROBLEMS, *TWINS, *FRONT_TWINS)
+    )
     cells = [
         Cell(problem, method, seed, args.trials)
         for seed in range(args.first_seed, args.first_seed + args.seeds)

@@ -25,8 +25,14 @@ from optuna_rocket.goals import directions
 
 _N_RAYS = 64
 _N_ON_RAY = 8
-# The reference point lies behind the worst values on the front by this share of the front's range.
-_MARGIN = 0.1
+# The reference point lies behind the worst values on the front by a share of the front's range: at
+# least by this one.
+_LEAST_MARGIN = 0.1
+# That share times the number of trials on the front, while these are few: such a front is narrow,
+# and all that lies beyond its ends would be worth nothing. After Ishibuchi et al. 2018, "How to
+# specify a reference point in hypervolume calculation", who give a regular front of h points 1/h;
+# chosen on ``benchmarks/front_twins.py``.
+_SPARSE_MARGIN = 4.0
 # How far beyond the best score a trial may come, in units of the distance to the lower quartile.
 _BEYOND = 0.25
 # A front is at least this wide, in the same units.
@@ -60,7 +66,8 @@ def nodes(scores: Tensor, scored: Tensor, front: Tensor, generator: torch.Genera
     leading = points[:, ~_dominated(points)]
     nadir = leading.amin(-1, keepdim=True)
     width = (leading.amax(-1, keepdim=True) - nadir).clamp_min(_LEAST_RANGE)
-    reference = nadir - _MARGIN * width
+    margin = max(_LEAST_MARGIN, _SPARSE_MARGIN / leading.shape[1])
+    reference = nadir - margin * width
     m = len(scores)
     shift = torch.rand(m, generator=generator, dtype=torch.float64)
     rays = directions(_N_RAYS, m, shift).T * width  # (m, r)

@@ -295,17 +295,21 @@ def _cuts(batch: int, size: int) -> list[slice]:
 
 def _cut(memory: Conditioned, cut: slice) -> Conditioned:
     """The memories at ``cut`` of a batch."""
-    own = (memory.scored, memory.alpha, memory.known, memory.factor)
-    failure = (memory.failure_base, memory.failure_alpha)
-    return Conditioned(
-        memory.history.studies(cut),
-        memory.geometry.take(cut),
-        memory.weights.take(cut),
-        *(part[cut] for part in own),
-        *(None if part is None else part[cut] for part in failure),
-        memory.incumbent[cut],
-        memory.fitted[cut],
-        Columns(*(part[cut] for part in memory.rows)),
+    base, coefficients = memory.failure_base, memory.failure_alpha
+    return replace(
+        memory,
+        history=memory.history.studies(cut),
+        geometry=memory.geometry.take(cut),
+        weights=memory.weights.take(cut),
+        scored=memory.scored[cut],
+        alpha=memory.alpha[cut],
+        known=memory.known[cut],
+        factor=memory.factor[cut],
+        failure_base=None if base is None else base[cut],
+        failure_alpha=None if coefficients is None else coefficients[cut],
+        incumbent=memory.incumbent[cut],
+        fitted=memory.fitted[cut],
+        rows=Columns(*(part[cut] for part in memory.rows)),
     )
 
 
