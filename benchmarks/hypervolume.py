@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _N_RAYS = 4096
-_MANY = 512  # points whose reach is found at once
+_MANY = 32  # points whose reach is found at once
 
 
 def non_dominated(points: Array) -> NDArray[np.bool_]:

@@ -134,8 +134,8 @@ def test_gain_of_sure_points_is_that_of_the_exact_hypervolume(m: int) -> None:
     ]
     shares = (totals / totals.sum()).numpy()
     assert (
-        np.abs(shares - np.array(exact) / sum(exact)).max() < 0.06
-    )  # few nodes on a ray see a sharp edge
+        np.abs(shares - np.array(exact) / sum(exact)).max() < 0.08
+    )  # few nodes on a ray see a sharp edge, the fewer the farther away the reference point is
 
 
 def test_a_sparse_front_gains_by_what_lies_far_beyond_its_ends() -> None:
