@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 import optuna
 
 from benchmarks import problems
+from benchmarks.front_twins import FRONT_TWINS
 from benchmarks.goal_twins import TWINS
 from benchmarks.hypervolume import hypervolume
 from benchmarks.hypervolume import non_dominated
+from benchmarks.hypervolume import swept
 from benchmarks.walking_fish import WFG
 from benchmarks.walking_fish import scales
 from benchmarks.walking_fish import wfg2_shape
@@ -43,6 +45,8 @@ _SECOND_METRIC = {
     "nasbench201/imagenet": "latency",
 }
 _N_RANDOM = 2000
+_N_ON_SPHERE = 20_000
+_MOST_EXACT = 3  # objectives, beyond which the hypervolume is that along rays
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +76,16 @@ class GoalProblem:
 
     def share(self, points: Array) -> float:
         """Return the hypervolume of feasible points `(n, m)` over that of the front."""
-        return hypervolume(points, self.reference) / self._reachable
+        return self._volume(points) / self._reachable
 
     @cached_property
     def _reachable(self) -> float:
-        return hypervolume(self.front, self.reference)
+        return self._volume(self.front)
+
+    def _volume(self, points: Array) -> float:
+        if self.n_objectives <= _MOST_EXACT:
+            return hypervolume(points, self.reference)
+        return swept(points, self.reference, self.reference - self.front.min(axis=0))
 
 
 def _floats(trial: optuna.Trial, n: int, low: float = 0.0, high: float = 1.0) -> Array:
@@ -177,6 +186,12 @@ def _sphere_grid() -> Array:
     return _sphere(grid, 1.0).T
 
 
+def _sphere_points(m: int) -> Array:
+    """Many points `(k, m)` spread evenly over the positive part of the sphere."""
+    normal = np.abs(np.random.default_rng(0).standard_normal((_N_ON_SPHERE, m)))
+    return np.asarray(normal / np.linalg.norm(normal, axis=1, keepdims=True))
+
+
 def _c3_front() -> Array:
     """Where each direction first satisfies both constraints of C3-DTLZ4."""
     circle = _circle()
@@ -220,6 +235,14 @@ _FORMULAS: dict[str, tuple[Callable[[optuna.Trial], Suggested], Callable[[], Arr
     "constrained/gramacy": (_gramacy, lambda: np.array([[0.599788]])),
     "constrained/vessel": (_vessel, lambda: np.array([[6059.7143]])),
 }
+# With four and five objectives; not among those that are run by default.
+_MANY: dict[str, tuple[Callable[[optuna.Trial], Suggested], Callable[[], Array]]] = {
+    "many/dtlz2_4": (_dtlz2(4), lambda: _sphere_points(4)),
+    "many/dtlz2_5": (_dtlz2(5), lambda: _sphere_points(5)),
+    "many/wfg4_4": (_wfg("wfg4", 4, 3), lambda: _sphere_points(4) * scales(4)),
+    "many/wfg4_5": (_wfg("wfg4", 5, 4), lambda: _sphere_points(5) * scales(5)),
+}
+MANY_PROBLEMS = tuple(_MANY)
 GOAL_PROBLEMS = (*_FORMULAS, *(f"table/{name.split('/')[1]}" for name in _SECOND_METRIC))
 
 
@@ -228,13 +251,15 @@ def load_goal_problem(name: str) -> GoalProblem:
     """Build a problem; a second call returns the same object.
 
     Args:
-        name: One of `GOAL_PROBLEMS`, or of the development problems `TWINS`.
+        name: One of `GOAL_PROBLEMS`, `MANY_PROBLEMS`, or of the development problems `TWINS` and
+            `FRONT_TWINS`.
     """
     if name in TWINS:
         evaluate_twin, least = TWINS[name]
         return _with_reference(name, evaluate_twin, None, np.array([[least]]))
-    if name in _FORMULAS:
-        evaluate, front = _FORMULAS[name]
+    formulas = {**_FORMULAS, **_MANY, **FRONT_TWINS}
+    if name in formulas:
+        evaluate, front = formulas[name]
         return _with_reference(name, evaluate, None, front())
     tables = {table.split("/")[1]: table for table in _SECOND_METRIC}
     table = tables.get(name.removeprefix("table/"))

@@ -26,7 +26,9 @@ from benchmarks.cells import add_options
 from benchmarks.cells import complete
 from benchmarks.cells import select_problems
 from benchmarks.comparison import summary_rows
+from benchmarks.front_twins import FRONT_TWINS
 from benchmarks.goal_problems import GOAL_PROBLEMS
+from benchmarks.goal_problems import MANY_PROBLEMS
 from benchmarks.goal_problems import GoalProblem
 from benchmarks.goal_problems import load_goal_problem
 from benchmarks.goal_twins import TWINS
@@ -49,6 +51,12 @@ _OWN: dict[str, Callable[[int], BaseSampler]] = {
     "tpe_univariate": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=False),
 }
 _METHODS = ("random", "tpe", "tpe_multivariate", "tpe_univariate", "nsga2", "rocket")
+
+
+def make_goal_sampler(method: str, seed: int) -> BaseSampler:
+    """Return the sampler of a method: those of `benchmarks.methods` and this file's own."""
+    make = _OWN.get(method)
+    return make(seed) if make else make_sampler(method, seed)
 
 
 class Objective:
@@ -129,8 +137,7 @@ def measure(
 
 
 def _measure_cell(cell: Cell) -> GoalReplication:
-    make = _OWN.get(cell.method)
-    sampler = make(cell.seed) if make else make_sampler(cell.method, cell.seed)
+    sampler = make_goal_sampler(cell.method, cell.seed)
     problem = load_goal_problem(cell.problem)
     return measure(problem, cell.method, sampler, cell.seed, cell.n_trials)
 
@@ -142,7 +149,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--problems",
         nargs="+",
         default=["all"],
-        help="all, families or problems; twin is the development family",
+        help="all, families or problems; twin and front_twin are the development families",
     )
     parser.add_argument("--candidate", default="rocket", help="compared with each other method")
     parser.add_argument("--table", type=Path, help="the summary as CSV, beside --out by default")
@@ -152,7 +159,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = _parse(argv)
-    known = GOAL_PROBLEMS if "all" in args.problems else (*GOAL_PROBLEMS, *TWINS)
+    known = (
+        GOAL_PROBLEMS
+        if "all" in args.problems
+        else (*GOAL_PROBLEMS, *MANY_PROBLEMS, *TWINS, *FRONT_TWINS)
+    )
     cells = [
         Cell(problem, method, seed, args.trials)
         for seed in range(args.first_seed, args.first_seed + args.seeds)

@@ -72,9 +72,11 @@ class Goals:
         return self.ordered(self._best_rank() if len(self.scores) > 1 else self.scores[0])
 
     def ordered(self, merit: Tensor) -> Tensor:
-        """``merit`` ``(n,)`` of feasible trials; infeasible ones fall below, by violation."""
-        low = merit.masked_fill(~self.feasible, torch.inf).amin() if self.n_trials else 0.0
-        low = torch.where(torch.isfinite(torch.as_tensor(low)), low, 0.0)
+        """``merit`` ``(..., n)`` of feasible trials; infeasible ones fall below, by violation."""
+        if not self.n_trials:
+            return merit
+        low = merit.masked_fill(~self.feasible, torch.inf).amin(-1, keepdim=True)
+        low = torch.where(torch.isfinite(low), low, 0.0)
         below = low - 1e-9 - low.abs() * 1e-9 - self.violation * (1 + low.abs())
         return torch.where(self.feasible, merit, below).masked_fill(~self.scored, -torch.inf)
 

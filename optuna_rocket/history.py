@@ -65,8 +65,8 @@ class History:
         """The trials at ``index`` ``(k,)``, the same in all studies of the batch."""
         return self._each(lambda field: field[:, index])
 
-    def studies(self, index: Tensor) -> History:
-        """The studies at ``index`` ``(k,)`` of the batch."""
+    def studies(self, index: Tensor | slice) -> History:
+        """The studies at ``index`` ``(k,)`` of the batch, or at a slice of it."""
         return self._each(lambda field: field[index])
 
     def _each(self, part: Callable[[Tensor], Tensor]) -> History:

@@ -90,8 +90,8 @@ class Geometry:
         """Indices ``(k,)`` of the columns that are categorical in some space of the batch."""
         return self.is_categorical.any(0).nonzero()[:, 0]
 
-    def take(self, index: Tensor) -> Geometry:
-        """The spaces at ``index`` ``(k,)`` of the batch."""
+    def take(self, index: Tensor | slice) -> Geometry:
+        """The spaces at ``index`` ``(k,)`` of the batch, or at a slice of it."""
         bounds = self.log_bounds
         return replace(
             self,

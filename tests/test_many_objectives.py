@@ -9,12 +9,16 @@ import numpy as np
 import optuna
 import pytest
 
+from benchmarks import goals_speed
 from benchmarks import many_objectives
+from benchmarks.front_twins import FRONT_TWINS
 from benchmarks.goal_problems import GOAL_PROBLEMS
+from benchmarks.goal_problems import MANY_PROBLEMS
 from benchmarks.goal_problems import load_goal_problem
 from benchmarks.goal_twins import TWINS
 from benchmarks.hypervolume import hypervolume
 from benchmarks.hypervolume import non_dominated
+from benchmarks.hypervolume import swept
 from benchmarks.records import read_goal_replications
 from benchmarks.walking_fish import WFG
 from benchmarks.walking_fish import scales
@@ -34,6 +38,16 @@ def test_hypervolume_in_three_dimensions_is_that_of_sampling() -> None:
     assert hypervolume(points, np.ones(3)) == pytest.approx(inside, abs=0.006)
 
 
+@pytest.mark.parametrize("m", [2, 3])
+def test_the_volume_along_rays_is_the_exact_one(m: int) -> None:
+    points, reference = np.random.default_rng(m).random((20, m)), np.ones(m)
+    few, width = points[:4], np.full(m, 0.7)
+    share = swept(few, reference, width) / swept(points, reference, width)
+    exact = hypervolume(few, reference) / hypervolume(points, reference)
+    assert share == pytest.approx(exact, abs=0.02)
+    assert swept(points + 1, reference, width) == 0
+
+
 @pytest.mark.parametrize("m", [1, 2, 3])
 def test_non_dominated_points(m: int) -> None:
     points = np.random.default_rng(m).random((40, m))
@@ -51,6 +65,16 @@ def test_no_random_trial_is_beyond_the_front(name: str) -> None:
     assert problem.share(problem.front) == pytest.approx(1)
     together = problem.share(np.concatenate([problem.front, points]))
     assert 0 < problem.share(points) < 1 and together < 1.005  # the front is a fine grid
+
+
+@pytest.mark.parametrize("name", MANY_PROBLEMS)
+def test_fronts_of_many_objectives_are_spheres_that_no_trial_is_within(name: str) -> None:
+    problem = load_goal_problem(name)
+    size = scales(problem.n_objectives) if "wfg" in name else 1.0
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=5))
+    values = np.array([problem.evaluate(study.ask())[0] for _ in range(200)]) / size
+    assert np.linalg.norm(problem.front / size, axis=1) == pytest.approx(1)
+    assert (np.linalg.norm(values, axis=1) > 1).all() and len(problem.reference) in (4, 5)
 
 
 def test_front_of_the_sphere_has_the_known_hypervolume() -> None:
@@ -84,6 +108,33 @@ def test_development_problems_have_the_best_value_that_is_said(name: str) -> Non
     drawn = [problem.evaluate(study.ask()) for _ in range(500)]
     feasible = [values[0] for values, limits in drawn if max(limits) <= 0]
     assert 0 < len(feasible) < 500 and min(feasible) > problem.front[0, 0] > 0
+
+
+@pytest.mark.parametrize("name", FRONT_TWINS)
+def test_no_point_of_a_development_problem_is_beyond_its_front(name: str) -> None:
+    evaluate, front = FRONT_TWINS[name]
+    best = front()
+    generator, n_feasible = np.random.default_rng(0), 0
+    for row in generator.random((1000, 8)):
+        fixed = optuna.trial.FixedTrial({f"x{i}": x for i, x in enumerate(row)})
+        values, limits = evaluate(fixed)  # type: ignore[arg-type]
+        if all(limit <= 0 for limit in limits):
+            n_feasible += 1
+            # The front is of points that lie some way apart.
+            margin = 0.05 * best.max(axis=0)
+            assert not (values < best[::16] - margin).all(axis=1).any()
+    assert n_feasible > 0
+
+
+def test_time_is_measured_in_a_study_with_as_many_objectives_and_constraints() -> None:
+    goals = goals_speed.Distances(3, 2)
+    sampler = many_objectives.make_goal_sampler("nsga2", 0)
+    study = goals_speed.filled_study(sampler, goals, 12, own=True)
+    times = goals_speed.trial_times(study, goals, 4)
+    assert len(times) == 4 and min(times) >= 0 and len(study.trials) == 18
+    assert all(len(trial.values) == 3 and len(trial.constraints) == 2 for trial in study.trials)
+    states = [all(limit <= 0 for limit in trial.constraints.values()) for trial in study.trials]
+    assert 0 < sum(states) < 18
 
 
 def test_unknown_problem_is_named() -> None:

@@ -271,7 +271,7 @@ def _log_gain(known: _Known, pool: Pool, reading: Reading, generator: torch.Gene
     spread = reading.std * policy.SPREAD * policy.branch_doubt(objectives, pool)
     if len(spread) == 1:
         return policy.log_improvement(reading.mean - objectives.incumbent[:, None], spread)[0]
-    front = memory.fitted(objectives)[:, known.goals.feasible]
+    front = objectives.fitted[:, known.goals.feasible]
     # A running trial holds its place by what is expected of it.
     running = (known.history.outcomes[0] == Outcome.PENDING).nonzero()[:, 0]
     if len(running):
@@ -286,7 +286,7 @@ def _log_gain(known: _Known, pool: Pool, reading: Reading, generator: torch.Gene
 
 def _best_feasible(known: _Known) -> Tensor:
     """Greatest expected transformed score ``(m,)`` among the feasible trials."""
-    fitted = memory.fitted(known.objectives)
+    fitted = known.objectives.fitted
     return fitted.masked_fill(~known.goals.feasible, -torch.inf).amax(-1)
 
 
@@ -305,10 +305,10 @@ def _propose(
 ) -> Pool:
     """One pool of proposals around the trials of best standing and those best at one objective."""
     goals = known.goals
-    merits = [goals.standing]
+    merits = goals.standing[None]
     if len(goals.scores) > 1:
-        merits += [goals.ordered(scores) for scores in goals.scores]
-    views = beside(known.history, torch.stack(merits).masked_fill(~goals.scored, torch.nan))
+        merits = torch.cat([merits, goals.ordered(goals.scores)])
+    views = beside(known.history, merits.masked_fill(~goals.scored, torch.nan))
     wide = repeated(geometry, len(merits))
     made = proposals.propose(views, wide, n_candidates // len(merits), generator, fixed)
     return Pool(*(x.flatten(0, 1)[None] for x in (made.units, made.active, made.kind)))

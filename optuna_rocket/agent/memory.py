@@ -7,6 +7,7 @@ kernel ``k``; covariance ``K = s k + σ² diag(c)``, where ``c`` is larger for l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import fields
 from dataclasses import replace
 import math
 from typing import NamedTuple
@@ -26,6 +27,8 @@ from optuna_rocket.space import Geometry
 
 # More rows than this cost time and gain nothing that was measurable.
 MAX_CONTEXT = 160
+# Kernel values of candidates that are worked on at once.
+_NUMBERS = 2**15
 # Noise multiplier of a score that stems from a share ``fidelity`` of a full evaluation.
 _FIDELITY_NOISE = 8.0
 # Variance of an approximated score that says nothing; the scores have a variance of 1.
@@ -46,6 +49,10 @@ class MemoryWeights:
     relevance: Tensor
     outputscale: Tensor
     noise: Tensor
+
+    def take(self, index: Tensor | slice) -> MemoryWeights:
+        """Those of the studies at ``index`` of the batch."""
+        return MemoryWeights(self.relevance[index], self.outputscale[index], self.noise[index])
 
 
 class Expectation(Protocol):
@@ -87,6 +94,7 @@ class Conditioned:
         failure_base: ``(B, 1)`` share of failures, None where nothing has failed.
         failure_alpha: ``(B, n)`` coefficients of the regression of failures.
         incumbent: ``(B,)`` greatest expected transformed score among the trials.
+        fitted: ``(B, n)`` expected transformed score of the trials themselves, where scored.
         rows: The trials as ``kernels.columns``.
         expected: What the regression starts from, 0 where it is None.
     """
@@ -101,6 +109,7 @@ class Conditioned:
     failure_base: Tensor | None
     failure_alpha: Tensor | None
     incumbent: Tensor
+    fitted: Tensor
     rows: Columns
     expected: Expectation | None = None
 
@@ -242,8 +251,10 @@ def condition(
         known = scored | pending
         factor = _cholesky(_masked_covariance(kernel, weights, certainty, known))
     incumbent = torch.zeros(len(z), dtype=z.dtype)
+    # At a trial the regression misses the score by what it takes for noise.
+    fitted = z - certainty.variance(weights.noise.exp()) * alpha
     if bool(scored.any()):
-        best = _fitted(z, certainty, weights, alpha).masked_fill(~scored, -torch.inf).amax(-1)
+        best = fitted.masked_fill(~scored, -torch.inf).amax(-1)
         incumbent = torch.where(scored.any(-1), best, incumbent)
     base, failure_alpha = _condition_failure(history, kernel)
     return Conditioned(
@@ -257,13 +268,52 @@ def condition(
         base,
         failure_alpha,
         incumbent,
+        fitted,
         rows,
         expected,
     )
 
 
 def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
-    """What the trials say of candidates ``units`` ``(B, m, d)``."""
+    """What the trials say of candidates ``units`` ``(B, m, d)``.
+
+    Large batches are read in parts: memory that the system must find anew, as it does for large
+    tensors, takes longer than what is computed in it.
+    """
+    cuts = _cuts(len(units), units.shape[1] * memory.history.n_trials)
+    if len(cuts) == 1 or memory.expected is not None:
+        return _read(memory, units, active)
+    parts = [_read(_cut(memory, cut), units[cut], active[cut]) for cut in cuts]
+    return Reading(*(torch.cat([getattr(x, f.name) for x in parts]) for f in fields(Reading)))
+
+
+def _cuts(batch: int, size: int) -> list[slice]:
+    """Parts of a batch of tensors of ``size`` numbers each."""
+    step = max(1, _NUMBERS // max(size, 1))
+    return [slice(first, first + step) for first in range(0, batch, step)]
+
+
+def _cut(memory: Conditioned, cut: slice) -> Conditioned:
+    """The memories at ``cut`` of a batch."""
+    base, coefficients = memory.failure_base, memory.failure_alpha
+    return replace(
+        memory,
+        history=memory.history.studies(cut),
+        geometry=memory.geometry.take(cut),
+        weights=memory.weights.take(cut),
+        scored=memory.scored[cut],
+        alpha=memory.alpha[cut],
+        known=memory.known[cut],
+        factor=memory.factor[cut],
+        failure_base=None if base is None else base[cut],
+        failure_alpha=None if coefficients is None else coefficients[cut],
+        incumbent=memory.incumbent[cut],
+        fitted=memory.fitted[cut],
+        rows=Columns(*(part[cut] for part in memory.rows)),
+    )
+
+
+def _read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
     history, weights = memory.history, memory.weights
     scale = weights.outputscale.exp()[:, None]
     if history.n_trials == 0:
@@ -274,18 +324,19 @@ def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
         return Reading(mean, std, blank, torch.ones_like(blank))
     at = kernels.columns(units, active, memory.geometry, weights.relevance)
     r2, q = kernels.pairwise(at, memory.rows)
+    nearest = (1 - torch.exp(-r2.amin(-1).sqrt())).clamp(0, 1)
     cross = kernels.kernel(r2, q, memory.geometry)  # (B, m, n)
     mean = _mean(memory, cross)
-    variance = (scale - _explained_root(memory, cross).square_().sum(1)).clamp_min_(1e-10)
-    if memory.expected is not None:
-        mean = mean + memory.expected(units, active)
-        variance = variance * memory.expected.spread**2
     failure = torch.zeros_like(mean)
     if memory.failure_base is not None and memory.failure_alpha is not None:
         expected = memory.failure_base + (cross @ memory.failure_alpha[..., None])[..., 0]
         failed = (history.outcomes == Outcome.FAILED).any(-1, keepdim=True)
         failure = torch.where(failed, expected.clamp(0, 0.99), 0.0)
-    nearest = (1 - torch.exp(-r2.amin(-1).sqrt())).clamp(0, 1)
+    root = _explained_root(memory, cross)  # which uses it up
+    variance = (scale - root.square_().sum(1)).clamp_min_(1e-10)
+    if memory.expected is not None:
+        mean = mean + memory.expected(units, active)
+        variance = variance * memory.expected.spread**2
     return Reading(mean, variance.sqrt(), failure, nearest)
 
 
@@ -296,17 +347,6 @@ def means(memory: Conditioned, units: Tensor, active: Tensor) -> Tensor:
     return _mean(memory, kernels.kernel(*kernels.pairwise(at, memory.rows), geometry))
 
 
-def fitted(memory: Conditioned) -> Tensor:
-    """Mean ``(B, n)`` at the trials themselves, where they are scored: cheaper than ``means``."""
-    z = transform_scores(memory.history.scores, memory.scored)
-    return _fitted(z, _certainty(memory.history), memory.weights, memory.alpha)
-
-
-def _fitted(z: Tensor, certainty: _Certainty, weights: MemoryWeights, alpha: Tensor) -> Tensor:
-    """At a trial the regression misses the score by what it takes for noise."""
-    return z - certainty.variance(weights.noise.exp()) * alpha
-
-
 def _mean(memory: Conditioned, cross: Tensor) -> Tensor:
     """Mean ``(B, m)`` of the regression where the kernel with the trials is ``cross``."""
     alpha = memory.weights.outputscale.exp()[:, None] * memory.alpha * memory.scored
@@ -315,13 +355,11 @@ def _mean(memory: Conditioned, cross: Tensor) -> Tensor:
 
 def part(memory: Conditioned, index: Tensor) -> Conditioned:
     """The memories at ``index`` ``(k,)`` of a batch, for ``means`` alone."""
-    weights, rows = memory.weights, memory.rows
+    rows = memory.rows
     return replace(
         memory,
         geometry=memory.geometry.take(index),
-        weights=MemoryWeights(
-            weights.relevance[index], weights.outputscale[index], weights.noise[index]
-        ),
+        weights=memory.weights.take(index),
         scored=memory.scored[index],
         alpha=memory.alpha[index],
         rows=Columns(rows.numeric[index], rows.categorical[index], rows.relevance[index]),
@@ -341,9 +379,12 @@ def covariance(memory: Conditioned, units: Tensor, active: Tensor) -> Tensor:
 
 
 def _explained_root(memory: Conditioned, cross: Tensor) -> Tensor:
-    """Root ``(B, n, m)`` of what the trials explain of the candidates' covariance."""
+    """Root ``(B, n, m)`` of what the trials explain of the candidates' covariance.
+
+    ``cross`` ``(B, m, n)`` is used up.
+    """
     scale = memory.weights.outputscale.exp()[:, None]
-    visible = cross * (memory.known * scale)[:, None]
+    visible = cross.mul_((memory.known * scale)[:, None])
     root = torch.linalg.solve_triangular(memory.factor, visible.mT, upper=False)
     return torch.as_tensor(root)
 

@@ -102,6 +102,7 @@ def _joined(parts: list[Conditioned], history: History, geometry: Geometry) -> C
         failure_base=None,
         failure_alpha=None,
         incumbent=blank,
+        fitted=blank,
         rows=Columns(
             cat([x.rows.numeric for x in parts]),
             cat([x.rows.categorical for x in parts]),
