@@ -604,13 +604,3 @@ def test_rewound_forgets_the_recurrent_state_alone() -> None:
     assert bool((belief.recurrent_state != 0).any())
     assert bool((rewound.recurrent_state == 0).all())
     assert rewound.weights is belief.weights and rewound.n_read == belief.n_read
-
-
-@pytest.mark.parametrize("n_params", [1, 2, 3, 4, 6])
-def test_the_first_trials_of_any_space_lie_apart(n_params: int) -> None:
-    study = optuna.create_study(sampler=RocketSampler(seed=0))
-    names = [f"x{i}" for i in range(n_params)]
-    study.optimize(lambda trial: sum(trial.suggest_float(x, 0, 1) for x in names), n_trials=4)
-    points = np.array([[trial.params[name] for name in names] for trial in study.trials])
-    apart = np.abs(points[:, None] - points[None]).max(-1)[np.triu_indices(4, 1)]
-    assert apart.min() > 0.1

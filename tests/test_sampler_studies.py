@@ -9,6 +9,7 @@ import random
 from typing import Any
 import warnings
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
@@ -464,3 +465,13 @@ def test_ten_thousand_trials() -> None:
     with sampler_log() as messages:
         assert_valid(study.ask(space).params, space)
     assert messages == []
+
+
+@pytest.mark.parametrize("n_params", [1, 2, 3, 4, 6])
+def test_the_first_trials_of_any_space_lie_apart(n_params: int) -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    names = [f"x{i}" for i in range(n_params)]
+    study.optimize(lambda trial: sum(trial.suggest_float(x, 0, 1) for x in names), n_trials=4)
+    points = np.array([[trial.params[name] for name in names] for trial in study.trials])
+    apart = np.abs(points[:, None] - points[None]).max(-1)[np.triu_indices(4, 1)]
+    assert apart.min() > 0.1
