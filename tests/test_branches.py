@@ -127,11 +127,23 @@ def test_the_focus_stays_inside_its_branch_and_keeps_what_is_imposed() -> None:
     assert found.incumbent == own.amax(-1)
 
 
-def test_every_other_trial_has_no_focus() -> None:
+def test_every_other_trial_has_no_focus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(branches, "_LEAST_SHARE", 0.4)  # half of the parameters are common
     for n in range(6, 10):
         history = tried([k % 3 for k in range(n)], [float(k) for k in range(n)])
         found = branches.focus(history, remembered(history), candidates(), 64, generator(), None)
         assert (found is None) == (n % branches.EVERY == 1)
+
+
+def test_a_space_with_switches_has_no_focus(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = tried([k % 3 for k in range(6)], [float(k) for k in range(6)])
+    common = bool(branches.differ(history, GEOMETRY))
+    assert not common, "as many parameters are common as are not"
+    assert (
+        branches.focus(history, remembered(history), candidates(), 64, generator(), None) is None
+    )
+    monkeypatch.setattr(branches, "_LEAST_SHARE", 0.4)
+    assert bool(branches.differ(history, GEOMETRY))
 
 
 def test_spaces_without_conditions_and_batches_have_no_focus() -> None:

@@ -29,7 +29,7 @@ from tests.builders import restless_network
 
 
 GOLDEN = Path(__file__).parent / "assets" / "golden.rocket"
-GOLDEN_ACTION = 14
+GOLDEN_ACTION = 8
 GOLDEN_LOGITS = [-0.27324, -2.01546, -3.53457, -5.68567]
 # Other weights are another agent: they come with a new line in the changelog.
 SHIPPED_DIGEST = "ae4de298609ec7b5589006ec78c2b45400b857960d633ce32ef61197cd81b44a"

@@ -291,13 +291,13 @@ def test_variants_differ_and_repeat_exactly(monkeypatch: pytest.MonkeyPatch) -> 
     tried, regret = {}, {}
     for name, variant in ways.items():
         tasks = WatchedTasks(tables, copies=8)
-        regret[name] = development.measure(variant, tasks, 1, 11)
-        assert regret[name].shape == (24, 11) and float(regret[name].min()) >= 0
+        regret[name] = development.measure(variant, tasks, 1, 20)
+        assert regret[name].shape == (24, 20) and float(regret[name].min()) >= 0
         tried[name] = torch.cat(tasks.tried, 1)
     assert before == [getattr(module, name) for module, name, _ in patches]
     for name, other in combinations(tried, 2):
         assert not torch.equal(tried[name], tried[other]), (name, other)
-    again = development.measure(ways["agent"], TableTasks(tables, copies=8), 2, 11)
+    again = development.measure(ways["agent"], TableTasks(tables, copies=8), 2, 20)
     assert torch.equal(again[:24], regret["agent"])
     assert not torch.equal(again[24:], regret["agent"])
 

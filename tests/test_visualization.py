@@ -379,9 +379,9 @@ def test_every_objective_has_its_slices(goals: Study) -> None:
     info = slice_expectation.slice_expectation_info(look(goals), ["width"])
     (error,), (gain,), (idle,) = info.slices
     assert info.central_number in {trial.number for trial in goals.best_trials}
-    middle = [k for k, x in enumerate(gain.x) if 0.1 < x < 0.9]
-    assert all(abs(gain.expected[k] - 100 * gain.x[k]) < 15 for k in middle)
-    assert error.expected[middle[0]] > error.expected[middle[-1]]
+    tried = [k for k, x in enumerate(gain.x) if 0.65 < x < 0.97]  # most trials are there
+    assert all(abs(gain.expected[k] - 100 * gain.x[k]) < 15 for k in tried)
+    assert error.expected[tried[0]] > error.expected[tried[-1]]
     assert gain.feasibility[0] > 0.9 > 0.5 > gain.feasibility[-1]
     assert all(map(math.isnan, idle.expected)), "nothing is known of a constant"
     assert gain.central_value == goals.trials[info.central_number].values[1]

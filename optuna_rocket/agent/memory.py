@@ -296,11 +296,13 @@ def _cuts(batch: int, size: int) -> list[slice]:
 def _cut(memory: Conditioned, cut: slice) -> Conditioned:
     """The memories at ``cut`` of a batch."""
     base, coefficients = memory.failure_base, memory.failure_alpha
+    history, geometry = memory.history.studies(cut), memory.geometry.take(cut)
+    weights = memory.weights.take(cut)
     return replace(
         memory,
-        history=memory.history.studies(cut),
-        geometry=memory.geometry.take(cut),
-        weights=memory.weights.take(cut),
+        history=history,
+        geometry=geometry,
+        weights=weights,
         scored=memory.scored[cut],
         alpha=memory.alpha[cut],
         known=memory.known[cut],
@@ -309,7 +311,8 @@ def _cut(memory: Conditioned, cut: slice) -> Conditioned:
         failure_alpha=None if coefficients is None else coefficients[cut],
         incumbent=memory.incumbent[cut],
         fitted=memory.fitted[cut],
-        rows=Columns(*(part[cut] for part in memory.rows)),
+        # Which columns there are depends on the spaces of the batch.
+        rows=kernels.columns(history.units, history.active, geometry, weights.relevance),
     )
 
 
