@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-import json
 from pathlib import Path
 import time
 from typing import Any
@@ -21,6 +20,8 @@ import optuna
 from optuna.samplers import BaseSampler
 
 from benchmarks.many_objectives import make_goal_sampler
+from benchmarks.records import read_lines
+from benchmarks.records import replace_line
 from benchmarks.report import markdown_table
 from benchmarks.speed import timing
 from benchmarks.workers import single_threaded_workers
@@ -32,6 +33,8 @@ _UNIT = optuna.distributions.FloatDistribution(0.0, 1.0)
 _N_WARM_UP = 2
 # A trial is feasible where the sum of its numbers is below the first and above the second.
 _SUMS = (3.6, 2.4)
+# The fields that tell what was measured.
+_CELL = ("method", "n_objectives", "n_constraints", "n_stored")
 
 
 class Distances:
@@ -150,9 +153,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line. Earlier lines of the same cells are replaced."""
     args = _parse(argv)
-    lines = args.out.read_text().splitlines() if args.out.exists() else []
-    found = {_cell(line): line for line in map(json.loads, lines)}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    lines: list[dict[str, Any]] = read_lines(args.out)
     cells = [
         (method, (n_objectives, n_constraints, n_stored))
         for n_stored in args.stored
@@ -166,13 +167,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             # GPSampler takes seconds for what takes others milliseconds.
             repeats = min(args.repeats, 3) if method == "gp" else args.repeats
             line = pool.submit(_measure, method, cell, repeats).result()
-            found[_cell(line)] = line
-            args.out.write_text("".join(json.dumps(each) + "\n" for each in found.values()))
-    print(table(list(found.values())))
-
-
-def _cell(line: dict[str, Any]) -> tuple[Any, ...]:
-    return line["method"], line["n_objectives"], line["n_constraints"], line["n_stored"]
+            lines = replace_line(args.out, line, _CELL)
+    print(table(lines))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
 import json
@@ -220,6 +221,24 @@ def append_line(path: Path, line: dict[str, Any]) -> None:
 def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     """Replace the content of a file."""
     path.write_bytes(b"".join(map(_encoded, lines)))
+
+
+def replace_line(path: Path, line: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Write a line in place of the one with the same values of some fields, or after all others.
+
+    Args:
+        path: The file; it and its folder are made if they are not there.
+        line: What was measured.
+        names: The fields that tell a cell.
+
+    Returns:
+        All lines.
+    """
+    found = {tuple(x[name] for name in names): x for x in read_lines(path)}
+    found[tuple(line[name] for name in names)] = line
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_lines(path, found.values())
+    return list(found.values())
 
 
 def _whole_lines(path: Path) -> list[bytes]:

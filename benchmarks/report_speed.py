@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from collections.abc import Sequence
-import json
 from pathlib import Path
 import time
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from benchmarks.records import write_lines
 from benchmarks.speed import timing
 from benchmarks.workers import single_threaded_workers
 from optuna_rocket import RocketPruner
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for n_stored in args.stored:
             lines.append(pool.submit(_measure, n_stored, args.repeats).result())
             print(f"{n_stored:>6} trials {lines[-1]['ms_median']:>9.2f} ms")
-    args.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_lines(args.out, lines)
 
 
 if __name__ == "__main__":

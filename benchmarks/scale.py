@@ -14,7 +14,6 @@ import argparse
 from collections.abc import Iterator
 from collections.abc import Sequence
 import datetime
-import json
 from pathlib import Path
 import resource
 import statistics
@@ -38,6 +37,8 @@ import sqlalchemy as sa
 from benchmarks.methods import check_method
 from benchmarks.methods import make_sampler
 from benchmarks.methods import method_label
+from benchmarks.records import read_lines
+from benchmarks.records import replace_line
 from benchmarks.report import markdown_table
 from benchmarks.run import versions
 from benchmarks.workers import single_threaded_workers
@@ -48,6 +49,8 @@ _STUDY = "scale"
 _NAMES = tuple(f"x{i}" for i in range(5))
 _UNIT = optuna.distributions.FloatDistribution(0.0, 1.0)
 _TEN_SECONDS = datetime.timedelta(seconds=10)
+# The fields that tell what was measured.
+_CELL = ("storage", "n_stored", "method")
 
 
 def opened(storage: str, place: Path) -> BaseStorage:
@@ -183,9 +186,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line. Earlier lines of the same cells are replaced."""
     args = _parse(argv)
-    lines = args.out.read_text().splitlines() if args.out.exists() else []
-    found = {_cell(line): line for line in map(json.loads, lines)}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    lines: list[dict[str, Any]] = read_lines(args.out)
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
@@ -196,13 +197,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                     with single_threaded_workers(jobs=1) as pool:  # a process of its own
                         arguments = (method, storage, place, n_stored, args.repeats)
                         line = pool.submit(measure, *arguments).result()
-                    found[_cell(line)] = line
-                    args.out.write_text("".join(json.dumps(x) + "\n" for x in found.values()))
-    print(table(list(found.values())))
-
-
-def _cell(line: dict[str, Any]) -> tuple[Any, ...]:
-    return line["storage"], line["n_stored"], line["method"]
+                    lines = replace_line(args.out, line, _CELL)
+    print(table(lines))
 
 
 def _filled(folder: Path, storage: str, n_stored: int) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-import json
 from pathlib import Path
 import statistics
 import time
@@ -22,6 +21,7 @@ from benchmarks.methods import SEQUENTIAL_METHODS
 from benchmarks.methods import check_method
 from benchmarks.methods import make_sampler
 from benchmarks.methods import method_label
+from benchmarks.records import replace_line
 from benchmarks.run import versions
 from benchmarks.workers import single_threaded_workers
 
@@ -103,17 +103,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line. Earlier lines of the same methods and sizes are replaced."""
     args = _parse(argv)
-    lines = args.out.read_text().splitlines() if args.out.exists() else []
-    found = {(line["method"], line["n_stored"]): line for line in map(json.loads, lines)}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     with single_threaded_workers(jobs=1) as pool:
         for method in map(check_method, args.methods):
             for n_stored in args.stored:
                 if method == "gp" and n_stored > args.max_gp:
                     continue
                 line = pool.submit(_measure, method, n_stored, args.repeats).result()
-                found[line["method"], n_stored] = line
-                args.out.write_text("".join(json.dumps(each) + "\n" for each in found.values()))
+                replace_line(args.out, line, ("method", "n_stored"))
                 print(f"{line['method']:>10} {n_stored:>6} trials {line['ms_median']:>9.2f} ms")
 
 

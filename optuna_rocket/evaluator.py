@@ -242,10 +242,9 @@ class SubsetEvaluator:
             _check_scaled(name, trial.params.get(name, 0.0))
         fitted = self.exponents(trial.study)
         values = {
-            name: fitted[name].value if name in fitted else guess
+            name: round(fitted[name].value if name in fitted else guess, 6)
             for name, guess in self._guesses.items()
         }
-        values = {name: round(value, 6) for name, value in values.items()}
         trial.set_user_attr(EXPONENTS, values)
         return values
 

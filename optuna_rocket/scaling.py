@@ -19,6 +19,8 @@ from optuna_rocket.curves import Curve
 from optuna_rocket.fidelity.scaling import Exponent
 from optuna_rocket.fidelity.scaling import Rung
 from optuna_rocket.fidelity.scaling import fit_exponent
+from optuna_rocket.records import internal_params
+from optuna_rocket.space import INACTIVE_NUMERIC
 from optuna_rocket.space import Space
 from optuna_rocket.space import modelled
 
@@ -67,7 +69,7 @@ def fitting_trials(curves: Sequence[Curve], longest: int) -> list[Curve]:
 def fit_exponents(
     curves: Sequence[Curve], guesses: Mapping[str, float], fractions: Mapping[int, float]
 ) -> dict[str, Exponent]:
-    """Exponents of the tagged parameters, those that came first taken as given for the next.
+    """Exponents of the tagged parameters, each as if the others did not change.
 
     Args:
         curves: What ``fitting_trials`` returns.
@@ -109,20 +111,19 @@ def _columns(curves: Sequence[Curve], without: str) -> Array:
     distributions.pop(without, None)
     space = Space(modelled(distributions))
     columns = [np.zeros(len(curves))]
+    rows = [internal_params(x.trial.params, space.distributions) for x in curves]
     for j, (name, distribution) in enumerate(space.distributions.items()):
-        values = [x.trial.params.get(name) for x in curves]
+        values = [row.get(name) for row in rows]
         if isinstance(distribution, CategoricalDistribution):
-            for choice in distribution.choices:
-                is_chosen = [_is_same(value, choice) for value in values]
+            for index in range(len(distribution.choices)):
+                is_chosen = [value == index for value in values]
                 columns.append(_CHOICE_SCALE * np.array(is_chosen, dtype=np.float64))
         else:
-            units = [0.5 if value is None else space.encode(j, float(value)) for value in values]
+            units = [
+                INACTIVE_NUMERIC if value is None else space.encode(j, value) for value in values
+            ]
             columns.append(np.array(units))
     return np.stack(columns, axis=-1)
-
-
-def _is_same(value: object, choice: object) -> bool:
-    return value is not None and (value is choice or value == choice)
 
 
 def _is_positive(value: object) -> bool:

@@ -121,7 +121,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"agent/weights_file", "suggestions", "trials", "records", "suggest", "claims"}
     | {"priors", "source_studies", "experience", "random_values"},
     "pruner": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "suggestions"},
-    "scaling": {"space", "fidelity/scaling", "curves"},
+    "scaling": {"space", "fidelity/scaling", "curves", "records"},
     "rounds": {"attributes", "costs"},
     "evaluator": {"fidelity/subset", "fidelity/correlation", "fidelity/scaling"}
     | {"costs", "curves", "trials", "scaling", "rounds"},

@@ -75,12 +75,17 @@ def focus(
 def takes_turn(history: History, geometry: Geometry) -> bool:
     """Whether the next trial chooses a branch first."""
     is_one_study = len(geometry.parent) == 1  # training's batches choose without branches
-    is_turn = is_one_study and geometry.has_conditions and history.n_trials % EVERY == 0
+    is_turn = is_one_study and history.n_trials % EVERY == 0
     return is_turn and bool(differ(history, geometry))
 
 
 def differ(history: History, geometry: Geometry) -> Tensor:
-    """Whether the trials of each study ``(B,)`` have few of their parameters in common."""
+    """Whether the trials of each study ``(B,)`` have few of their parameters in common.
+
+    They have none but common ones where no condition is known.
+    """
+    if not geometry.has_conditions:
+        return torch.zeros(len(geometry.present), dtype=torch.bool)
     common = (history.active | ~geometry.present[:, None]).all(1) & geometry.present
     mean = history.active.double().sum(-1).mean(-1)  # NaN, and so False, without trials
     return common.sum(-1) < (1 - _LEAST_SHARE) * mean

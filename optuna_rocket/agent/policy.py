@@ -246,7 +246,7 @@ def observe(remembered: Conditioned, pool: Pool, reading: Reading) -> tuple[Tens
         reading.nearest,
         _from_incumbent(context, geometry, pool),
         _from_pending(context, geometry, pool),
-        _off_centre(geometry, pool),
+        _off_centre(geometry, pool.units),
         _rare_choice(context, geometry, pool),
     ]
     kinds = (pool.kind[..., None] == torch.arange(len(PROPOSAL_KINDS))).float()
@@ -282,7 +282,7 @@ def branch_doubt(remembered: Conditioned, pool: Pool) -> Tensor:
     """
     context = remembered.history
     apart = branches.differ(context, remembered.geometry)
-    if not remembered.geometry.has_conditions or not bool(apart.any()):
+    if not bool(apart.any()):
         return torch.ones_like(pool.kind, dtype=torch.float64)
     mine, theirs = pool.active.double(), context.active.double()
     d = mine.shape[-1]
@@ -300,7 +300,7 @@ def start_rule(remembered: Conditioned, pool: Pool, experienced: bool = False) -
     context, geometry = remembered.history, remembered.geometry
     late = experienced and context.n_trials == _LATE_CENTRE_AT and _lacks_centre(context, geometry)
     if context.n_trials == 0 or late:
-        score = -_off_centre(geometry, pool)
+        score = -_off_centre(geometry, pool.units)
     else:
         distance = row_distance(pool.units[:, :, None], context.units[:, None], geometry)
         score = distance.amin(-1) - _START_CENTRE * _start_penalty(geometry, pool)
@@ -315,15 +315,13 @@ def _start_penalty(geometry: Geometry, pool: Pool) -> Tensor:
     ``2 x / k``: up to four of them would never leave the centre. There the square of the offset
     counts, which is best a quarter of the range away.
     """
-    numeric = (geometry.present & ~geometry.is_categorical)[:, None]
-    offset = torch.where(numeric, (pool.units - 0.5) * 2, 0.0)
-    squared = _FEW_WEIGHT * offset.square().sum(-1) / numeric.sum(-1).clamp_min(1)
-    return torch.where(numeric.sum(-1) <= _FEW, squared, _off_centre(geometry, pool))
+    offsets, count = _offsets(geometry, pool.units)
+    squared = _FEW_WEIGHT * offsets.square().sum(-1) / count.clamp_min(1)
+    return torch.where(count <= _FEW, squared, offsets.sum(-1) / count.clamp_min(1))
 
 
 def _lacks_centre(context: History, geometry: Geometry) -> bool:
-    tried = Pool(context.units, context.active, torch.zeros(context.outcomes.shape))
-    return bool((_off_centre(geometry, tried) > _NEAR_CENTRE).all())
+    return bool((_off_centre(geometry, context.units) > _NEAR_CENTRE).all())
 
 
 def log_improvement(gain: Tensor, std: Tensor) -> Tensor:
@@ -402,10 +400,15 @@ def _from_pending(context: History, geometry: Geometry, pool: Pool) -> Tensor:
     return distance.amin(-1).clamp_max(1)
 
 
-def _off_centre(geometry: Geometry, pool: Pool) -> Tensor:
+def _off_centre(geometry: Geometry, units: Tensor) -> Tensor:
+    offsets, count = _offsets(geometry, units)
+    return offsets.sum(-1) / count.clamp_min(1)
+
+
+def _offsets(geometry: Geometry, units: Tensor) -> tuple[Tensor, Tensor]:
+    """How far numbers are off the centre ``(B, m, d)``, 1 at most, and how many ``(B, 1)``."""
     numeric = (geometry.present & ~geometry.is_categorical)[:, None]
-    offset = torch.where(numeric, (pool.units - 0.5).abs() * 2, 0.0).sum(-1)
-    return offset / numeric.sum(-1).clamp_min(1)
+    return torch.where(numeric, (units - 0.5).abs() * 2, 0.0), numeric.sum(-1)
 
 
 def _rare_choice(context: History, geometry: Geometry, pool: Pool) -> Tensor:
