@@ -20,6 +20,7 @@ from optuna_rocket import suggest
 from optuna_rocket.agent import branches
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
+from optuna_rocket.agent import stagnation
 from optuna_rocket.agent.branches import Focus
 from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.view import View
@@ -101,9 +102,17 @@ def compare(
 
 def _chooses_a_branch(view: View) -> bool:
     """Whether the trial's turn was to choose a branch first, as ``policy.decide`` has it."""
-    is_plain = view.goals is None and view.remembered.expected is None
     has_begun = view.history.n_trials >= policy.RULE_FROM
-    return is_plain and has_begun and branches.takes_turn(view.history, view.geometry)
+    return _is_plain(view) and has_begun and branches.takes_turn(view.history, view.geometry)
+
+
+def looks_elsewhere(view: View) -> bool:
+    """Whether the trial was to look elsewhere, as ``policy.decide`` has it."""
+    return _is_plain(view) and stagnation.takes_turn(view.history, view.geometry)
+
+
+def _is_plain(view: View) -> bool:
+    return view.goals is None and view.remembered.expected is None
 
 
 def _branch(

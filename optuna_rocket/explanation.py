@@ -117,6 +117,7 @@ def _look_back(
         n_finished=sum(record.outcome != Outcome.PENDING for record in view.records),
         n_running=sum(record.outcome == Outcome.PENDING for record in view.records),
         is_start=int(torch.isfinite(view.scores).all(0).sum()) < RULE_FROM,
+        is_elsewhere=alternatives.looks_elsewhere(view),
         n_best=len(view.front),
         is_best=trial.number in best_numbers(study),
         sources=MappingProxyType(sources),

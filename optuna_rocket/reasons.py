@@ -72,6 +72,9 @@ class Explanation:
         n_running: Trials that were running then.
         is_start: Whether fewer than five scores were known, so that the trials were spread out
             whatever was expected of them.
+        is_elsewhere: Whether the study had not risen for long and it was the trial's turn to look
+            elsewhere, far from all trials and whatever was expected of it; ``share`` and ``rank``
+            are then by that.
         kind: Kind of the proposal, one of ``features.PROPOSAL_KINDS``; None where unknown.
         is_recomputed: Whether ``mean`` and ``std`` of the first objective are recomputed.
         failure: Chance to fail, in [0, 1]; 0 as long as no trial has failed.
@@ -108,6 +111,7 @@ class Explanation:
     n_finished: int = 0
     n_running: int = 0
     is_start: bool = False
+    is_elsewhere: bool = False
     kind: str | None = None
     is_recomputed: bool = True
     failure: float = 0.0

@@ -71,6 +71,11 @@ def _origin(of: Explanation) -> Iterator[str]:
             yield f"Enqueued, and imposed on the agent: {names}."
     if of.is_start:
         yield "With fewer than five scores the trials are spread out whatever is expected of them."
+    if of.is_elsewhere:
+        yield (
+            "The best score had not risen for long: it was this trial's turn to look far from all "
+            "others, whatever is expected there."
+        )
 
 
 def _branch(choice: BranchChoice) -> Iterator[str]:

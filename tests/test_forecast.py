@@ -295,8 +295,14 @@ def test_leading_is_the_best_third() -> None:
     leading = [evidence.is_leading(1, x + 0.5) for x in range(8)]
     assert leading == [False] * 5 + [True] * 3
     assert evidence_of(np.ones((1, 4))).is_leading(1, 2.0)
-    assert not evidence_of(np.ones((1, 4))).is_leading(1, 1.0)
     assert not evidence.is_leading(1, math.nan)
+
+
+def test_a_step_where_all_are_equal_stops_nobody() -> None:
+    assert evidence_of(np.ones((5, 4))).is_leading(1, 1.0)
+    assert not evidence_of(np.ones((5, 4))).is_leading(1, 0.5)
+    but_one = evidence_of(np.concatenate([np.ones((4, 4)), np.full((1, 4), 2.0)]))
+    assert not but_one.is_leading(1, 1.0)
 
 
 def test_rungs_are_a_ratio_apart() -> None:

@@ -20,6 +20,7 @@ from optuna_rocket.agent import branches
 from optuna_rocket.agent import experience
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import proposals
+from optuna_rocket.agent import stagnation
 from optuna_rocket.agent.experience import Guide
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.memory import MemoryWeights
@@ -202,13 +203,15 @@ def decide(
     guided, experienced = remembered.expected is not None, guide is not None
     # The first trial is experience's own: what is not believed must not shorten the start.
     starts = not guided and history.n_trials < RULE_FROM + experienced
+    elsewhere = not guided and stagnation.takes_turn(history, geometry)
     study = study_features(history, geometry, belief.weights, horizon)
     if pool is None and guided:
         pool = experience.propose(remembered, n_candidates, generator, fixed)
     elif pool is None:
-        count = max(n_candidates, START_CANDIDATES) if starts else n_candidates
+        spreads = starts or elsewhere
+        count = max(n_candidates, START_CANDIDATES) if spreads else n_candidates
         pool = proposals.propose(context, geometry, count, generator, fixed)
-        if starts:
+        if spreads:
             pool = pool.take(
                 start_rule(remembered, pool, experienced).topk(n_candidates, -1).indices
             )
@@ -219,7 +222,7 @@ def decide(
     logits = network(*inputs, belief.recurrent_state)
     if guided and int(remembered.scored.sum()) < RULE_FROM:
         logits = inputs.rule  # the network has seen no start like this one
-    elif starts and experienced:
+    elif elsewhere or (starts and experienced):
         logits = start_rule(remembered, pool, experienced).float()
     if not repeats:
         logits = forbid(logits, geometry.keys(pool.units), geometry.keys(history.units))

@@ -248,9 +248,14 @@ class Evidence:
         return y, v
 
     def is_leading(self, step: int, score: float) -> bool:
-        """Whether a score at a report step is in the best third of all that got there."""
+        """Whether a score at a report step is in the best third of all that got there.
+
+        Equal scores count as better ones, but where all are equal the step tells nothing.
+        """
         x = self.at(step)
         reached = x[~np.isnan(x)]
+        if np.all(reached == score):
+            return True
         n_better = int((reached >= (-np.inf if math.isnan(score) else score)).sum())
         return n_better < max(1, (len(reached) + 1) // 3)
 
