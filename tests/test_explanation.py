@@ -425,3 +425,13 @@ def test_the_choice_of_a_branch_is_explained() -> None:
         assert one.rank <= 20
         assert "turn to choose a branch" in one.text and "inside of this branch" in one.text
     assert "turn to choose a branch" not in explain(study, 7).text
+
+
+def test_a_look_elsewhere_is_explained() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(lambda trial: 1.0 + 0 * trial.suggest_float("x", 0, 1), n_trials=16)
+    found = [explain(study, number) for number in range(16)]
+    assert [one.number for one in found if one.is_elsewhere] == [11, 14]
+    for one in found:
+        assert ("look far from all others" in one.text) == one.is_elsewhere
+    assert found[11].rank <= 20, "it would be chosen again, or one like it"
