@@ -102,17 +102,14 @@ def compare(
 
 def _chooses_a_branch(view: View) -> bool:
     """Whether the trial's turn was to choose a branch first, as ``policy.decide`` has it."""
+    is_plain = view.goals is None and view.remembered.expected is None
     has_begun = view.history.n_trials >= policy.RULE_FROM
-    return _is_plain(view) and has_begun and branches.takes_turn(view.history, view.geometry)
+    return is_plain and has_begun and branches.takes_turn(view.history, view.geometry)
 
 
 def looks_elsewhere(view: View) -> bool:
     """Whether the trial was to look elsewhere, as ``policy.decide`` has it."""
-    return _is_plain(view) and stagnation.takes_turn(view.history, view.geometry)
-
-
-def _is_plain(view: View) -> bool:
-    return view.goals is None and view.remembered.expected is None
+    return view.goals is None and stagnation.takes_turn(view.history, view.geometry)
 
 
 def _branch(

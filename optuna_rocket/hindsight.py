@@ -113,7 +113,7 @@ def _view(
         remembered = many_goals.outlook(goals, history, geometry, beliefs, none).objectives
     else:
         assert isinstance(beliefs, Belief)
-        heeded = policy.heeded(guide, history) if with_controls else guide
+        heeded = policy.heeded(guide, history, geometry) if with_controls else guide
         context = memory.context(history)
         remembered = memory.condition(context, geometry, beliefs.weights, heeded)
     return View(

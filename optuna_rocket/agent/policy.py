@@ -197,13 +197,14 @@ def decide(
         incumbent: ``(B,)`` level to beat in transformed scores, that of the best trial for None.
     """
     context = memory.context(history)
-    remembered = memory.condition(context, geometry, belief.weights, heeded(guide, history))
+    elsewhere = stagnation.takes_turn(history, geometry)
+    heard = heeded(guide, history, geometry)
+    remembered = memory.condition(context, geometry, belief.weights, heard)
     if incumbent is not None:
         remembered = replace(remembered, incumbent=incumbent)
     guided, experienced = remembered.expected is not None, guide is not None
     # The first trial is experience's own: what is not believed must not shorten the start.
     starts = not guided and history.n_trials < RULE_FROM + experienced
-    elsewhere = not guided and stagnation.takes_turn(history, geometry)
     study = study_features(history, geometry, belief.weights, horizon)
     if pool is None and guided:
         pool = experience.propose(remembered, n_candidates, generator, fixed)
@@ -229,9 +230,10 @@ def decide(
     return Decision(pool, logits, inputs, reading)
 
 
-def heeded(guide: Guide | None, history: History) -> Guide | None:
-    """The guide, but for the trials that are its controls."""
-    return None if history.n_trials % _CONTROL_EVERY == _CONTROL_AT else guide
+def heeded(guide: Guide | None, history: History, geometry: Geometry) -> Guide | None:
+    """The guide, but for the trials that are its controls and those that look elsewhere."""
+    is_control = history.n_trials % _CONTROL_EVERY == _CONTROL_AT
+    return None if is_control or stagnation.takes_turn(history, geometry) else guide
 
 
 def observe(remembered: Conditioned, pool: Pool, reading: Reading) -> tuple[Tensor, Tensor]:
