@@ -27,7 +27,7 @@ N_TOKEN_FEATURES = 15 + len(PROPOSAL_KINDS)
 _CHUNK = 512
 
 
-def transform_scores(scores: Tensor, scored: Tensor) -> Tensor:
+def transform_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Tensor:
     """Scores on a common scale: winsorised log gap to the best, standardised.
 
     ``t = -log(0.3 + min(g, 3))`` with ``g = (best - score) / (best - lower quartile)``: heavy bad
@@ -37,6 +37,8 @@ def transform_scores(scores: Tensor, scored: Tensor) -> Tensor:
     Args:
         scores: ``(B, n)``, anything where ``scored`` is False.
         scored: ``(B, n)`` bool.
+        least_unit: ``History.least_unit``, which takes the place of the distance to the lower
+            quartile where that is less; likewise in the functions below.
 
     Returns:
         ``(B, n)`` with mean 0 and standard deviation 1 over the scored trials; 0 elsewhere, and
@@ -44,7 +46,7 @@ def transform_scores(scores: Tensor, scored: Tensor) -> Tensor:
     """
     if scores.shape[1] == 0:
         return torch.zeros_like(scores)
-    known = _log_gap(scores, *_yardstick(scores, scored))
+    known = _log_gap(scores, *_yardstick(scores, scored, least_unit))
     mean, std = _moments(known, scored)
     return torch.where(scored & (std > 1e-9), (known - mean) / std.clamp_min(1e-9), 0.0)
 
@@ -58,13 +60,15 @@ def continue_transform(scores: Tensor, scored: Tensor, further: Tensor) -> Tenso
     return _at_gaps(scale, (scale.best - further / 2) / scale.unit)
 
 
-def invert_transform(scores: Tensor, scored: Tensor, transformed: Tensor) -> Tensor:
+def invert_transform(
+    scores: Tensor, scored: Tensor, transformed: Tensor, least_unit: Tensor | None = None
+) -> Tensor:
     """Scores ``(B, k)`` that ``transform_scores`` of ``scores`` would turn into ``transformed``.
 
     Cut where scores count as equally bad, and where all scores are equal: that score. There must
     be at least one.
     """
-    scale = _scale(scores, scored)
+    scale = _scale(scores, scored, least_unit)
     return 2 * (scale.best - _gaps(scale, transformed).clamp_max(3) * scale.unit)
 
 
@@ -91,18 +95,27 @@ def transform_errors(scores: Tensor, scored: Tensor, errors: Tensor) -> Tensor:
     return torch.where(scored & (scale.std > 1e-9), errors * slope, 0.0)
 
 
-def transform_gaps(scores: Tensor, scored: Tensor, gaps: Tensor) -> Tensor:
+def transform_gaps(
+    scores: Tensor, scored: Tensor, gaps: Tensor, least_unit: Tensor | None = None
+) -> Tensor:
     """What ``continue_transform`` gives to scores ``(B, k)`` that lie ``gaps`` below the best.
 
     A gap is in units of the distance from the best score to the lower quartile.
     """
-    return _at_gaps(_scale(scores, scored), gaps)
+    return _at_gaps(_scale(scores, scored, least_unit), gaps)
 
 
-def gaps_of(scores: Tensor, scored: Tensor, transformed: Tensor) -> Tensor:
+def gaps_of(
+    scores: Tensor, scored: Tensor, transformed: Tensor, least_unit: Tensor | None = None
+) -> Tensor:
     """Gaps ``(B, k)``, from -0.25 to 3, which ``transform_gaps`` turns into ``transformed``."""
-    scale = _scale(scores, scored)
+    scale = _scale(scores, scored, least_unit)
     return torch.where(scale.std > 1e-9, _gaps(scale, transformed), 0.0).clamp(-0.25, 3)
+
+
+def half_unit(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Tensor:
+    """Half of the score difference ``(B, 1)`` that is a gap of 1."""
+    return _yardstick(scores, scored, least_unit)[1]
 
 
 class _Scale(NamedTuple):
@@ -114,8 +127,8 @@ class _Scale(NamedTuple):
     std: Tensor
 
 
-def _scale(scores: Tensor, scored: Tensor) -> _Scale:
-    best, unit = _yardstick(scores, scored)
+def _scale(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> _Scale:
+    best, unit = _yardstick(scores, scored, least_unit)
     return _Scale(best, unit, *_moments(_log_gap(scores, best, unit), scored))
 
 
@@ -132,7 +145,9 @@ def _log_gap(scores: Tensor, best: Tensor, unit: Tensor) -> Tensor:
     return -torch.log(0.3 + ((best - scores / 2) / unit).clamp(0, 3))
 
 
-def _yardstick(scores: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:
+def _yardstick(
+    scores: Tensor, scored: Tensor, least_unit: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Half of the best score and half of its distance to the lower quartile, each ``(B, 1)``.
 
     Halving first keeps the differences of huge scores finite.
@@ -144,7 +159,8 @@ def _yardstick(scores: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:
     quarter = ((scored.sum(-1, keepdim=True) - 1).clamp_min(0) * 0.25).long()
     unit = best - ascending.gather(1, quarter)
     unit = torch.where(unit > 0, unit, best - worst)
-    return best, torch.where((unit > 0) & torch.isfinite(unit), unit, 1.0)
+    unit = torch.where((unit > 0) & torch.isfinite(unit), unit, 1.0)
+    return best, unit if least_unit is None else unit.maximum(least_unit[:, :1])
 
 
 def tokens(history: History, geometry: Geometry, start: int = 0) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import replace
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +22,42 @@ from optuna_rocket.space import Geometry
 # Preferences under which trials are ranked, and how many ranks are told apart under each.
 _N_PREFERENCES = 32
 _N_RANKS = 160
+# The reference point of the gained hypervolume lies behind the worst values on the front by a
+# share of the front's range: at least by this one.
+_LEAST_MARGIN = 0.1
+# That share times the number of trials on the front, while these are few: such a front is narrow,
+# and all that lies beyond its ends would be worth nothing. After Ishibuchi et al. 2018, "How to
+# specify a reference point in hypervolume calculation", who give a regular front of h points 1/h;
+# chosen on ``benchmarks/front_twins.py``.
+_SPARSE_MARGIN = 4.0
+# A front that covers less of all objectives' ranges than this share has collapsed, the more the
+# less it covers.
+_COLLAPSED = 0.5
+# Gaps that the memory tells apart, in its units (``features.transform_scores``).
+_MOST_GAP = 3
+
+
+class Box(NamedTuple):
+    """Where a gain of hypervolume counts, on the scale of the scores.
+
+    Attributes:
+        coverage: The greatest share of an objective's range that the front covers.
+        beyond: ``(m, 1)`` half of how far the reference point must lie behind the front: up to
+            the range of all trials where the front has collapsed to nearly a point. Its own range
+            says nothing there, and whatever gives up a little of one objective would be
+            worthless.
+        unit: ``(m, 1)`` half of the least unit of gaps within which the box is told apart. Where
+            most trials are equally good at an objective, their quartiles say nothing of it.
+    """
+
+    coverage: float
+    beyond: Tensor
+    unit: Tensor
+
+
+def margin(n_leading: int) -> float:
+    """By what share of its range the reference point lies behind a front of so many trials."""
+    return max(_LEAST_MARGIN, _SPARSE_MARGIN / n_leading)
 
 
 @dataclass(frozen=True)
@@ -71,6 +108,25 @@ class Goals:
         """
         return self.ordered(self._best_rank() if len(self.scores) > 1 else self.scores[0])
 
+    @cached_property
+    def box(self) -> Box:
+        """Where gains count; that of all scored trials while none is feasible."""
+        half = self.scores[:, self.scored] / 2
+        if not half.shape[1]:
+            blank = torch.zeros(len(half), 1, dtype=half.dtype)
+            return Box(1.0, blank, blank)
+        counted = half[:, self.feasible[self.scored]] if bool(self.feasible.any()) else half
+        front = counted[:, ~dominated(counted)]
+        worst, best = front.amin(-1, keepdim=True), half.amax(-1, keepdim=True)
+        width = front.amax(-1, keepdim=True) - worst
+        span = best - half.amin(-1, keepdim=True)
+        covered = torch.where(span > 0, width / span, 0.0).amax()
+        coverage = float(covered) if bool((span > 0).any()) else 1.0
+        beyond = max(0.0, 1 - coverage / _COLLAPSED) * span
+        reach = best - worst + beyond.maximum(margin(front.shape[1]) * width)
+        unit = torch.where(torch.isfinite(reach), reach / _MOST_GAP, 0.0)
+        return Box(coverage, beyond, unit)
+
     def ordered(self, merit: Tensor) -> Tensor:
         """``merit`` ``(..., n)`` of feasible trials; infeasible ones fall below, by violation."""
         if not self.n_trials:
@@ -95,8 +151,19 @@ class Goals:
         return rank.mean(0) / (2 * n) - place
 
 
-def beside(history: History, values: Tensor) -> History:
-    """A history (a batch of one) as a batch of the rows of ``values`` ``(k, n)``."""
+def dominated(points: Tensor) -> Tensor:
+    """Which of ``points`` ``(m, k)`` another one dominates."""
+    at_least = torch.ones(points.shape[1], points.shape[1], dtype=torch.bool)
+    for values in points:  # column over row
+        at_least &= values >= values[:, None]
+    return (at_least & ~at_least.T).any(-1)
+
+
+def beside(history: History, values: Tensor, unit: Tensor | None = None) -> History:
+    """A history (a batch of one) as a batch of the rows of ``values`` ``(k, n)``.
+
+    ``unit`` ``(k, 1)`` is their ``least_unit``.
+    """
     k, n = values.shape
 
     def wide(tensor: Tensor) -> Tensor:
@@ -113,6 +180,7 @@ def beside(history: History, values: Tensor) -> History:
         history.predicted if k == 1 else torch.full((k, n, 2), torch.nan, dtype=torch.float64),
         wide(history.kind),
         torch.zeros_like(values),
+        None if unit is None else unit.expand(k, n),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dataclasses import fields
 from enum import IntEnum
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,8 @@ class History:
             transformed scores, when the trial was suggested; NaN where unknown.
         kind: ``(B, n)`` kind of the proposal that won, -1 where unknown.
         errors: ``(B, n)`` standard errors of scores that are approximated, 0 where observed.
+        least_unit: ``(B, n)`` half of the least unit of the scores' gaps, the same for all trials
+            of a study (``features.transform_scores``); None where the scores alone decide.
     """
 
     units: Tensor
@@ -46,6 +49,7 @@ class History:
     predicted: Tensor
     kind: Tensor
     errors: Tensor
+    least_unit: Tensor | None = None
 
     @property
     def n_trials(self) -> int:
@@ -70,7 +74,9 @@ class History:
         return self._each(lambda field: field[index])
 
     def _each(self, part: Callable[[Tensor], Tensor]) -> History:
-        return History(*(part(getattr(self, field.name)) for field in fields(self)))
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        parts: dict[str, Any] = {k: None if x is None else part(x) for k, x in held.items()}
+        return History(**parts)
 
 
 def empty_history(batch: int, d: int) -> History:

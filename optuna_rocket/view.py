@@ -157,7 +157,8 @@ class View:
         scores, scored = seen.scores[row], seen.scored[row]
         if len(scores[scored].unique()) < 2:
             return torch.full_like(transformed, math.nan)
-        return invert_transform(scores, scored, transformed[None])[0]
+        least = None if seen.least_unit is None else seen.least_unit[row]
+        return invert_transform(scores, scored, transformed[None], least)[0]
 
     def hypervolume_gain(self, reading: Reading) -> float:
         """Expected growth of the front's hypervolume by a configuration, as a share of it.

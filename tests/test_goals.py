@@ -21,6 +21,7 @@ from optuna_rocket.features import continue_transform
 from optuna_rocket.features import gaps_of
 from optuna_rocket.features import transform_gaps
 from optuna_rocket.features import transform_scores
+from optuna_rocket.goals import Box
 from optuna_rocket.goals import Goals
 from optuna_rocket.goals import beside
 from optuna_rocket.goals import directions
@@ -95,6 +96,12 @@ def test_directions_fill_the_positive_part_of_the_sphere(m: int) -> None:
 # Hypervolume
 
 
+def plain_box(m: int) -> Box:
+    """A box that changes nothing."""
+    blank = torch.zeros(m, 1, dtype=torch.float64)
+    return Box(1.0, blank, blank)
+
+
 def test_gaps_and_transformed_scores_are_two_views() -> None:
     scores = torch.randn(3, 40, generator=generator(), dtype=torch.float64)
     scored = torch.ones_like(scores, dtype=torch.bool)
@@ -124,7 +131,9 @@ def test_gain_of_sure_points_is_that_of_the_exact_hypervolume(m: int) -> None:
     mean = transform_gaps(goals.scores, scored, -better)
     totals = torch.zeros(better.shape[1], dtype=torch.float64)
     for seed in range(64):
-        nodes = hypervolume.nodes(goals.scores, scored, front, generator(seed))
+        nodes = hypervolume.nodes(
+            goals.scores, scored, front, plain_box(len(goals.scores)), generator(seed)
+        )
         gain = hypervolume.log_gain(nodes, mean, torch.full_like(mean, 1e-4)).exp()
         totals += gain
     before = exact_hypervolume(-leading.T.numpy(), -reference)
@@ -149,7 +158,7 @@ def test_a_sparse_front_gains_by_what_lies_far_beyond_its_ends() -> None:
     for count in (2, 60):  # the same place on the front again and again is no sparse front
         middle = torch.linspace(0, 0.1, count, dtype=torch.float64)
         front = transform_gaps(scores, scored, torch.stack([1 - middle, 1 + middle]) * 0.7)
-        nodes = hypervolume.nodes(scores, scored, front, generator())
+        nodes = hypervolume.nodes(scores, scored, front, plain_box(2), generator())
         gains.append(float(hypervolume.log_gain(nodes, beyond, std)))
     assert gains[0] > gains[1] + 5
 
@@ -158,7 +167,9 @@ def test_a_dominated_candidate_gains_little_and_a_wider_one_more() -> None:
     goals = random_goals(2, 30)
     scored = torch.ones_like(goals.scores, dtype=torch.bool)
     front = transform_scores(goals.scores, scored)
-    nodes = hypervolume.nodes(goals.scores, scored, front, generator())
+    nodes = hypervolume.nodes(
+        goals.scores, scored, front, plain_box(len(goals.scores)), generator()
+    )
     mean = torch.tensor([[2.0, -1.0, -1.0], [2.0, -1.0, -1.0]], dtype=torch.float64)
     std = torch.tensor([[0.3, 0.3, 1.0], [0.3, 0.3, 1.0]], dtype=torch.float64)
     ideal, poor, wide = hypervolume.log_gain(nodes, mean, std).tolist()
@@ -170,10 +181,60 @@ def test_gains_are_finite_at_any_scale_and_where_all_are_equal(scale: float) -> 
     scores = random_goals(2, 10).scores * scale
     for known in (scores, torch.full_like(scores, scale), scores[:, :1]):
         scored = torch.ones_like(known, dtype=torch.bool)
-        front = transform_scores(known, scored)
-        nodes = hypervolume.nodes(known, scored, front, generator())
+        goals = Goals(known, known[:0])
+        front = transform_scores(known, scored, goals.box.unit)
+        nodes = hypervolume.nodes(known, scored, front, goals.box, generator())
         gain = hypervolume.log_gain(nodes, front, torch.ones_like(front))
         assert torch.isfinite(gain).all()
+
+
+def collapsed_goals() -> Goals:
+    """One trial best at nearly everything; what the first objective can lose is hardly seen."""
+    first = torch.cat([-torch.logspace(-12, -9, 18), torch.tensor([-1e-3, -0.4])]).double()
+    second = torch.linspace(-1.0, -2.0, 20, dtype=torch.float64)
+    return Goals(torch.stack([first, second]), torch.zeros(0, 20).double())
+
+
+def test_the_box_of_a_collapsed_front_reaches_as_far_as_the_trials() -> None:
+    goals = collapsed_goals()
+    box = goals.box
+    assert box.coverage < 1e-6
+    assert torch.allclose(2 * box.beyond, torch.tensor([[0.4], [1.0]]).double(), rtol=1e-5)
+    scored = torch.ones_like(goals.scores, dtype=torch.bool)
+    alone = transform_scores(goals.scores, scored)
+    told_apart = transform_scores(goals.scores, scored, box.unit)
+    assert alone[0, 18] == alone[0, 19]  # both count as equally bad
+    assert told_apart[0, 18] > told_apart[0, 19] + 1
+
+
+def test_giving_up_a_little_gains_where_the_front_has_collapsed() -> None:
+    goals = collapsed_goals()
+    scored = torch.ones_like(goals.scores, dtype=torch.bool)
+    std = torch.full((2, 1), 0.05, dtype=torch.float64)
+    gains = []
+    for box in (goals.box, plain_box(2)):
+        front = transform_scores(goals.scores, scored, box.unit)
+        worse_better = torch.tensor([[0.1], [-0.2]]).double()  # in gaps
+        mean = transform_gaps(goals.scores, scored, worse_better, goals.box.unit)
+        nodes = hypervolume.nodes(goals.scores, scored, front, box, generator())
+        best = hypervolume.log_gain(nodes, front, torch.full_like(front, 0.05)).amax()
+        gains.append(float(hypervolume.log_gain(nodes, mean, std) - best))
+    assert gains[0] > 0 > gains[1]
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_a_wide_front_keeps_its_own_box(m: int) -> None:
+    box = random_goals(m, 40).box
+    assert box.coverage > 0.5
+    assert (box.beyond == 0).all()
+
+
+def test_the_box_before_any_score_and_of_infeasible_trials() -> None:
+    nothing = Goals(torch.zeros(2, 0).double(), torch.zeros(0, 0).double()).box
+    assert nothing.coverage == 1.0
+    goals = random_goals(2, 12)
+    violated = Goals(goals.scores, -torch.ones(1, 12, dtype=torch.float64))
+    assert torch.equal(violated.box.unit, goals.box.unit)
 
 
 # Constraints

@@ -20,7 +20,9 @@ AGENT = {
 } | {f"agent/{x}" for x in ("experience", "policy", "checkpoint", "returns", "update")}
 EXPERIENCE = {f"agent/{x}" for x in ("guesses", "sources", "trust")}
 VIEW = {"suggest", "hindsight", "view", "visualization/drawing"}
-GOALS = {"goals"} | {f"agent/{x}" for x in ("feasibility", "hypervolume", "many_goals")}
+GOALS = {"goals"} | {
+    f"agent/{x}" for x in ("feasibility", "hypervolume", "many_goals", "unvisited")
+}
 ALLOWED: dict[str, set[str]] = {
     # core
     "space": set(),
@@ -44,8 +46,9 @@ ALLOWED: dict[str, set[str]] = {
     | {"agent/branches", "agent/experience"},
     "agent/feasibility": CORE | {"agent/memory"},
     "agent/hypervolume": CORE | {"goals"},
+    "agent/unvisited": CORE | {"goals", "agent/proposals"},
     "agent/many_goals": CORE
-    | {"goals", "agent/feasibility", "agent/hypervolume"}
+    | {"goals", "agent/feasibility", "agent/hypervolume", "agent/unvisited"}
     | {"agent/network", "agent/proposals", "agent/memory", "agent/policy"},
     "agent/checkpoint": CORE | {"agent/weights_file", "agent/network", "agent/policy"},
     "agent/returns": set(),

@@ -29,6 +29,15 @@ def balanced(slacks: Tensor) -> Tensor:
     return torch.asinh(slacks / unit.clamp_min(1e-300))
 
 
+def merged(slacks: Tensor, most: int) -> Tensor:
+    """``balanced`` slacks, those beyond the ``most``-th constraint merged into it."""
+    slacks = balanced(slacks)
+    if len(slacks) <= most:
+        return slacks
+    least = slacks[most - 1 :].nan_to_num(torch.inf).amin(0)
+    return torch.cat([slacks[: most - 1], least.masked_fill(torch.isinf(least), torch.nan)[None]])
+
+
 def log_chance(remembered: Conditioned, reading: Reading, spread: float = SPREAD) -> Tensor:
     """Log chance ``(m,)`` that candidates satisfy all constraints.
 

@@ -19,24 +19,22 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.features import gaps_of
+from optuna_rocket.features import half_unit
 from optuna_rocket.features import transform_gaps
+from optuna_rocket.goals import Box
 from optuna_rocket.goals import directions
+from optuna_rocket.goals import dominated
+from optuna_rocket.goals import margin
 
 
 _N_RAYS = 64
 _N_ON_RAY = 8
-# The reference point lies behind the worst values on the front by a share of the front's range: at
-# least by this one.
-_LEAST_MARGIN = 0.1
-# That share times the number of trials on the front, while these are few: such a front is narrow,
-# and all that lies beyond its ends would be worth nothing. After Ishibuchi et al. 2018, "How to
-# specify a reference point in hypervolume calculation", who give a regular front of h points 1/h;
-# chosen on ``benchmarks/front_twins.py``.
-_SPARSE_MARGIN = 4.0
 # How far beyond the best score a trial may come, in units of the distance to the lower quartile.
 _BEYOND = 0.25
 # A front is at least this wide, in the same units.
 _LEAST_RANGE = 0.05
+# As far behind a front the reference point lies at most, in the same units: where all is alike.
+_FARTHEST = 3.0
 # The tail beyond, 4e-37, stands for smaller ones, which take the processor six times as long.
 _FAR_OUT = 9.0
 
@@ -52,7 +50,9 @@ class Nodes(NamedTuple):
     weights: Tensor
 
 
-def nodes(scores: Tensor, scored: Tensor, front: Tensor, generator: torch.Generator) -> Nodes:
+def nodes(
+    scores: Tensor, scored: Tensor, front: Tensor, box: Box, generator: torch.Generator
+) -> Nodes:
     """Nodes beyond the front.
 
     Args:
@@ -60,14 +60,16 @@ def nodes(scores: Tensor, scored: Tensor, front: Tensor, generator: torch.Genera
         scored: ``(m, n)`` bool.
         front: ``(m, k)`` transformed scores of the points that a gain must not be dominated by;
             dominated ones do no harm. At least one.
+        box: That of the scores, whose unit the transformed scores have.
         generator: Moves the directions.
     """
-    points = -gaps_of(scores, scored, front)
-    leading = points[:, ~_dominated(points)]
+    points = -gaps_of(scores, scored, front, box.unit)
+    leading = points[:, ~dominated(points)]
     nadir = leading.amin(-1, keepdim=True)
     width = (leading.amax(-1, keepdim=True) - nadir).clamp_min(_LEAST_RANGE)
-    margin = max(_LEAST_MARGIN, _SPARSE_MARGIN / leading.shape[1])
-    reference = nadir - margin * width
+    beyond = (box.beyond / half_unit(scores, scored, box.unit)).clamp_max(_FARTHEST)
+    reference = nadir - beyond.maximum(margin(leading.shape[1]) * width)
+    width = width.maximum(beyond)
     m = len(scores)
     shift = torch.rand(m, generator=generator, dtype=torch.float64)
     rays = directions(_N_RAYS, m, shift).T * width  # (m, r)
@@ -79,7 +81,8 @@ def nodes(scores: Tensor, scored: Tensor, front: Tensor, generator: torch.Genera
     along = start[:, None] + (end - start)[:, None] * at.square()
     weights = share * 2 * at * (end - start)[:, None] * along.pow(m - 1)
     where = reference[..., None] + rays[..., None] * along  # (m, r, s)
-    return Nodes(transform_gaps(scores, scored, -where.flatten(1)), weights.flatten())
+    at_nodes = transform_gaps(scores, scored, -where.flatten(1), box.unit)
+    return Nodes(at_nodes, weights.flatten())
 
 
 def log_gain(nodes: Nodes, mean: Tensor, std: Tensor) -> Tensor:
@@ -104,14 +107,6 @@ def log_gain(nodes: Nodes, mean: Tensor, std: Tensor) -> Tensor:
         volumes.append(tails.double() @ nodes.weights)
     volume = torch.cat(volumes) * 0.5 ** len(mean)
     return torch.as_tensor(volume.clamp_min(1e-300).log())
-
-
-def _dominated(points: Tensor) -> Tensor:
-    """Which of ``points`` ``(m, k)`` another one dominates."""
-    at_least = torch.ones(points.shape[1], points.shape[1], dtype=torch.bool)
-    for values in points:  # column over row
-        at_least &= values >= values[:, None]
-    return (at_least & ~at_least.T).any(-1)
 
 
 @lru_cache(maxsize=4)

@@ -24,6 +24,7 @@ from optuna_rocket.agent import hypervolume
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
+from optuna_rocket.agent import unvisited
 from optuna_rocket.agent.memory import MAX_CONTEXT
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.memory import Reading
@@ -70,11 +71,11 @@ def believe(
 ) -> Beliefs:
     """Bring the beliefs up to date with the finished trials, whose ``goals`` these are."""
 
-    def updated(values: Callable[[Goals], Tensor], belief: Belief) -> Belief:
+    def updated(seen: Callable[[History, Goals], History], belief: Belief) -> Belief:
         def select(history: History) -> History:
             part = goals.take(torch.arange(history.n_trials))
             index = context_index(part)
-            return beside(history.take(index), values(part.take(index)))
+            return seen(history.take(index), part.take(index))
 
         wide = repeated(geometry, len(belief.recurrent_state))
         return policy.remember(finished, wide, belief, select)
@@ -83,9 +84,9 @@ def believe(
     if len(goals.scores) == 1:
         objectives = policy.believe(finished, geometry, objectives, network)
     else:
-        objectives = updated(lambda part: part.scores, objectives)
+        objectives = updated(_of_objectives, objectives)
     if constraints is not None:
-        constraints = updated(_slacks, constraints)
+        constraints = updated(_of_constraints, constraints)
     return Beliefs(objectives, constraints)
 
 
@@ -117,6 +118,8 @@ def decide(
     known = _remember(history, goals, geometry, beliefs)
     starts = int(goals.scored.sum()) < policy.RULE_FROM
     refines = pool is None and not starts and len(goals.scores) == 1
+    if pool is None and fixed is None and not starts:
+        pool = unvisited.propose(goals, history, geometry)
     if pool is None:
         count = max(n_candidates, policy.START_CANDIDATES) if starts else n_candidates
         pool = _propose(known, geometry, count, generator, fixed)
@@ -184,18 +187,17 @@ def _remember(history: History, goals: Goals, geometry: Geometry, beliefs: Belie
     index = context_index(goals)
     context, seen = history.take(index), goals.take(index)
 
-    def conditioned(values: Tensor, belief: Belief) -> Conditioned:
-        wide = repeated(geometry, len(values))
-        return memory.condition(beside(context, values), wide, belief.weights)
+    def conditioned(wide: History, belief: Belief) -> Conditioned:
+        return memory.condition(wide, repeated(geometry, len(wide.scores)), belief.weights)
 
     constraints = None
     if beliefs.constraints is not None:
-        constraints = conditioned(_slacks(seen), beliefs.constraints)
+        constraints = conditioned(_of_constraints(context, seen), beliefs.constraints)
     # Every other trial trusts the memory and stays within what it knows to be feasible; the ones
     # between look for feasible regions elsewhere.
     trusts = goals.n_trials % 2 and bool(seen.feasible.any())
     spread = feasibility.NARROW if trusts else feasibility.SPREAD
-    objectives = conditioned(seen.scores, beliefs.objectives)
+    objectives = conditioned(_of_objectives(context, seen), beliefs.objectives)
     known = _Known(context, seen, objectives, constraints, spread)
     if len(goals.scores) == 1 and known.some_feasible:
         known = known._replace(objectives=replace(objectives, incumbent=_best_feasible(known)))
@@ -280,8 +282,18 @@ def _log_gain(known: _Known, pool: Pool, reading: Reading, generator: torch.Gene
         expected = _means(objectives, pending)[:, probable]
         front = torch.cat([front, expected], -1)
     scores, scored = objectives.history.scores, objectives.scored
-    nodes = hypervolume.nodes(scores, scored, front, generator)
+    nodes = hypervolume.nodes(scores, scored, front, known.goals.box, generator)
     return hypervolume.log_gain(nodes, reading.mean, spread)
+
+
+def _of_objectives(history: History, goals: Goals) -> History:
+    """The trials as the memories of the objectives see them."""
+    return beside(history, goals.scores, goals.box.unit if len(goals.scores) > 1 else None)
+
+
+def _of_constraints(history: History, goals: Goals) -> History:
+    """The trials as the memories of the constraints see them."""
+    return beside(history, feasibility.merged(goals.slacks, MAX_CONSTRAINTS))
 
 
 def _best_feasible(known: _Known) -> Tensor:
@@ -335,13 +347,3 @@ def _log_chance(known: _Known, pool: Pool) -> Tensor:
         return torch.zeros(pool.units.shape[1], dtype=torch.float64)
     reading = _read(known.constraints, pool)
     return feasibility.log_chance(known.constraints, reading, known.spread)
-
-
-def _slacks(goals: Goals) -> Tensor:
-    """Balanced slacks ``(c, n)`` of the constraints, those beyond the last merged into it."""
-    slacks = feasibility.balanced(goals.slacks)
-    if len(slacks) <= MAX_CONSTRAINTS:
-        return slacks
-    own, others = slacks[: MAX_CONSTRAINTS - 1], slacks[MAX_CONSTRAINTS - 1 :]
-    least = others.nan_to_num(torch.inf).amin(0)
-    return torch.cat([own, least.masked_fill(torch.isinf(least), torch.nan)[None]])

@@ -185,7 +185,7 @@ def fit(
     The gradient is exact: ``dL/dθ = ½ tr((αα' - K⁻¹) dK/dθ)`` (Rasmussen & Williams, eq. 5.9).
     """
     scored = history.scored
-    z = transform_scores(history.scores, scored)
+    z = transform_scores(history.scores, scored, history.least_unit)
     # (B or 1, n², d), or twice as wide
     distance = kernels.distances(history, geometry).flatten(1, 2)
     certainty = _certainty(history)
@@ -236,7 +236,7 @@ def condition(
     regression is that of what its expectation leaves unexplained.
     """
     scored, pending = history.scored, history.outcomes == Outcome.PENDING
-    z = transform_scores(history.scores, scored)
+    z = transform_scores(history.scores, scored, history.least_unit)
     rows = kernels.columns(history.units, history.active, geometry, weights.relevance)
     kernel = kernels.kernel(*kernels.pairwise(rows, rows), geometry)
     certainty = _certainty(history)

@@ -139,7 +139,7 @@ def _batch(past: Sequence[tuple[History, Geometry]]) -> tuple[History, Geometry]
     d = max(geometry.present.shape[1] for _, geometry in past)
     histories = [_padded_history(history, n, d) for history, _ in past]
     spaces = [_padded_geometry(geometry, d) for _, geometry in past]
-    names = list(History.__dataclass_fields__)
+    names = [name for name in History.__dataclass_fields__ if name != "least_unit"]
     history = History(*(torch.cat([getattr(x, name) for x in histories]) for name in names))
     return history, Geometry(
         torch.cat([x.is_categorical for x in spaces]),
