@@ -51,6 +51,8 @@ from tests.support import sampler_log
 
 # Workers of the example, and what becomes of their study
 
+_STARTED: list[subprocess.Popen[str]] = []
+
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[str]:
@@ -66,13 +68,26 @@ def database(tmp_path: Path) -> Iterator[str]:
 def worker(url: str, n_trials: int) -> subprocess.Popen[str]:
     """A worker as the documentation starts it."""
     command = [sys.executable, str(ROOT / "examples" / "05_cluster.py"), "--storage", url]
-    return subprocess.Popen(
+    started = subprocess.Popen(
         [*command, "--trials", str(n_trials), "--heartbeat", "1"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    _STARTED.append(started)
+    return started
+
+
+@pytest.fixture(autouse=True)
+def no_worker_outlives_its_test() -> Iterator[None]:
+    """A failing test leaves no process behind, of which Python would warn in a later test."""
+    yield
+    for each in _STARTED:
+        if each.returncode is None:
+            each.kill()
+            each.communicate()
+    _STARTED.clear()
 
 
 def end(workers: list[subprocess.Popen[str]]) -> list[str]:
@@ -184,10 +199,13 @@ class Line:
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            if self._is_cut:
+            try:
+                if self._is_cut:
+                    raise ConnectionRefusedError
+                far = socket.create_connection(self._server)
+            except OSError:  # also where the server has just ended
                 near.close()
                 continue
-            far = socket.create_connection(self._server)
             self._sockets += [near, far]
             threading.Thread(target=self._pump, args=(near, far), daemon=True).start()
 
