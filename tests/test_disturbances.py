@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from datetime import timedelta
+from datetime import timezone
 import json
+import math
 import os
 from pathlib import Path
 import random
@@ -39,6 +41,7 @@ from optuna_rocket import RocketSampler
 from optuna_rocket import SubsetEvaluator
 from optuna_rocket import retries
 from optuna_rocket.costs import COSTS
+from optuna_rocket.moments import may_precede
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.trials import TrialReader
 from tests import processes
@@ -443,6 +446,28 @@ def test_attributes_of_a_newer_version_are_read_as_far_as_they_are_known() -> No
     assert messages == []
 
 
+def test_attributes_of_the_first_versions_are_read() -> None:
+    """These did not say what the agent expected on the objective's scale."""
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1) ** 2, n_trials=7)
+    now = TrialReader().read(study, new_trial(study), fresh=True)
+    for trial in study.get_trials(deepcopy=False):
+        if ATTRIBUTE in trial.system_attrs:
+            text = json.loads(trial.system_attrs[ATTRIBUTE])
+            known = {name: text[name] for name in ("params", "kind", "mean", "std")}
+            trial.system_attrs[ATTRIBUTE] = json.dumps(known)
+    old = TrialReader().read(study, new_trial(study), fresh=True)
+    assert any(record.suggestion.kind >= 0 for record in old)
+    for one, other in zip(old[:7], now[:7], strict=True):
+        assert one.params == other.params
+        assert one.suggestion.kind == other.suggestion.kind
+        assert str(one.suggestion.mean) == str(other.suggestion.mean)  # NaN where unknown
+        assert math.isnan(one.suggestion.score) and math.isnan(one.suggestion.spread)
+    with sampler_log() as messages:
+        study.ask({"x": FloatDistribution(0, 1)})
+    assert messages == []
+
+
 FOREIGN_COSTS: list[Any] = [
     "text",
     7,
@@ -519,6 +544,19 @@ def test_the_clock_does_not_matter() -> None:
     assert next_params(right) == next_params(backwards) == next_params(far)
 
 
+def test_times_are_compared_with_and_without_a_zone() -> None:
+    day = datetime(2026, 1, 1)
+    there = timezone(timedelta(hours=1))
+    local = day.astimezone()  # the same moment
+    assert may_precede(day, local) and may_precede(local, day)
+    assert may_precede(local.astimezone(there), day) and may_precede(day, local.astimezone(there))
+    late = (local + timedelta(seconds=1)).astimezone(there)
+    assert may_precede(day, late) and not may_precede(late, day)
+    assert may_precede(None, day) and may_precede(late, None)
+    end = datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))
+    assert may_precede(day, end) and not may_precede(end, day)
+
+
 def test_missing_and_backward_times_can_be_explained() -> None:
     pytest.importorskip("plotly", reason="plotly is not installed")
     import optuna_rocket
@@ -526,11 +564,13 @@ def test_missing_and_backward_times_can_be_explained() -> None:
 
     study = optuna.create_study(sampler=RocketSampler(seed=0))
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1) ** 2, n_trials=8)
-    moments: list[datetime | None] = [None, datetime.min, datetime.max, datetime(2026, 1, 1)]
+    extreme = [datetime.min, datetime.max]
+    moments: list[datetime | None] = [None, datetime(2026, 1, 1), *extreme]
+    moments += [moment.replace(tzinfo=timezone.utc) for moment in extreme]  # some have a zone
     rng = np.random.default_rng(0)
     for trial in study.get_trials(deepcopy=False):
-        trial.datetime_start = moments[rng.integers(4)]
-        trial.datetime_complete = moments[rng.integers(4)]
+        trial.datetime_start = moments[rng.integers(len(moments))]
+        trial.datetime_complete = moments[rng.integers(len(moments))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         assert "trial 7" in str(optuna_rocket.explain(study, 7)).lower()

@@ -130,9 +130,13 @@ ALLOWED: dict[str, set[str]] = {
     # views
     "fronts": {"goals"},
     "view": CORE | AGENT | GOALS | {"trials", "records", "rows", "suggest", "fronts"},
-    "hindsight": CORE | AGENT | GOALS | {"trials", "records", "suggest", "sampler", "view"},
+    "moments": set(),
+    "hindsight": CORE
+    | AGENT
+    | GOALS
+    | {"trials", "records", "suggest", "sampler", "view", "moments"},
     "alternatives": CORE | AGENT | {"suggest", "view"},
-    "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials"},
+    "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "moments"},
     "reasons": {"forecasts", "alternatives"},
     "wording": {"reasons", "alternatives"},
     "explanation": CORE
