@@ -100,6 +100,7 @@ ALLOWED: dict[str, set[str]] = {
     "trials": {"history", "suggestions", "curves", "retries", "records"},
     "rows": {"space", "history", "fidelity/approximation", "goals", "trials", "records"},
     "conditions": {"space", "history"},
+    "beliefs": CORE | AGENT | GOALS | {"rows"},
     "claims": {"space", "history", "trials", "records"},
     "priors": {"space", "agent/guesses"},
     "source_studies": {"space", "history", "trials", "records", "rows"},
@@ -116,6 +117,7 @@ ALLOWED: dict[str, set[str]] = {
         "rows",
         "conditions",
         "experience",
+        "beliefs",
     },
     "sampler": CORE
     | {"agent/weights_file", "suggestions", "trials", "records", "suggest", "claims"}
@@ -172,6 +174,7 @@ ADAPTER = {
     "rows",
     "conditions",
     "claims",
+    "beliefs",
     "priors",
     "source_studies",
     "past_studies",
