@@ -55,6 +55,7 @@ from tests.support import sampler_log
 # Workers of the example, and what becomes of their study
 
 _STARTED: list[subprocess.Popen[str]] = []
+_PATIENCE = 900  # seconds until workers count as hung; a busy machine takes minutes to start one
 
 
 @pytest.fixture
@@ -97,28 +98,34 @@ def end(workers: list[subprocess.Popen[str]]) -> list[str]:
     """Wait for workers to end well, and return what they printed."""
     printed = []
     for each in workers:
-        out, err = each.communicate(timeout=240)
+        out, err = each.communicate(timeout=_PATIENCE)
         assert each.returncode == 0, err
         printed.append(out)
     return printed
 
 
 def wait_for_trials(study: Study, n: int, state: TrialState) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + _PATIENCE
     while len(study.get_trials(deepcopy=False, states=(state,))) < n:
         assert time.monotonic() < until, "the workers do nothing"
         time.sleep(0.05)
 
 
-def assert_every_trial_ran_to_its_end(study: Study, n_trials: int) -> None:
-    """All trials are complete, but for those that another one has run again."""
+def assert_trials_ran_to_their_end(study: Study, n_trials: int, but: int) -> None:
+    """All trials are complete or were run again, but for a few of which Optuna loses sight.
+
+    These are the silent ones, and failed ones that nobody queued again: whoever fails a trial for
+    its heartbeat queues it in a second step, before which it may be killed itself.
+    """
     stored = study.trials
     assert [trial.number for trial in stored] == list(range(len(stored)))
     again = {n for trial in stored for n in retries.retried_numbers(trial.system_attrs)}
     complete = [trial for trial in stored if trial.state == TrialState.COMPLETE]
     assert len(complete) >= n_trials
     left = [t for t in stored if t.state != TrialState.COMPLETE and t.number not in again]
-    assert {trial.number for trial in left} <= silent(study)
+    unqueued = {trial.number for trial in left if trial.state == TrialState.FAIL}
+    assert {trial.number for trial in left} <= silent(study) | unqueued
+    assert len(left) <= but
 
 
 def silent(study: Study) -> set[int]:
@@ -152,14 +159,13 @@ def survive_kills(database: str, n_kills: int, n_trials: int, n_workers: int) ->
             workers[victim] = worker(database, n_trials)
         end(workers)
         # Workers that ended could not see who died last: the next one does, once that is stale.
-        until = time.monotonic() + 240
+        until = time.monotonic() + _PATIENCE
         while left := unfinished(study):
             assert time.monotonic() < until, left
             time.sleep(1)
             complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             end([worker(database, len(complete) + len(left))])
-        assert len(silent(study)) <= max(1, n_kills / 10)
-        assert_every_trial_ran_to_its_end(study, n_trials)
+        assert_trials_ran_to_their_end(study, n_trials, but=max(1, n_kills // 10))
 
 
 def test_killed_workers_lose_no_trial(database: str) -> None:
