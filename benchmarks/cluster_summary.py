@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 import csv
+import math
 from pathlib import Path
 from statistics import fmean
+from statistics import stdev
 from typing import Any
 
 from benchmarks.records import ClusterReplication
@@ -64,6 +66,7 @@ def _row(
         "studies": len(members),
         "regret": f"{fmean(map(_final, members)):.3f}",
         "minus alone": f"{fmean(differences):+.3f}" if differences else "-",
+        "standard error": _standard_error(differences),
         "repeated": sum(each.n_duplicates for each in members),
         "lost": sum(each.n_lost for each in members),
         "failed workers": sum(each.n_failed_workers for each in members),
@@ -75,6 +78,12 @@ def _row(
         "all writes": f"{fmean(each.writes for each in members):.1f}",
         "seconds": f"{fmean(each.seconds for each in members):.0f}",
     }
+
+
+def _standard_error(differences: Sequence[float]) -> str:
+    if len(differences) < 2:
+        return "-"
+    return f"{stdev(differences) / math.sqrt(len(differences)):.3f}"
 
 
 def _final(replication: ClusterReplication) -> float:

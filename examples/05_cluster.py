@@ -85,11 +85,11 @@ class Worker:
         self.study, self.n_trials = study, n_trials
         self.trial: optuna.Trial | None = None
         self.value: float | None = None
+        self.away_since: float | None = None  # of the storage, on the monotonic clock
 
     def run(self) -> None:
         """Work until the study has its trials."""
         enough = MaxTrialsCallback(self.n_trials, states=(TrialState.COMPLETE,))
-        until = time.monotonic() + PATIENCE
         while True:
             try:
                 self.settle()
@@ -98,19 +98,26 @@ class Worker:
                     self.study.optimize(self.evaluate, callbacks=[enough])
                 return
             except Exception as error:
-                if not is_outage(error) or time.monotonic() > until:
-                    raise
-                print(f"waiting for the storage: {type(error).__name__}", flush=True)
-                time.sleep(0.5)
+                if not is_ended_by_another(error):
+                    self.wait(error)
 
     def evaluate(self, trial: optuna.Trial) -> float:
         """The objective, with a note of its trial."""
-        self.trial, self.value = trial, None
+        self.trial, self.value, self.away_since = trial, None, None
         self.value = objective(trial)
         return self.value
 
+    def wait(self, error: Exception) -> None:
+        """Give a storage that is away some time; raise what is no outage, or a too long one."""
+        now = time.monotonic()
+        self.away_since = self.away_since or now
+        if not is_outage(error) or now - self.away_since > PATIENCE:
+            raise error
+        print(f"waiting for the storage: {type(error).__name__}", flush=True)
+        time.sleep(0.5)
+
     def settle(self) -> None:
-        """After an outage: tell the result in hand, or queue the trial again."""
+        """After an interruption: tell the result in hand, or queue the trial again."""
         if self.trial is None:
             return
         stored = self.study.get_trials(deepcopy=False)[self.trial.number]
@@ -119,6 +126,8 @@ class Worker:
         elif stored.state == TrialState.RUNNING:
             self.study.tell(stored.number, state=TrialState.FAIL)
             self.study.enqueue_trial(stored.params)
+        elif stored.state == TrialState.FAIL:
+            print(f"trial {stored.number} was failed; another worker may run it again", flush=True)
         self.trial = None
 
 
@@ -130,6 +139,18 @@ def is_outage(error: BaseException | None) -> bool:
     if isinstance(error, known) or type(error).__module__.split(".")[0] in DRIVERS:
         return True
     return is_outage(error.__cause__ or error.__context__)
+
+
+def is_ended_by_another(error: BaseException | None) -> bool:
+    """Whether another worker has ended the trial in hand, because its heartbeat stood still.
+
+    Optuna raises ``Cannot tell a FAIL trial``, and may raise ``Should not reach`` on top of it.
+    """
+    if error is None:
+        return False
+    if isinstance(error, ValueError) and str(error).startswith("Cannot tell a "):
+        return True
+    return is_ended_by_another(error.__cause__ or error.__context__)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from optuna_rocket.fidelity.expectation import Trust
 from optuna_rocket.fidelity.expectation import informed
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import rung_of
+from optuna_rocket.moments import may_precede
 from optuna_rocket.trials import CurveReader
 from optuna_rocket.trials import score_sign
 
@@ -141,5 +142,4 @@ def _rungs(steps: Sequence[int]) -> list[int]:
 
 
 def _had_ended(curve: Curve, time: datetime | None) -> bool:
-    ended = curve.trial.datetime_complete
-    return time is None or ended is None or ended <= time
+    return may_precede(curve.trial.datetime_complete, time)

@@ -27,6 +27,7 @@ from optuna_rocket.agent import weights_file
 from optuna_rocket.agent.many_goals import Beliefs
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.moments import may_precede
 from optuna_rocket.records import Record
 from optuna_rocket.sampler import RocketSampler
 from optuna_rocket.space import Space
@@ -138,14 +139,12 @@ def _was_there(other: FrozenTrial, trial: FrozenTrial) -> bool:
     waited = {"fixed_params", "retry_history"} & set(trial.system_attrs)
     if other.number > trial.number and not waited:
         return False  # numbers are given out in order, unless a trial waited in the queue
-    started, now = other.datetime_start, trial.datetime_start
-    return started is None or now is None or started <= now
+    return may_precede(other.datetime_start, trial.datetime_start)
 
 
 def _as_of(trial: FrozenTrial, time: datetime | None) -> FrozenTrial:
     """A trial as it was at some time: still running where it ended later."""
-    ended = trial.datetime_complete
-    if not trial.state.is_finished() or ended is None or time is None or ended <= time:
+    if not trial.state.is_finished() or may_precede(trial.datetime_complete, time):
         return trial
     earlier = copy.copy(trial)
     earlier.state, earlier.values, earlier.intermediate_values = TrialState.RUNNING, None, {}

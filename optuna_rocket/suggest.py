@@ -21,6 +21,7 @@ from optuna.distributions import BaseDistribution
 import torch
 from torch import Tensor
 
+from optuna_rocket import beliefs
 from optuna_rocket import conditions
 from optuna_rocket import rows as encoding
 from optuna_rocket.agent import checkpoint
@@ -35,6 +36,9 @@ from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.beliefs import AnyBelief
+from optuna_rocket.beliefs import Evidence
+from optuna_rocket.beliefs import Kept
 from optuna_rocket.experience import Experience
 from optuna_rocket.features import expected_score
 from optuna_rocket.fidelity.approximation import Reports
@@ -43,7 +47,6 @@ from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.records import Record
-from optuna_rocket.rows import Rows
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
 from optuna_rocket.suggestions import Suggestion
@@ -54,17 +57,6 @@ _WHOLE_SPACE = 512
 # Up to this size its untried rest is, once half of it has been tried.
 _ENUMERABLE = 20_000
 _N_CACHED = 8
-
-
-@dataclass(frozen=True)
-class _Cached:
-    """What was computed for the last suggestion over one set of parameter names."""
-
-    rows: Rows
-    geometry: Geometry
-    finished: History
-    goals: Goals | None
-    belief: Belief | Beliefs
 
 
 @dataclass
@@ -80,7 +72,7 @@ class Suggester:
     network: RecurrentScorer
     n_trials: int | None = None
     experience: Experience | None = None
-    _cache: OrderedDict[tuple[str, ...], _Cached] = field(default_factory=OrderedDict)
+    _cache: OrderedDict[tuple[str, ...], Kept] = field(default_factory=OrderedDict)
 
     def suggest(
         self,
@@ -194,8 +186,8 @@ class Suggester:
 
         ``asked`` names parameters that exist whatever earlier trials made believe.
         """
-        cached = self._cache.get(space.names)
-        rows = encoding.encode_rows(records, space, cached.rows if cached else None)
+        kept = self._cache.get(space.names)
+        rows = encoding.encode_rows(records, space, kept.evidence.rows if kept else None)
         past, goals = encoding.history(rows), encoding.goals(rows)
         found = {
             child: condition
@@ -207,27 +199,32 @@ class Suggester:
         finished, reached = past, goals
         if len(done) < past.n_trials:
             finished, reached = past.take(done), None if goals is None else goals.take(done)
-        start: Belief | Beliefs
-        belief: Belief | Beliefs
-        if cached is not None and _continues(cached, finished, reached, rows, geometry):
-            start = cached.belief
-        elif reached is None:
-            start = policy.initial_belief(geometry)
-        else:
-            start = many_goals.initial_beliefs(reached, geometry)
-        if isinstance(start, Beliefs):
-            assert reached is not None
-            belief = many_goals.believe(reached, finished, geometry, start, self.network)
-        else:
-            select: Callable[[History], History] = memory.context
-            if bool((past.outcomes == Outcome.PRUNED).any()):  # reports matter, and take a while
-                reports = encoding.reports(records)
-                past, select = approximate(past, reports), _select([reports[i] for i in done])
-            belief = policy.believe(finished, geometry, start, self.network, select)
-        self._cache[space.names] = _Cached(rows, geometry, finished, reached, belief)
+        select: Callable[[History], History] = memory.context
+        if goals is None and bool((past.outcomes == Outcome.PRUNED).any()):
+            reports = encoding.reports(records)  # which matter, and take a while
+            past, select = approximate(past, reports), _select([reports[i] for i in done])
+
+        def advance(n: int, belief: AnyBelief) -> AnyBelief:
+            trials = finished.first(n)
+            if isinstance(belief, Beliefs):
+                assert reached is not None
+                known = reached if n == reached.n_trials else reached.take(torch.arange(n))
+                return many_goals.believe(known, trials, geometry, belief, self.network)
+            return policy.believe(trials, geometry, belief, self.network, select)
+
+        kept = beliefs.updated(
+            kept,
+            Evidence(rows, geometry, finished, reached),
+            int((done == torch.arange(len(done))).sum()),
+            policy.initial_belief(geometry)
+            if reached is None
+            else many_goals.initial_beliefs(reached, geometry),
+            advance,
+        )
+        self._cache[space.names] = kept
         while len(self._cache) > _N_CACHED:
             self._cache.popitem(last=False)
-        return past, geometry, belief, goals
+        return past, geometry, kept.belief, goals
 
 
 def _select(reports: Sequence[Reports]) -> Callable[[History], History]:
@@ -275,43 +272,6 @@ def quietly() -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(n_threads)
-
-
-def _continues(
-    cached: _Cached, finished: History, goals: Goals | None, rows: Rows, geometry: Geometry
-) -> bool:
-    """Whether the cached belief is about the first of today's finished trials, unchanged."""
-    old, n = cached.finished, cached.finished.n_trials
-    if n > finished.n_trials or cached.rows.space.distributions != rows.space.distributions:
-        return False
-    if bool(cached.rows.active.all()) != bool(rows.active.all()):
-        return False
-    known = cached.geometry  # conditions are found as trials come in
-    if not torch.equal(known.parent, geometry.parent):
-        return False
-    if not torch.equal(known.allowed, geometry.allowed):
-        return False
-    if (cached.goals is None) != (goals is None):
-        return False
-    if cached.goals is not None and goals is not None:
-        if cached.rows.constraint_names != rows.constraint_names:
-            return False
-        before, now = cached.goals, goals.take(torch.arange(n))
-        if not (_same(before.scores, now.scores) and _same(before.slacks, now.slacks)):
-            return False
-    new = finished.first(n)
-    return (
-        torch.equal(old.units, new.units)
-        and torch.equal(old.active, new.active)
-        and torch.equal(old.outcomes, new.outcomes)
-        and _same(old.scores, new.scores)
-        and torch.equal(old.fidelity, new.fidelity)
-    )
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    """Whether scores are equal, those that are missing included."""
-    return torch.equal(a.nan_to_num(0.0), b.nan_to_num(0.0))
 
 
 def fixed_units(space: Space, imposed: Mapping[str, float]) -> Tensor | None:

@@ -16,6 +16,8 @@ import math
 from pathlib import Path
 import sys
 import tempfile
+from types import FunctionType
+from typing import Any
 
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import weights_file
@@ -26,6 +28,8 @@ _START = len(weights_file._MAGIC) + 8
 _N_HEADER = int.from_bytes(_SHIPPED[_START - 8 : _START], "little")
 _HEADER = json.loads(_SHIPPED[_START : _START + _N_HEADER])
 _BODY = _SHIPPED[_START + _N_HEADER :]
+# What an entry of the header may be instead.
+_ODD: list[Any] = [None, 0, 1, 2, -1, 1.5, True, 10**30, "", "x", [], [[]], {}, {"x": [1]}]
 _FOLDER = tempfile.TemporaryDirectory()
 
 
@@ -46,7 +50,11 @@ def damaged(data: bytes) -> bytes:
         try:
             changes = json.loads(rest)
         except (ValueError, RecursionError):
-            changes = {rest[:1].hex(): rest[1:].hex()}
+            names = list(header)
+            changes = {
+                names[name % len(names)]: _ODD[value % len(_ODD)]
+                for name, value in zip(rest[::2], rest[1::2], strict=False)
+            }
         header.update(changes if isinstance(changes, dict) else {"tensors": changes})
     else:  # weights, under a right digest
         changed = bytearray(body)
@@ -80,8 +88,10 @@ def main() -> None:
     """Run the fuzzer."""
     import atheris
 
-    for module, name in ((weights_file, "read"), (checkpoint, "load")):
-        setattr(module, name, atheris.instrument_func(getattr(module, name)))
+    for module in (weights_file, checkpoint):
+        for name, value in list(vars(module).items()):
+            if isinstance(value, FunctionType) and value.__module__ == module.__name__:
+                setattr(module, name, atheris.instrument_func(value))
     atheris.Setup(sys.argv, _try)
     atheris.Fuzz()
 

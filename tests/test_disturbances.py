@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from datetime import timedelta
+from datetime import timezone
 import json
+import math
 import os
 from pathlib import Path
 import random
@@ -39,6 +41,7 @@ from optuna_rocket import RocketSampler
 from optuna_rocket import SubsetEvaluator
 from optuna_rocket import retries
 from optuna_rocket.costs import COSTS
+from optuna_rocket.moments import may_precede
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.trials import TrialReader
 from tests import processes
@@ -50,6 +53,9 @@ from tests.support import sampler_log
 
 
 # Workers of the example, and what becomes of their study
+
+_STARTED: list[subprocess.Popen[str]] = []
+_PATIENCE = 900  # seconds until workers count as hung; a busy machine takes minutes to start one
 
 
 @pytest.fixture
@@ -66,41 +72,60 @@ def database(tmp_path: Path) -> Iterator[str]:
 def worker(url: str, n_trials: int) -> subprocess.Popen[str]:
     """A worker as the documentation starts it."""
     command = [sys.executable, str(ROOT / "examples" / "05_cluster.py"), "--storage", url]
-    return subprocess.Popen(
+    started = subprocess.Popen(
         [*command, "--trials", str(n_trials), "--heartbeat", "1"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    _STARTED.append(started)
+    return started
+
+
+@pytest.fixture(autouse=True)
+def no_worker_outlives_its_test() -> Iterator[None]:
+    """A failing test leaves no process behind, of which Python would warn in a later test."""
+    yield
+    for each in _STARTED:
+        if each.returncode is None:
+            each.kill()
+            each.communicate()
+    _STARTED.clear()
 
 
 def end(workers: list[subprocess.Popen[str]]) -> list[str]:
     """Wait for workers to end well, and return what they printed."""
     printed = []
     for each in workers:
-        out, err = each.communicate(timeout=240)
+        out, err = each.communicate(timeout=_PATIENCE)
         assert each.returncode == 0, err
         printed.append(out)
     return printed
 
 
 def wait_for_trials(study: Study, n: int, state: TrialState) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + _PATIENCE
     while len(study.get_trials(deepcopy=False, states=(state,))) < n:
         assert time.monotonic() < until, "the workers do nothing"
         time.sleep(0.05)
 
 
-def assert_every_trial_ran_to_its_end(study: Study, n_trials: int) -> None:
-    """All trials are complete, but for those that another one has run again."""
+def assert_trials_ran_to_their_end(study: Study, n_trials: int, but: int) -> None:
+    """All trials are complete or were run again, but for a few of which Optuna loses sight.
+
+    These are the silent ones, and failed ones that nobody queued again: whoever fails a trial for
+    its heartbeat queues it in a second step, before which it may be killed itself.
+    """
     stored = study.trials
     assert [trial.number for trial in stored] == list(range(len(stored)))
     again = {n for trial in stored for n in retries.retried_numbers(trial.system_attrs)}
     complete = [trial for trial in stored if trial.state == TrialState.COMPLETE]
     assert len(complete) >= n_trials
     left = [t for t in stored if t.state != TrialState.COMPLETE and t.number not in again]
-    assert {trial.number for trial in left} <= silent(study)
+    unqueued = {trial.number for trial in left if trial.state == TrialState.FAIL}
+    assert {trial.number for trial in left} <= silent(study) | unqueued
+    assert len(left) <= but
 
 
 def silent(study: Study) -> set[int]:
@@ -134,14 +159,13 @@ def survive_kills(database: str, n_kills: int, n_trials: int, n_workers: int) ->
             workers[victim] = worker(database, n_trials)
         end(workers)
         # Workers that ended could not see who died last: the next one does, once that is stale.
-        until = time.monotonic() + 240
+        until = time.monotonic() + _PATIENCE
         while left := unfinished(study):
             assert time.monotonic() < until, left
             time.sleep(1)
             complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             end([worker(database, len(complete) + len(left))])
-        assert len(silent(study)) <= max(1, n_kills / 10)
-        assert_every_trial_ran_to_its_end(study, n_trials)
+        assert_trials_ran_to_their_end(study, n_trials, but=max(1, n_kills // 10))
 
 
 def test_killed_workers_lose_no_trial(database: str) -> None:
@@ -184,10 +208,13 @@ class Line:
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            if self._is_cut:
+            try:
+                if self._is_cut:
+                    raise ConnectionRefusedError
+                far = socket.create_connection(self._server)
+            except OSError:  # also where the server has just ended
                 near.close()
                 continue
-            far = socket.create_connection(self._server)
             self._sockets += [near, far]
             threading.Thread(target=self._pump, args=(near, far), daemon=True).start()
 
@@ -425,6 +452,28 @@ def test_attributes_of_a_newer_version_are_read_as_far_as_they_are_known() -> No
     assert messages == []
 
 
+def test_attributes_of_the_first_versions_are_read() -> None:
+    """These did not say what the agent expected on the objective's scale."""
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1) ** 2, n_trials=7)
+    now = TrialReader().read(study, new_trial(study), fresh=True)
+    for trial in study.get_trials(deepcopy=False):
+        if ATTRIBUTE in trial.system_attrs:
+            text = json.loads(trial.system_attrs[ATTRIBUTE])
+            known = {name: text[name] for name in ("params", "kind", "mean", "std")}
+            trial.system_attrs[ATTRIBUTE] = json.dumps(known)
+    old = TrialReader().read(study, new_trial(study), fresh=True)
+    assert any(record.suggestion.kind >= 0 for record in old)
+    for one, other in zip(old[:7], now[:7], strict=True):
+        assert one.params == other.params
+        assert one.suggestion.kind == other.suggestion.kind
+        assert str(one.suggestion.mean) == str(other.suggestion.mean)  # NaN where unknown
+        assert math.isnan(one.suggestion.score) and math.isnan(one.suggestion.spread)
+    with sampler_log() as messages:
+        study.ask({"x": FloatDistribution(0, 1)})
+    assert messages == []
+
+
 FOREIGN_COSTS: list[Any] = [
     "text",
     7,
@@ -501,6 +550,19 @@ def test_the_clock_does_not_matter() -> None:
     assert next_params(right) == next_params(backwards) == next_params(far)
 
 
+def test_times_are_compared_with_and_without_a_zone() -> None:
+    day = datetime(2026, 1, 1)
+    there = timezone(timedelta(hours=1))
+    local = day.astimezone()  # the same moment
+    assert may_precede(day, local) and may_precede(local, day)
+    assert may_precede(local.astimezone(there), day) and may_precede(day, local.astimezone(there))
+    late = (local + timedelta(seconds=1)).astimezone(there)
+    assert may_precede(day, late) and not may_precede(late, day)
+    assert may_precede(None, day) and may_precede(late, None)
+    end = datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))
+    assert may_precede(day, end) and not may_precede(end, day)
+
+
 def test_missing_and_backward_times_can_be_explained() -> None:
     pytest.importorskip("plotly", reason="plotly is not installed")
     import optuna_rocket
@@ -508,11 +570,13 @@ def test_missing_and_backward_times_can_be_explained() -> None:
 
     study = optuna.create_study(sampler=RocketSampler(seed=0))
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1) ** 2, n_trials=8)
-    moments: list[datetime | None] = [None, datetime.min, datetime.max, datetime(2026, 1, 1)]
+    extreme = [datetime.min, datetime.max]
+    moments: list[datetime | None] = [None, datetime(2026, 1, 1), *extreme]
+    moments += [moment.replace(tzinfo=timezone.utc) for moment in extreme]  # some have a zone
     rng = np.random.default_rng(0)
     for trial in study.get_trials(deepcopy=False):
-        trial.datetime_start = moments[rng.integers(4)]
-        trial.datetime_complete = moments[rng.integers(4)]
+        trial.datetime_start = moments[rng.integers(len(moments))]
+        trial.datetime_complete = moments[rng.integers(len(moments))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         assert "trial 7" in str(optuna_rocket.explain(study, 7)).lower()

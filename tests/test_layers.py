@@ -103,6 +103,7 @@ ALLOWED: dict[str, set[str]] = {
     "trials": {"history", "suggestions", "curves", "retries", "records"},
     "rows": {"space", "history", "fidelity/approximation", "goals", "trials", "records"},
     "conditions": {"space", "history"},
+    "beliefs": CORE | AGENT | GOALS | {"rows"},
     "claims": {"space", "history", "trials", "records"},
     "priors": {"space", "agent/guesses"},
     "source_studies": {"space", "history", "trials", "records", "rows"},
@@ -119,6 +120,7 @@ ALLOWED: dict[str, set[str]] = {
         "rows",
         "conditions",
         "experience",
+        "beliefs",
     },
     "sampler": CORE
     | {"agent/weights_file", "suggestions", "trials", "records", "suggest", "claims"}
@@ -133,9 +135,13 @@ ALLOWED: dict[str, set[str]] = {
     # views
     "fronts": {"goals"},
     "view": CORE | AGENT | GOALS | {"trials", "records", "rows", "suggest", "fronts"},
-    "hindsight": CORE | AGENT | GOALS | {"trials", "records", "suggest", "sampler", "view"},
+    "moments": set(),
+    "hindsight": CORE
+    | AGENT
+    | GOALS
+    | {"trials", "records", "suggest", "sampler", "view", "moments"},
     "alternatives": CORE | AGENT | {"suggest", "view"},
-    "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials"},
+    "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "moments"},
     "reasons": {"forecasts", "alternatives"},
     "wording": {"reasons", "alternatives"},
     "explanation": CORE
@@ -171,6 +177,7 @@ ADAPTER = {
     "rows",
     "conditions",
     "claims",
+    "beliefs",
     "priors",
     "source_studies",
     "past_studies",
