@@ -22,6 +22,7 @@ from benchmarks.variants import Variant
 from benchmarks.variants import checkpoints
 from benchmarks.variants import compared
 from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent import improvement
 from optuna_rocket.agent import kernels
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
@@ -39,7 +40,7 @@ from optuna_rocket.training.tasks import sample_tasks
 _CHECKPOINTS = (10, 25, 50)
 _TASKS_PER_BATCH = 24
 _SMALL_START = ((policy, "START_CANDIDATES", 0),)
-_NO_DOUBT = ((policy, "_BRANCH_DOUBT", 0.0),)
+_NO_DOUBT = ((improvement, "_BRANCH_DOUBT", 0.0),)
 
 
 def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Variant]:
@@ -57,8 +58,8 @@ def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Varia
         "agent, repeats allowed": Variant(network, greedy_player, {"repeats": True}),
         "agent, horizon known": Variant(network, greedy_player, {"horizon_known": True}),
         "rule (nothing learned)": Variant(rule, rule_player),
-        "rule, spread 1": Variant(rule, rule_player, patches=((policy, "SPREAD", 1.0),)),
-        "rule, spread 2": Variant(rule, rule_player, patches=((policy, "SPREAD", 2.0),)),
+        "rule, spread 1": Variant(rule, rule_player, patches=((improvement, "SPREAD", 1.0),)),
+        "rule, spread 2": Variant(rule, rule_player, patches=((improvement, "SPREAD", 2.0),)),
         "rule, smooth kernel": Variant(rule, rule_player, patches=_rough(0.0)),
         "rule, rough kernel": Variant(rule, rule_player, patches=_rough(1.0)),
         "rule, small start": Variant(rule, rule_player, patches=_SMALL_START),

@@ -23,6 +23,7 @@ from benchmarks.report import markdown_rows
 from benchmarks.variants import Variant
 from benchmarks.variants import compared
 from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent import observation
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import update
 from optuna_rocket.agent import weights_file
@@ -97,7 +98,7 @@ class AdaptingScorer(RecurrentScorer):
     """A batch of studies, each with a learner of its own, where one network is expected."""
 
     def __init__(self, network: RecurrentScorer, rate: float, batch: int) -> None:
-        super().__init__(len(policy.CANDIDATE_FEATURES), len(policy.STUDY_FEATURES))
+        super().__init__(len(observation.CANDIDATE_FEATURES), len(observation.STUDY_FEATURES))
         self._learners = [StudyLearner(network, rate) for _ in range(batch)]
         self._seen: list[tuple[Tensor, ...]] = []
 

@@ -25,6 +25,7 @@ from benchmarks.variants import Variant
 from benchmarks.variants import checkpoints
 from benchmarks.variants import compared
 from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent import improvement
 from optuna_rocket.agent import kernels
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
@@ -59,23 +60,23 @@ def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Varia
         return Variant(rule, rule_player, patches=((module, name, value),))
 
     random_first = {"n_first": _N_RANDOM_FIRST}
-    at_once = ((policy, "RULE_FROM", _N_RANDOM_FIRST),)
+    at_once = ((improvement, "RULE_FROM", _N_RANDOM_FIRST),)
     table = {
         "agent": Variant(network, greedy_player),
         "agent, no recurrent state": Variant(network, greedy_player, {"forget": True}),
         "agent, repeats allowed": Variant(network, greedy_player, {"repeats": True}),
         "rule (nothing learned)": Variant(rule, rule_player),
         f"rule, first {_N_RANDOM_FIRST} random": Variant(rule, rule_player, random_first, at_once),
-        "rule, start without centre": changed(policy, "_START_CENTRE", 0.0),
-        "rule, from 3 trials": changed(policy, "RULE_FROM", 3),
-        "rule, from 8 trials": changed(policy, "RULE_FROM", 8),
+        "rule, start without centre": changed(improvement, "_START_CENTRE", 0.0),
+        "rule, from 3 trials": changed(improvement, "RULE_FROM", 3),
+        "rule, from 8 trials": changed(improvement, "RULE_FROM", 8),
         "rule, small start": changed(policy, "START_CANDIDATES", 0),
         "rule, smooth kernel": changed(kernels, "_ROUGH_SHARE", 0.0),
         "rule, rough kernel": changed(kernels, "_ROUGH_SHARE", 1.0),
         "rule, 128 candidates": Variant(rule, rule_player, {"n_candidates": 128}),
         "rule, 512 candidates": Variant(rule, rule_player, {"n_candidates": 512}),
-        "rule, spread 1": changed(policy, "SPREAD", 1.0),
-        "rule, spread 2": changed(policy, "SPREAD", 2.0),
+        "rule, spread 1": changed(improvement, "SPREAD", 1.0),
+        "rule, spread 2": changed(improvement, "SPREAD", 2.0),
         "rule, noise prior .005": changed(memory, "_NOISE_MEDIAN", 0.005),
         "rule, noise prior .02": changed(memory, "_NOISE_MEDIAN", 0.02),
         "rule, repeats allowed": Variant(rule, rule_player, {"repeats": True}),

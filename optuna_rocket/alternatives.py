@@ -18,6 +18,7 @@ from torch import Tensor
 
 from optuna_rocket import suggest
 from optuna_rocket.agent import branches
+from optuna_rocket.agent import improvement
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent import stagnation
@@ -103,7 +104,7 @@ def compare(
 def _chooses_a_branch(view: View) -> bool:
     """Whether the trial's turn was to choose a branch first, as ``policy.decide`` has it."""
     is_plain = view.goals is None and view.remembered.expected is None
-    has_begun = view.history.n_trials >= policy.RULE_FROM
+    has_begun = view.history.n_trials >= improvement.RULE_FROM
     return is_plain and has_begun and branches.takes_turn(view.history, view.geometry)
 
 

@@ -21,8 +21,8 @@ from optuna_rocket import forecasts
 from optuna_rocket import fronts
 from optuna_rocket import hindsight
 from optuna_rocket import trials
+from optuna_rocket.agent.improvement import RULE_FROM
 from optuna_rocket.agent.memory import Reading
-from optuna_rocket.agent.policy import RULE_FROM
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.history import Outcome
 from optuna_rocket.reasons import Explanation

@@ -13,7 +13,7 @@ from optuna.distributions import IntDistribution
 import torch
 from torch import Tensor
 
-from optuna_rocket.agent import policy
+from optuna_rocket.agent import observation
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
@@ -134,7 +134,9 @@ def restless_network(seed: int = 0) -> RecurrentScorer:
     """A network whose residual and sharpness are not at their start: every input matters."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = RecurrentScorer(len(policy.CANDIDATE_FEATURES), len(policy.STUDY_FEATURES))
+        network = RecurrentScorer(
+            len(observation.CANDIDATE_FEATURES), len(observation.STUDY_FEATURES)
+        )
         with torch.no_grad():
             for layer in (network.residual, network.sharpness):
                 layer.weight.normal_(std=0.3)

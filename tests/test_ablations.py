@@ -4,17 +4,17 @@ import pytest
 import torch
 
 from benchmarks import ablations
-from optuna_rocket.agent import policy
+from optuna_rocket.agent import improvement
 from optuna_rocket.training.league import new_network
 
 
 def test_variants_play_the_same_tasks_and_leave_constants_alone() -> None:
     table = ablations.variants(new_network(), [])
-    spread = policy.SPREAD
+    spread = improvement.SPREAD
     rule, noisy = ablations.measure(table["rule (nothing learned)"], 1, 15)
     narrow, same = ablations.measure(table["rule, spread 1"], 1, 15)
     again, _ = ablations.measure(table["rule (nothing learned)"], 1, 15)
-    assert policy.SPREAD == spread
+    assert improvement.SPREAD == spread
     assert torch.equal(noisy, same)
     assert torch.equal(again, rule)
     assert not torch.equal(narrow, rule)

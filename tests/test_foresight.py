@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import improvement
 from optuna_rocket.agent import memory
-from optuna_rocket.agent import policy
 from optuna_rocket.agent import update
 from optuna_rocket.features import continue_transform
 from optuna_rocket.features import transform_scores
@@ -130,8 +130,8 @@ def dense(view: foresight._Outlook, first: int) -> float:
         mean = view.mean[0] + gain.double() @ (target - view.mean[0, index])
         variance = (covariance - gain.double() @ covariance[index]).diagonal()
         if h > 0:
-            std = variance.clamp_min(1e-10).sqrt() * policy.SPREAD
-            rule = policy.log_improvement(mean - incumbent, std)
+            std = variance.clamp_min(1e-10).sqrt() * improvement.SPREAD
+            rule = improvement.log_improvement(mean - incumbent, std)
             rule[sorted(tried)] = -torch.inf
             action = int(rule.argmax())
         tried.add(action)

@@ -17,7 +17,8 @@ FILES = {
 CORE = {"space", "history", "features"}
 AGENT = {
     f"agent/{x}" for x in ("weights_file", "network", "proposals", "kernels", "memory", "branches")
-} | {f"agent/{x}" for x in ("experience", "policy", "checkpoint", "returns", "update")}
+} | {f"agent/{x}" for x in ("stagnation", "improvement", "observation", "experience", "policy")}
+AGENT |= {f"agent/{x}" for x in ("checkpoint", "returns", "update")}
 EXPERIENCE = {f"agent/{x}" for x in ("guesses", "sources", "trust")}
 VIEW = {"suggest", "hindsight", "view", "visualization/drawing"}
 GOALS = {"goals"} | {
@@ -41,16 +42,20 @@ ALLOWED: dict[str, set[str]] = {
     "agent/sources": CORE | {"agent/kernels", "agent/memory"},
     "agent/trust": set(),
     "agent/experience": CORE | EXPERIENCE | {"agent/proposals", "agent/memory"},
+    "agent/stagnation": CORE | {"agent/branches"},
+    "agent/improvement": CORE | {"agent/proposals", "agent/memory", "agent/branches"},
+    "agent/observation": CORE | {"agent/proposals", "agent/memory", "agent/improvement"},
     "agent/policy": CORE
-    | {"agent/network", "agent/proposals", "agent/memory"}
-    | {"agent/branches", "agent/experience"},
+    | {"agent/network", "agent/proposals", "agent/memory", "agent/branches", "agent/stagnation"}
+    | {"agent/improvement", "agent/observation", "agent/experience"},
     "agent/feasibility": CORE | {"agent/memory"},
     "agent/hypervolume": CORE | {"goals"},
     "agent/unvisited": CORE | {"goals", "agent/proposals"},
     "agent/many_goals": CORE
     | {"goals", "agent/feasibility", "agent/hypervolume", "agent/unvisited"}
-    | {"agent/network", "agent/proposals", "agent/memory", "agent/policy"},
-    "agent/checkpoint": CORE | {"agent/weights_file", "agent/network", "agent/policy"},
+    | {"agent/network", "agent/proposals", "agent/memory", "agent/policy"}
+    | {"agent/improvement", "agent/observation"},
+    "agent/checkpoint": CORE | {"agent/weights_file", "agent/network", "agent/observation"},
     "agent/returns": set(),
     "agent/update": CORE | {"agent/network", "agent/policy", "agent/returns"},
     # fidelity

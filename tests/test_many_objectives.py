@@ -114,10 +114,9 @@ def test_development_problems_have_the_best_value_that_is_said(name: str) -> Non
 def test_no_point_of_a_development_problem_is_beyond_its_front(name: str) -> None:
     evaluate, front = FRONT_TWINS[name]
     best = front()
-    generator, n_feasible = np.random.default_rng(0), 0
-    for row in generator.random((1000, 8)):
-        fixed = optuna.trial.FixedTrial({f"x{i}": x for i, x in enumerate(row)})
-        values, limits = evaluate(fixed)  # type: ignore[arg-type]
+    study, n_feasible = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)), 0
+    for _ in range(1000):
+        values, limits = evaluate(study.ask())
         if all(limit <= 0 for limit in limits):
             n_feasible += 1
             # The front is of points that lie some way apart.

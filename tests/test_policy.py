@@ -12,7 +12,9 @@ from scipy import stats
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import improvement
 from optuna_rocket.agent import memory
+from optuna_rocket.agent import observation
 from optuna_rocket.agent import policy
 from optuna_rocket.agent.experience import Guide
 from optuna_rocket.agent.memory import Reading
@@ -258,20 +260,20 @@ def test_log_improvement_agrees_with_scipy() -> None:
     u = np.linspace(-5, 8, 131)
     expected = np.log(stats.norm.pdf(u) + u * stats.norm.cdf(u))
     grid = torch.from_numpy(u)
-    mine = policy.log_improvement(grid, torch.ones_like(grid)).numpy()
+    mine = improvement.log_improvement(grid, torch.ones_like(grid)).numpy()
     np.testing.assert_allclose(mine, expected, atol=1e-8)
 
 
 @pytest.mark.parametrize("u", [3.0, 0.0, -0.999, -1.001, -5.0, -20.0, -100.0, -900.0])
 def test_log_improvement_agrees_with_quadrature_far_out(u: float) -> None:
     one = torch.ones((), dtype=torch.float64)
-    mine = policy.log_improvement(u * one, one).item()
+    mine = improvement.log_improvement(u * one, one).item()
     assert mine == pytest.approx(expected_improvement(u), rel=1e-7, abs=1e-7)
 
 
 def test_log_improvement_grows_and_stays_finite() -> None:
     u = torch.linspace(-1e4, 50, 100_001, dtype=torch.float64)
-    values = policy.log_improvement(u, torch.ones_like(u))
+    values = improvement.log_improvement(u, torch.ones_like(u))
     assert bool(torch.isfinite(values).all())
     assert bool((values.diff() >= 0).all())
 
@@ -290,11 +292,11 @@ def test_rule_prefers_mean_and_spread_and_shuns_failure() -> None:
     geometry = unit_geometry(2)
     remembered, pool = remembered_after(12, geometry), random_pool(geometry, 3)
     rising = reading_of([-0.5, 0.0, 0.5], [0.5, 0.5, 0.5], [0, 0, 0])
-    assert bool((policy.improvement_rule(remembered, pool, rising)[0].diff() > 0).all())
+    assert bool((improvement.improvement_rule(remembered, pool, rising)[0].diff() > 0).all())
     wider = reading_of([-1.0, -1.0, -1.0], [0.2, 0.5, 1.0], [0, 0, 0])
-    assert bool((policy.improvement_rule(remembered, pool, wider)[0].diff() > 0).all())
+    assert bool((improvement.improvement_rule(remembered, pool, wider)[0].diff() > 0).all())
     failing = reading_of([0.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.0, 0.5, 0.9])
-    rule = policy.improvement_rule(remembered, pool, failing)[0]
+    rule = improvement.improvement_rule(remembered, pool, failing)[0]
     expected = torch.tensor([0.0, math.log(0.5), math.log(0.1)], dtype=torch.float64)
     torch.testing.assert_close(rule, expected)
 
@@ -347,7 +349,7 @@ def test_the_first_trial_is_near_the_centre() -> None:
     chosen, pool = rule_choice(empty_history(1, 6), geometry)
     off = off_centre(pool, geometry)
     assert float(off[chosen]) == float(off.min()) < 0.2
-    column = policy.CANDIDATE_FEATURES.index("off_centre")
+    column = observation.CANDIDATE_FEATURES.index("off_centre")
     feature = decide(empty_history(1, 6), geometry, pool).inputs.candidates[0, :, column]
     torch.testing.assert_close(feature.double(), 2 * off, atol=1e-6, rtol=0)
 
@@ -360,7 +362,7 @@ def test_the_next_trials_are_far_from_all_others_and_near_the_centre(
     for seed in range(6):
         pool = random_pool(geometry, 60, seed)
         random = pool.kind[0] == KIND["random"]
-        weight = 2 * policy._START_CENTRE
+        weight = 2 * improvement._START_CENTRE
         score = distances(pool, history, geometry) - weight * off_centre(pool, geometry)
         chosen, _ = rule_choice(history, geometry, pool)
         assert bool(random[chosen])
@@ -399,7 +401,7 @@ def test_a_trial_of_experience_does_not_shorten_the_start() -> None:
     for n, is_start in ((5, True), (6, False)):
         decision = with_nothing_believed(units[:n], pool)
         history = history_of(units[None, :n], torch.zeros(1, n).double(), unit_geometry(3))
-        plain = policy.start_rule(
+        plain = improvement.start_rule(
             memory.condition(history, unit_geometry(3), memory.prior_weights(unit_geometry(3))),
             pool,
         )
@@ -440,19 +442,19 @@ def test_the_start_keeps_away_from_pending_trials(n_scored: int) -> None:
 def test_the_start_ends_with_the_fifth_score() -> None:
     geometry, pool = flat_geometry(), random_pool(flat_geometry(), 60)
     agrees = []
-    for n_scored in (policy.RULE_FROM - 1, policy.RULE_FROM):
+    for n_scored in (improvement.RULE_FROM - 1, improvement.RULE_FROM):
         history = starting_history(n_scored, 5)
         remembered = memory.condition(history, geometry, memory.prior_weights(geometry))
         reading = memory.read(remembered, pool.units, pool.active)
-        rule = policy.improvement_rule(remembered, pool, reading)[0]
+        rule = improvement.improvement_rule(remembered, pool, reading)[0]
         assert float(rule.max()) == 0 and float(rule.min()) >= -20
-        std = reading.std[0] * policy.SPREAD
+        std = reading.std[0] * improvement.SPREAD
         gain = reading.mean[0] - remembered.incumbent
-        score = policy.log_improvement(gain, std) + (1 - reading.failure[0]).log()
+        score = improvement.log_improvement(gain, std) + (1 - reading.failure[0]).log()
         expected = (score - score.max()).clamp_min(-20)
         agrees.append(bool(torch.allclose(rule, expected)))
     assert agrees == [False, True]
-    assert policy.RULE_FROM == 5
+    assert improvement.RULE_FROM == 5
 
 
 def test_every_study_of_a_batch_has_its_own_start() -> None:
@@ -470,7 +472,7 @@ def test_every_study_of_a_batch_has_its_own_start() -> None:
     def rule(history: History, geometry: Geometry, pool: Pool) -> Tensor:
         remembered = memory.condition(history, geometry, memory.prior_weights(geometry))
         reading = memory.read(remembered, pool.units, pool.active)
-        return policy.improvement_rule(remembered, pool, reading)
+        return improvement.improvement_rule(remembered, pool, reading)
 
     both = rule(stacked(first, second), double, pools)
     alone = [rule(history, single, pool)[0] for history in (first, second)]
@@ -482,7 +484,7 @@ def test_every_study_of_a_batch_has_its_own_start() -> None:
 
 
 def rarities(history: History, geometry: Geometry, pool: Pool) -> list[float]:
-    column = policy.CANDIDATE_FEATURES.index("rare_choice")
+    column = observation.CANDIDATE_FEATURES.index("rare_choice")
     values = decide(history, geometry, pool).inputs.candidates[0, :, column]
     return [float(value) for value in values]
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import observation
 from optuna_rocket.agent import policy
 from optuna_rocket.agent.network import HIDDEN
 from optuna_rocket.agent.policy import Decision
@@ -78,8 +79,8 @@ def test_shapes_and_ranges() -> None:
     played = play(tasks, [agent_player, greedy_player, agent_player])
     rows, n, m = 18, 10, played.rule.shape[-1]
     assert played.group_size == 3
-    assert played.candidates.shape == (rows, n, m, len(policy.CANDIDATE_FEATURES))
-    assert played.study.shape == (rows, n, len(policy.STUDY_FEATURES))
+    assert played.candidates.shape == (rows, n, m, len(observation.CANDIDATE_FEATURES))
+    assert played.study.shape == (rows, n, len(observation.STUDY_FEATURES))
     assert played.tokens.shape == (rows, n, N_TOKEN_FEATURES)
     assert played.allowed.shape == played.gains.shape == (rows, n, m)
     assert played.actions.shape == played.log_prob.shape == played.regret.shape == (rows, n)
@@ -184,7 +185,7 @@ def test_forgetting_empties_the_recurrent_state(witness: Witness) -> None:
 
 
 def test_the_horizon_is_told_only_when_known() -> None:
-    column = policy.STUDY_FEATURES.index("horizon_known")
+    column = observation.STUDY_FEATURES.index("horizon_known")
     for known in (True, False):
         played = play(some_tasks(), [greedy_player], n_trials=4, horizon_known=known)
         assert bool((played.study[..., column] == float(known)).all())

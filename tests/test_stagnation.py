@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from optuna_rocket.agent import observation
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import stagnation
 from optuna_rocket.agent.network import RecurrentScorer
@@ -71,7 +72,7 @@ def test_long_studies_are_given_more_patience() -> None:
 
 
 def test_a_stuck_study_tries_what_is_far_from_all_trials() -> None:
-    network = RecurrentScorer(len(policy.CANDIDATE_FEATURES), len(policy.STUDY_FEATURES))
+    network = RecurrentScorer(len(observation.CANDIDATE_FEATURES), len(observation.STUDY_FEATURES))
     scores = torch.rand(11, generator=generator(2)).tolist()
     history = study_of([2.0, *scores[1:]])
     belief = policy.believe(history, GEOMETRY, policy.initial_belief(GEOMETRY), network)

@@ -12,8 +12,8 @@ import torch
 
 from optuna_rocket.agent import weights_file
 from optuna_rocket.agent.network import RecurrentScorer
-from optuna_rocket.agent.policy import CANDIDATE_FEATURES
-from optuna_rocket.agent.policy import STUDY_FEATURES
+from optuna_rocket.agent.observation import CANDIDATE_FEATURES
+from optuna_rocket.agent.observation import STUDY_FEATURES
 from optuna_rocket.agent.weights_file import CheckpointError
 from optuna_rocket.features import N_TOKEN_FEATURES
 

@@ -14,7 +14,7 @@ from optuna_rocket.agent.memory import Reading
 from optuna_rocket.features import continue_transform
 
 
-# As with the scores (``policy.SPREAD``): a memory is surer than it should be.
+# As with the scores (``improvement.SPREAD``): a memory is surer than it should be.
 SPREAD = 1.5
 # Of a trial that trusts it (``many_goals``; chosen on ``benchmarks/goal_twins.py``).
 NARROW = 0.7

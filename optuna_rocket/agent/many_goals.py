@@ -21,7 +21,9 @@ from torch import Tensor
 
 from optuna_rocket.agent import feasibility
 from optuna_rocket.agent import hypervolume
+from optuna_rocket.agent import improvement
 from optuna_rocket.agent import memory
+from optuna_rocket.agent import observation
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent import unvisited
@@ -116,7 +118,7 @@ def decide(
     ``history`` is a batch of one, as are the pool and the logits.
     """
     known = _remember(history, goals, geometry, beliefs)
-    starts = int(goals.scored.sum()) < policy.RULE_FROM
+    starts = int(goals.scored.sum()) < improvement.RULE_FROM
     refines = pool is None and not starts and len(goals.scores) == 1
     if pool is None and fixed is None and not starts:
         pool = unvisited.propose(goals, history, geometry)
@@ -124,19 +126,23 @@ def decide(
         count = max(n_candidates, policy.START_CANDIDATES) if starts else n_candidates
         pool = _propose(known, geometry, count, generator, fixed)
         if starts:
-            spread = policy.start_rule(known.objectives, pool)[:1]
+            spread = improvement.start_rule(known.objectives, pool)[:1]
             pool = pool.take(spread.topk(min(n_candidates, spread.shape[1]), -1).indices)
     judged = _judge(known, pool, generator)
     if refines:
         judged = _refine(known, judged, history, geometry, generator, fixed)
     pool, reading, objectives = judged.pool, judged.reading, known.objectives
-    logits = policy.start_rule(objectives, pool)[:1] if starts else policy.shifted(judged.rule)
+    logits = (
+        improvement.start_rule(objectives, pool)[:1]
+        if starts
+        else improvement.shifted(judged.rule)
+    )
     if len(goals.scores) == 1 and known.some_feasible:
         reading = replace(reading, failure=1 - (1 - reading.failure) * judged.log_chance.exp())
-        study = policy.study_features(
+        study = observation.study_features(
             beside(history, goals.scores), geometry, objectives.weights, horizon
         )
-        _, candidates = policy.observe(objectives, pool, reading)
+        _, candidates = observation.observe(objectives, pool, reading)
         state = beliefs.objectives.recurrent_state
         logits = network(logits.float(), candidates, study, state)
     keys, tried = geometry.keys(pool.units), geometry.keys(history.units)
@@ -270,9 +276,9 @@ def context_index(goals: Goals) -> Tensor:
 def _log_gain(known: _Known, pool: Pool, reading: Reading, generator: torch.Generator) -> Tensor:
     """Log expected gain ``(c,)`` over the feasible trials: improvement, or hypervolume."""
     objectives = known.objectives
-    spread = reading.std * policy.SPREAD * policy.branch_doubt(objectives, pool)
+    spread = reading.std * improvement.SPREAD * improvement.branch_doubt(objectives, pool)
     if len(spread) == 1:
-        return policy.log_improvement(reading.mean - objectives.incumbent[:, None], spread)[0]
+        return improvement.log_improvement(reading.mean - objectives.incumbent[:, None], spread)[0]
     front = objectives.fitted[:, known.goals.feasible]
     # A running trial holds its place by what is expected of it.
     running = (known.history.outcomes[0] == Outcome.PENDING).nonzero()[:, 0]

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import improvement
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent.network import RecurrentScorer
@@ -137,7 +138,7 @@ def foresee(
             n_candidates=n_candidates,
             forget=forget,
         )
-        if t >= policy.RULE_FROM and t % every == 0:
+        if t >= improvement.RULE_FROM and t % every == 0:
             chosen = _contenders(decision, n_contenders, generator)
             outlook = _look_out(tasks, history, values, belief, decision, n_ahead, generator)
             steps.append(_label(decision, chosen, _continue(outlook, chosen)))
@@ -251,8 +252,8 @@ def _next(
     outlook: _Outlook, mean: Tensor, variance: Tensor, tried: Tensor, incumbent: Tensor
 ) -> Tensor:
     """The improvement rule's choice ``(B, K)`` in every continuation."""
-    std = variance.clamp_min(1e-10).sqrt() * policy.SPREAD
-    score = policy.log_improvement(mean - incumbent[..., None], std)
+    std = variance.clamp_min(1e-10).sqrt() * improvement.SPREAD
+    score = improvement.log_improvement(mean - incumbent[..., None], std)
     score = score + outlook.log_success[:, None]
     return score.masked_fill(tried & ~tried.all(-1, keepdim=True), -torch.inf).argmax(-1)
 

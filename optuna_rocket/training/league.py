@@ -10,6 +10,7 @@ import random
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import observation
 from optuna_rocket.agent import policy
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Decision
@@ -43,7 +44,7 @@ FIXED_OPPONENTS: tuple[Player, ...] = (kind_player("random"), kind_player("densi
 
 def new_network() -> RecurrentScorer:
     """A network whose policy is the improvement rule."""
-    return RecurrentScorer(len(policy.CANDIDATE_FEATURES), len(policy.STUDY_FEATURES))
+    return RecurrentScorer(len(observation.CANDIDATE_FEATURES), len(observation.STUDY_FEATURES))
 
 
 @dataclass
