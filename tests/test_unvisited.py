@@ -15,6 +15,7 @@ import torch
 
 from optuna_rocket import RocketSampler
 from optuna_rocket.agent import unvisited
+from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.history import empty_history
@@ -49,9 +50,16 @@ def study_of(n: int = 12, conflict: bool = False) -> tuple[Goals, History]:
     return Goals(scores, torch.zeros(0, n, dtype=torch.float64)), history
 
 
+def proposed(goals: Goals, history: History) -> Pool | None:
+    geometry = Space(SPACE).geometry({}, has_gaps=False)
+    return unvisited.propose(goals, history, geometry, history.units[0])
+
+
 def test_the_longest_stretch_without_trials_is_visited_from_the_best_trial() -> None:
     goals, history = study_of()
-    pool = unvisited.propose(goals, history, Space(SPACE).geometry({}, has_gaps=False))
+    pool = unvisited.propose(
+        goals, history, Space(SPACE).geometry({}, has_gaps=False), history.units[0]
+    )
     assert pool is not None
     assert pool.units[0].tolist() == [[0.0, 1.0, 0.0, 0.625]]  # b at its bound, all else as before
     assert pool.active.all()
@@ -62,7 +70,7 @@ def test_the_longest_stretch_without_trials_is_visited_from_the_best_trial() -> 
 )
 def test_no_trial_is_spent_where_it_is_not_due(n: int, conflict: bool) -> None:
     goals, history = study_of(n, conflict)
-    assert unvisited.propose(goals, history, Space(SPACE).geometry({}, has_gaps=False)) is None
+    assert proposed(goals, history) is None
 
 
 def test_no_trial_is_spent_without_stretches_nor_without_a_feasible_trial() -> None:
@@ -70,9 +78,9 @@ def test_no_trial_is_spent_without_stretches_nor_without_a_feasible_trial() -> N
     everywhere = history.units.clone()
     everywhere[..., 1] = everywhere[..., 0].flip(-1)
     full = rebuilt(history, units=everywhere)
-    assert unvisited.propose(goals, full, Space(SPACE).geometry({}, has_gaps=False)) is None
+    assert proposed(goals, full) is None
     violated = Goals(goals.scores, -torch.ones(1, 60, dtype=torch.float64))
-    assert unvisited.propose(violated, history, Space(SPACE).geometry({}, has_gaps=False)) is None
+    assert proposed(violated, history) is None
 
 
 def test_parameters_that_the_best_trial_lacks_are_not_moved() -> None:
@@ -80,7 +88,7 @@ def test_parameters_that_the_best_trial_lacks_are_not_moved() -> None:
     active = history.active.clone()
     active[0, 0, 1] = False
     lacking = rebuilt(history, active=active)
-    pool = unvisited.propose(goals, lacking, Space(SPACE).geometry({}, has_gaps=False))
+    pool = proposed(goals, lacking)
     assert pool is not None and pool.units[0, 0, 1] == history.units[0, 0, 1]
 
 
@@ -95,3 +103,11 @@ def test_one_end_of_a_parameter_that_holds_nearly_all_of_the_front_is_found() ->
     study.optimize(objective, n_trials=45)
     first = [trial.values[0] for trial in study.best_trials]
     assert min(first) < 0.01 and max(first) > 0.5
+
+
+def test_the_nearest_value_is_found_for_every_parameter() -> None:
+    drawn = torch.Generator().manual_seed(0)
+    tried = torch.rand(40, 3, generator=drawn, dtype=torch.float64)
+    places = torch.linspace(0, 1, 11, dtype=torch.float64)
+    expected = (places[:, None, None] - tried).abs().amin(1)
+    assert torch.equal(unvisited._to_nearest(places, tried), expected)

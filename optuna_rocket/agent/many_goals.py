@@ -121,7 +121,7 @@ def decide(
     starts = int(goals.scored.sum()) < improvement.RULE_FROM
     refines = pool is None and not starts and len(goals.scores) == 1
     if pool is None and fixed is None and not starts:
-        pool = unvisited.propose(goals, history, geometry)
+        pool = unvisited.propose(known.goals, known.history, geometry, history.units[0])
     if pool is None:
         count = max(n_candidates, policy.START_CANDIDATES) if starts else n_candidates
         pool = _propose(known, geometry, count, generator, fixed)
@@ -132,11 +132,9 @@ def decide(
     if refines:
         judged = _refine(known, judged, history, geometry, generator, fixed)
     pool, reading, objectives = judged.pool, judged.reading, known.objectives
-    logits = (
-        improvement.start_rule(objectives, pool)[:1]
-        if starts
-        else improvement.shifted(judged.rule)
-    )
+    logits = improvement.shifted(judged.rule)
+    if starts:
+        logits = improvement.start_rule(objectives, pool)[:1]
     if len(goals.scores) == 1 and known.some_feasible:
         reading = replace(reading, failure=1 - (1 - reading.failure) * judged.log_chance.exp())
         study = observation.study_features(

@@ -11,6 +11,7 @@ bound where it ends.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent.proposals import Pool
@@ -27,23 +28,24 @@ _LEAST_DISTANCE = 0.02
 _N_PLACES = 101
 
 
-def propose(goals: Goals, history: History, geometry: Geometry) -> Pool | None:
+def propose(goals: Goals, context: History, geometry: Geometry, tried: Tensor) -> Pool | None:
     """The trial of best standing with one number moved; None where none is due.
 
     Args:
-        goals: Of all trials, running ones included.
-        history: These trials, a batch of one.
+        goals: Of the trials that the memories hold, running ones included.
+        context: These trials, a batch of one.
         geometry: The space.
+        tried: ``(n, d)`` unit values of all trials of the study.
     """
-    due = len(goals.scores) > 1 and history.n_trials % _EVERY == 0
+    due = len(goals.scores) > 1 and len(tried) % _EVERY == 0
     if not due or not bool(goals.feasible.any()) or goals.box.coverage >= _LEAST_COVERAGE:
         return None
     best = int(goals.standing.argmax())
-    parent = Pool(*(x[:, [best]] for x in (history.units, history.active, history.kind)))
+    parent = Pool(*(x[:, [best]] for x in (context.units, context.active, context.kind)))
     fine = (geometry.n_cells == 0) | (geometry.n_cells * _LEAST_DISTANCE >= 1)
     moves = (geometry.present & ~geometry.is_categorical & fine & parent.active[:, 0])[0]
     places = torch.linspace(0, 1, _N_PLACES, dtype=torch.float64)
-    distance = (places[:, None, None] - history.units[0]).abs().amin(1)  # (p, d)
+    distance = _to_nearest(places, tried)
     farthest, at = distance.masked_fill(~moves, 0.0).max(0)
     column = int(farthest.argmax())
     if farthest[column] <= _LEAST_DISTANCE:
@@ -52,3 +54,17 @@ def propose(goals: Goals, history: History, geometry: Geometry) -> Pool | None:
     units[..., column] = places[at[column]]
     kind = torch.full_like(parent.kind, proposals.KIND["mutation"])
     return proposals.finish(units, kind, geometry)
+
+
+def _to_nearest(places: Tensor, tried: Tensor) -> Tensor:
+    """How far ``places`` ``(p,)`` are from the nearest value of each parameter ``(p, d)``.
+
+    In the order of the values, as ``p * n * d`` distances are too many for a long study.
+    """
+    ordered = tried.T.sort().values.contiguous()  # (d, n)
+    here = places.expand(len(ordered), -1).contiguous()
+    above = torch.searchsorted(ordered, here)
+    last = ordered.shape[1] - 1
+    up = (ordered.gather(1, above.clamp_max(last)) - here).abs()
+    down = (here - ordered.gather(1, (above - 1).clamp_min(0))).abs()
+    return torch.minimum(up, down).T
