@@ -17,12 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 import optuna
-import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from benchmarks import small_tables
 from benchmarks.methods import make_sampler
-from benchmarks.pruning_summary import write_table
-from benchmarks.report import markdown_rows
 
 
 Array = NDArray[np.float64]
@@ -123,15 +121,7 @@ def rows_of(methods: Sequence[str], n_seeds: int) -> list[dict[str, Any]]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line: the table is written anew."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.few_numbers", description=__doc__)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS))
-    parser.add_argument("--seeds", type=int, default=6, help="number of replications")
-    parser.add_argument("--out", type=Path, default=PATH)
-    args = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    rows = rows_of(args.methods, args.seeds)
-    write_table(args.out, rows)
-    print(markdown_rows(rows))
+    small_tables.run(argv, parser, METHODS, n_seeds=6, path=PATH, rows_of=rows_of)
 
 
 if __name__ == "__main__":

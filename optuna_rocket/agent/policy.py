@@ -189,6 +189,8 @@ def decide(
 
 def heeded(guide: Guide | None, history: History, geometry: Geometry) -> Guide | None:
     """The guide, but for the trials that are its controls and those that look elsewhere."""
+    if guide is None:
+        return None
     is_control = history.n_trials % _CONTROL_EVERY == _CONTROL_AT
     return None if is_control or stagnation.takes_turn(history, geometry) else guide
 
