@@ -32,6 +32,8 @@ _SCREENED_GAIN = 3.0
 # many may be stopped there for each that was not.
 _SCREENING = 1 / 9
 _MOST_STOPPED = 2
+# Reports from which on a trial can be seen not to have begun to learn. Subsets are fewer.
+_A_CURVE = 3
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
 
@@ -55,10 +57,13 @@ class RocketPruner(BasePruner):
 
     Before there are enough complete trials to forecast from, a trial goes on if it is in the best
     third of all at a ninth of the longest report step, or if two of three have been stopped
-    already; the first trial always does. Later, a trial is judged at report steps that are a
+    already, or if the complete trials did not end in the order of their reports there; the first
+    trial always does. Later, a trial is judged at report steps that are a
     factor of 1.5 apart, and never at or after the longest report step of any complete trial. A
-    late bloomer has a forecast as wide as earlier surprises at its rank were; and one judgement in
-    twenty lets the trial pass, so that surprises go on being seen. A judgement depends on the
+    late bloomer has a forecast as wide as earlier surprises at its rank were; a trial that has
+    hardly risen since its first report is not stopped before two like it have gone to the end
+    (``fidelity.guards``); and one judgement in twenty lets the trial pass, so that surprises go on
+    being seen. A judgement depends on the
     stored trials, the trial and the seed alone.
 
     Example:
@@ -122,6 +127,8 @@ class RocketPruner(BasePruner):
         from optuna_rocket.curves import spending
         from optuna_rocket.fidelity.expectation import informed
         from optuna_rocket.fidelity.forecast import N_RECENT
+        from optuna_rocket.fidelity.guards import contradicts
+        from optuna_rocket.fidelity.guards import may_rise_late
         from optuna_rocket.suggestions import ATTRIBUTE
         from optuna_rocket.suggestions import parse
         from optuna_rocket.trials import CurveReader
@@ -139,15 +146,20 @@ class RocketPruner(BasePruner):
             return False
 
         evidence, trusted = self._arrange(curves)
-        score = score_sign(study) * trial.intermediate_values[steps[-1]]
+        sign = score_sign(study)
+        score = sign * trial.intermediate_values[steps[-1]]
+        rise = score - sign * trial.intermediate_values[steps[0]]
+        asleep = len(steps) >= _A_CURVE and may_rise_late(evidence, steps[-1], rise)
         n_complete = sum(not math.isnan(curve.final) for curve in curves)
         if n_complete < self._n_startup_trials:
             # A lucky first trial must not stop all that follow before there is a second one.
             may_stop = len(curves) - n_complete < _MOST_STOPPED * n_complete
-            is_screened = may_stop and _is_screening_step(steps, last)
-            return is_screened and not evidence.is_leading(steps[-1], score)
+            if not may_stop or not _is_screening_step(steps, last):
+                return False
+            is_behind = not evidence.is_leading(steps[-1], score)
+            return is_behind and not contradicts(evidence, steps[-1]) and not asleep
         forecast = evidence.forecast(steps[-1], score)
-        if forecast is None:
+        if forecast is None or asleep:
             return False
         level, spent = evidence.rescale(best), spending(curves)
         first = min(curve.steps[0] for curve in curves[-N_RECENT:])

@@ -71,6 +71,19 @@ def test_before_there_is_a_forecast_the_first_rung_ranks_all() -> None:
     assert bool((known.errors > 0).all())
 
 
+@pytest.mark.parametrize("n_complete", [2, 6])
+def test_reports_that_complete_trials_contradict_are_no_evidence(n_complete: int) -> None:
+    complete = [k < n_complete for k in range(12)]
+    history, reports, truth = study_of(12, complete, noise=0.0)
+    upside_down: list[Reports] = [(steps, (-scores[0], *scores[1:])) for steps, scores in reports]
+    known = approximate(history, upside_down)
+    is_complete = torch.tensor(complete)
+    assert torch.equal(known.scores[0, is_complete], truth[is_complete])
+    assert bool(known.scores[0, ~is_complete].isnan().all())
+    assert bool((known.errors == 0).all())
+    assert bool(torch.isfinite(approximate(history, reports).scores).all())
+
+
 def test_complete_trials_that_never_reported_are_not_given_up() -> None:
     complete = [k > 2 for k in range(12)]
     history, reports, _ = study_of(12, complete)
@@ -85,9 +98,10 @@ def test_complete_trials_that_never_reported_are_not_given_up() -> None:
 
 def test_it_depends_on_the_given_trials_alone() -> None:
     complete = [k % 4 == 0 for k in range(40)]
-    history, reports, _ = study_of(40, complete)
+    history, reports, _ = study_of(40, complete, noise=0.02)
     first = torch.arange(25)
     one = approximate(history.take(first), reports[:25])
+    assert bool(torch.isfinite(one.scores).all())
     worse = rebuilt(history, scores=history.scores.clone())
     worse.scores[0, 25:] = -50.0
     other = approximate(worse.take(first), reports[:25])

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
+from optuna_rocket.fidelity.calibration import calibrate
 from optuna_rocket.fidelity.correlation import misleads
 from optuna_rocket.fidelity.correlation import rank_correlation
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import Forecast
-from optuna_rocket.fidelity.forecast import calibrate
 from optuna_rocket.fidelity.forecast import gather
 from optuna_rocket.fidelity.forecast import rung_of
 from optuna_rocket.fidelity.forecast import scale

@@ -63,9 +63,12 @@ ALLOWED: dict[str, set[str]] = {
     "fidelity/subset": set(),
     "fidelity/correlation": set(),
     "fidelity/scaling": {"fidelity/correlation"},
-    "fidelity/forecast": {"fidelity/correlation"},
+    "fidelity/calibration": {"fidelity/correlation"},
+    "fidelity/forecast": {"fidelity/correlation", "fidelity/calibration"},
+    "fidelity/guards": {"fidelity/forecast"},
     "fidelity/expectation": {"fidelity/forecast", "suggestions"},
-    "fidelity/approximation": CORE | {"fidelity/forecast", "fidelity/expectation"},
+    "fidelity/approximation": CORE
+    | {"fidelity/forecast", "fidelity/expectation", "fidelity/guards"},
     # training
     "training/__init__": set(),
     "training/functions": set(),
@@ -130,7 +133,8 @@ ALLOWED: dict[str, set[str]] = {
     "sampler": CORE
     | {"agent/weights_file", "suggestions", "trials", "records", "suggest", "claims"}
     | {"priors", "source_studies", "experience", "random_values"},
-    "pruner": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "suggestions"},
+    "pruner": {"fidelity/forecast", "fidelity/expectation", "fidelity/guards"}
+    | {"curves", "trials", "suggestions"},
     "scaling": {"space", "fidelity/scaling", "curves", "records"},
     "rounds": {"attributes", "costs"},
     "evaluator": {"fidelity/subset", "fidelity/correlation", "fidelity/scaling"}

@@ -19,9 +19,9 @@ from optuna_rocket import curves
 from optuna_rocket.costs import COSTS
 from optuna_rocket.curves import spending
 from optuna_rocket.fidelity import forecast
-from optuna_rocket.fidelity.forecast import Calibration
+from optuna_rocket.fidelity.calibration import Calibration
+from optuna_rocket.fidelity.calibration import calibrate
 from optuna_rocket.fidelity.forecast import Evidence
-from optuna_rocket.fidelity.forecast import calibrate
 from optuna_rocket.fidelity.forecast import gather
 from optuna_rocket.trials import CurveReader
 from tests.support import open_storage
@@ -112,6 +112,31 @@ def test_a_lucky_first_trial_does_not_stop_all_others() -> None:
     assert verdicts(study, 5.0, 2) > 0.9
     add_curve(study, 0.5, 3, 27)
     assert verdicts(study, 5.0, 2) == 0, "two of three were stopped"
+
+
+def test_screening_waits_where_complete_trials_contradict_it() -> None:
+    def misleading(x: float, step: int) -> float:
+        return x if step > 20 else -x
+
+    honest, misled = optuna.create_study(), optuna.create_study()
+    for x in (0.2, 0.6):
+        add_curve(honest, x, 26, 27)
+        add_curve(misled, x, 26, 27, misleading)
+    assert verdicts(honest, 0.9, 2) > 0.9
+    pruner = RocketPruner()
+    assert not any(pruner.prune(misled, running(k, 0.1, 2, misleading)) for k in range(50))
+
+
+def test_a_trial_that_has_not_begun_to_learn_is_waited_for() -> None:
+    def asleep(x: float, step: int) -> float:
+        return 2.0 + 0.001 * x * step
+
+    study = stored_study(30)
+    pruner = RocketPruner()
+    for expected in (0, 0, 1):
+        stops = [pruner.prune(study, running(k, 0.5, 7, asleep)) for k in range(1000, 1100)]
+        assert (np.mean(stops) > 0.85) == bool(expected)
+        add_curve(study, 0.5, 26, 27, asleep)
 
 
 def test_a_rejected_start_still_ends() -> None:

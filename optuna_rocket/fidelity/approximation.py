@@ -20,6 +20,7 @@ from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import Forecast
 from optuna_rocket.fidelity.forecast import gather
 from optuna_rocket.fidelity.forecast import scale
+from optuna_rocket.fidelity.guards import contradicts
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 
@@ -52,7 +53,8 @@ def approximate(history: History, reports: Sequence[Reports]) -> History:
         The history itself if there is nothing to approximate, or nothing to do it from: too few
         complete trials that reported, beside others that did not. Otherwise its pruned trials have
         forecast scores, with ``errors`` in place of a fidelity; they have no score where the
-        forecast does not reach, and among the oldest of more than a thousand.
+        forecast does not reach, where complete trials contradict the reports (``guards``), and
+        among the oldest of more than a thousand.
     """
     outcomes = history.outcomes[0].numpy()
     telling = np.array([len(steps) > 0 for steps, _ in reports], dtype=np.bool_)
@@ -66,7 +68,9 @@ def approximate(history: History, reports: Sequence[Reports]) -> History:
     rows = (is_pruned | (telling & is_final)).nonzero()[0][-_MAX_TRIALS:]
     evidence = gather([(*reports[i], float(finals[i])) for i in rows])
     is_missing = ~is_final[rows]
-    if (~is_missing).sum() >= MIN_PAIRS and evidence.scaled[2] > 0:
+    if contradicts(evidence, int(evidence.last_steps[is_missing].min())):
+        scores[is_pruned] = np.nan  # what they reported says nothing, or the contrary
+    elif (~is_missing).sum() >= MIN_PAIRS and evidence.scaled[2] > 0:
         expected, error = _forecast(evidence)
         scores[is_pruned] = np.nan
         scores[rows[is_missing]] = expected[is_missing]

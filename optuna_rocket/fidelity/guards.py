@@ -1,0 +1,54 @@
+"""When a report is no ground to stop a trial: what the complete trials say of such reports.
+
+A forecast is calibrated on the trials that went on, and these are the ones that looked good: of
+what it has never seen it knows nothing. Two ways to be misled are caught here, at the price of a
+few full evaluations: reports that order trials the wrong way round, and trials that have not
+begun to learn.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from optuna_rocket.fidelity.forecast import Evidence
+
+
+# A trial that has risen by less than this share of what others have risen is asleep, and so many
+# such trials must have gone to the end before one is stopped.
+_ASLEEP_SHARE = 0.25
+_ENOUGH_SLEEPERS = 2
+# More pairs of complete trials than the latest ones cost time.
+_MOST_PAIRS = 100
+
+
+def contradicts(evidence: Evidence, step: int) -> bool:
+    """Whether the complete trials end in another order than that of their reports at a step.
+
+    They do where no more pairs of them agree than disagree (Kendall's tau of at most 0). Fewer
+    than two trials contradict nothing.
+    """
+    x, y = evidence.at(step), evidence.finals
+    paired = (~np.isnan(x) & ~np.isnan(y)).nonzero()[0][-_MOST_PAIRS:]
+    if len(paired) < 2:
+        return False
+    # Signs of comparisons, as infinite scores have no differences.
+    orders = [(z[:, None] > z).astype(np.int64) - (z[:, None] < z) for z in (x[paired], y[paired])]
+    return int((orders[0] * orders[1]).sum()) <= 0
+
+
+def may_rise_late(evidence: Evidence, step: int, rise: float) -> bool:
+    """Whether a trial is asleep at a step, and too little is known of what becomes of such trials.
+
+    Args:
+        evidence: The trials before it.
+        step: Its latest report step.
+        rise: By how much its score has risen since its first report.
+    """
+    rises = evidence.rises(step)
+    rises, is_complete = rises[known := np.isfinite(rises)], ~np.isnan(evidence.finals[known])
+    asleep = _ASLEEP_SHARE * float(np.median(rises)) if len(rises) else math.nan
+    if not (asleep > 0 and rise < asleep):
+        return False  # where others do not rise there is nothing to wait for
+    return int((is_complete & (rises < asleep)).sum()) < _ENOUGH_SLEEPERS
