@@ -61,9 +61,9 @@ class RocketPruner(BasePruner):
     trial always does. Later, a trial is judged at report steps that are a
     factor of 1.5 apart, and never at or after the longest report step of any complete trial. A
     late bloomer has a forecast as wide as earlier surprises at its rank were; a trial that has
-    hardly risen since its first report is not stopped before two like it have gone to the end
-    (``fidelity.guards``); and one judgement in twenty lets the trial pass, so that surprises go on
-    being seen. A judgement depends on the
+    hardly risen since its first report is not stopped before two like it have gone to the end, nor
+    once one of those was among the best third (``fidelity.guards``); and one judgement in twenty
+    lets the trial pass, so that surprises go on being seen. A judgement depends on the
     stored trials, the trial and the seed alone.
 
     Example:

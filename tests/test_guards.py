@@ -66,6 +66,8 @@ def test_the_first_sleepers_are_waited_for() -> None:
     stopped = ([0.0, 0.1, 0.1], math.nan)
     assert may_rise_late(curves(*[rising] * 4, stopped, stopped), 3, 0.1), "they never got there"
     assert not may_rise_late(curves(*[rising] * 3, asleep, asleep), 3, 0.1)
+    late = ([0.0, 0.1, 0.1], 3.0)
+    assert may_rise_late(curves(*[rising] * 9, asleep, late), 3, 0.1), "one became the best"
 
 
 def test_nothing_is_waited_for_where_nobody_rises() -> None:

@@ -15,10 +15,11 @@ import numpy as np
 from optuna_rocket.fidelity.forecast import Evidence
 
 
-# A trial that has risen by less than this share of what others have risen is asleep, and so many
-# such trials must have gone to the end before one is stopped.
+# A trial that has risen by less than this share of what others have risen is asleep. So many such
+# trials must have gone to the end before one is stopped, and none of them among the best third.
 _ASLEEP_SHARE = 0.25
 _ENOUGH_SLEEPERS = 2
+_BEST_SHARE = 1 / 3
 # More pairs of complete trials than the latest ones cost time.
 _MOST_PAIRS = 100
 
@@ -39,16 +40,21 @@ def contradicts(evidence: Evidence, step: int) -> bool:
 
 
 def may_rise_late(evidence: Evidence, step: int, rise: float) -> bool:
-    """Whether a trial is asleep at a step, and too little is known of what becomes of such trials.
+    """Whether a trial is asleep at a step, and such trials are not known to end badly.
 
     Args:
         evidence: The trials before it.
         step: Its latest report step.
         rise: By how much its score has risen since its first report.
     """
-    rises = evidence.rises(step)
-    rises, is_complete = rises[known := np.isfinite(rises)], ~np.isnan(evidence.finals[known])
-    asleep = _ASLEEP_SHARE * float(np.median(rises)) if len(rises) else math.nan
+    rises, finals = evidence.rises(step), evidence.finals
+    known = rises[np.isfinite(rises)]
+    asleep = _ASLEEP_SHARE * float(np.median(known)) if len(known) else math.nan
     if not (asleep > 0 and rise < asleep):
         return False  # where others do not rise there is nothing to wait for
-    return int((is_complete & (rises < asleep)).sum()) < _ENOUGH_SLEEPERS
+    is_complete = ~np.isnan(finals)
+    ends = finals[is_complete & np.isfinite(rises) & (rises < asleep)]
+    if len(ends) < _ENOUGH_SLEEPERS:
+        return True
+    n_better = int((finals[is_complete] > ends.max()).sum())
+    return n_better < _BEST_SHARE * int(is_complete.sum())
