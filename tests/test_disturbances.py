@@ -119,7 +119,7 @@ def survive_kills(database: str, n_kills: int, n_trials: int, n_workers: int) ->
         study = optuna.create_study(study_name="cluster", storage=storage)
         workers = [example_workers.start(database, n_trials) for _ in range(n_workers)]
         for _ in range(n_kills):
-            wait_for_trials(study, 1, TrialState.RUNNING)
+            wait_for_a_new_trial(study)  # or the next would be killed before they begin
             time.sleep(rng.uniform(0, 0.3))
             victim = rng.randrange(n_workers)
             workers[victim].kill()
@@ -133,6 +133,13 @@ def survive_kills(database: str, n_kills: int, n_trials: int, n_workers: int) ->
         assert len(left) <= max(1, n_kills // 10)
         if n_kills >= 10:  # a worker that is at work for some time sees to these few
             run_until(study, database, lambda: not left_behind(study), n_more=100)
+
+
+def wait_for_a_new_trial(study: Study) -> None:
+    n, until = len(study.get_trials(deepcopy=False)), time.monotonic() + _PATIENCE
+    while len(study.get_trials(deepcopy=False)) == n:
+        assert time.monotonic() < until, "the workers do nothing"
+        time.sleep(0.02)
 
 
 def run_until(study: Study, database: str, is_done: Callable[[], bool], n_more: int) -> None:
@@ -155,7 +162,7 @@ def test_killed_workers_lose_no_trial(database: str) -> None:
 
 @pytest.mark.slow
 def test_fifty_killed_workers_lose_no_trial(database: str) -> None:
-    survive_kills(database, n_kills=50, n_trials=100, n_workers=4)
+    survive_kills(database, n_kills=50, n_trials=150, n_workers=4)
 
 
 class Line:
