@@ -165,6 +165,20 @@ def test_fifty_killed_workers_lose_no_trial(database: str) -> None:
     survive_kills(database, n_kills=50, n_trials=150, n_workers=4)
 
 
+@pytest.mark.slow
+def test_a_worker_sees_to_trials_of_which_optuna_has_lost_sight(database: str) -> None:
+    with opened(database) as storage:
+        study = optuna.create_study(study_name="cluster", storage=storage)
+        storage.create_new_trial(study._study_id)  # killed before the first heartbeat
+        study.add_trial(failed(state=TrialState.FAIL))  # whoever failed it was killed
+        assert len(left_behind(study)) == 2
+        run_until(study, database, lambda: not left_behind(study), n_more=100)
+        retried = [trial for trial in study.trials if "retry_history" in trial.system_attrs]
+        histories = [trial.system_attrs["retry_history"] for trial in retried]
+        assert sorted(histories) == [[0], [1]]
+        assert {trial.state for trial in retried} == {TrialState.COMPLETE}
+
+
 class Line:
     """A line to a server, which can be cut: a TCP proxy."""
 
