@@ -12,19 +12,20 @@ import optuna
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 import pytest
+import sqlalchemy
 
 from benchmarks.storages import opened
 from tests.support import ROOT
 
 
-pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 N_TRIALS = 3
 Disturb = Callable[[optuna.Trial], None]
 
 
 class Clock:
-    """What the example sees of ``time``: a minute is a second, and nobody waits."""
+    """What the example sees of ``time``: nobody waits."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -33,7 +34,7 @@ class Clock:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        self.now += 60 * seconds
+        self.now += seconds
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def work(
         return x
 
     monkeypatch.setattr(example, "objective", objective)
-    example.Worker(study, N_TRIALS).run()
+    example.Worker(study, N_TRIALS, example.LostTrials(None, 60)).run()
 
 
 def failed_by_another(study: optuna.Study) -> Disturb:
@@ -90,7 +91,6 @@ def failed_by_another(study: optuna.Study) -> Disturb:
     return fail
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_worker_whose_trial_was_failed_goes_on(
     example: ModuleType,
@@ -166,7 +166,7 @@ def test_an_outage_that_lasts_ends_the_worker(
     monkeypatch.setattr(study._storage, "create_new_trial", away)
     with pytest.raises(ConnectionError):
         work(example, study, monkeypatch)
-    assert example.PATIENCE < example.time.now <= example.PATIENCE + 60
+    assert example.PATIENCE < example.time.now <= example.PATIENCE + example.MAX_PAUSE
 
 
 def test_an_error_of_the_objective_is_no_outage(
@@ -178,3 +178,80 @@ def test_an_error_of_the_objective_is_no_outage(
     with pytest.raises(ValueError, match="out of memory"):
         work(example, study, monkeypatch, after=crash)
     assert study.trials[1].state == TrialState.FAIL
+    assert study.trials[1].user_attrs == {"error": "ValueError('out of memory')"}
+
+
+def test_a_trial_that_the_storage_failed_is_queued_again(
+    example: ModuleType, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        example.time.now += 30
+        if trial.number == 1:
+            raise ConnectionError("no room")
+        return x
+
+    monkeypatch.setattr(example, "objective", objective)
+    example.Worker(study, 10, example.LostTrials(None, 60)).run()
+    retried = [t for t in study.trials if "retry_history" in t.system_attrs]
+    assert [t.system_attrs["retry_history"] for t in retried] == [[1]]
+    assert retried[0].params == study.trials[1].params
+    assert retried[0].state == TrialState.COMPLETE
+
+
+# Trials of which Optuna loses sight
+
+
+def failed(study: optuna.Study, **attributes: Any) -> None:
+    study.add_trial(optuna.create_trial(state=TrialState.FAIL, **attributes))
+
+
+def retries(study: optuna.Study) -> list[list[int]]:
+    return [t.system_attrs.get("retry_history", []) for t in study.get_trials(deepcopy=False)]
+
+
+def look(example: ModuleType, study: optuna.Study, lost: Any, seconds: float) -> None:
+    example.time.now += seconds
+    lost(study, study.trials[0])
+
+
+def test_a_failed_trial_that_nobody_queued_is_queued_once(
+    example: ModuleType, study: optuna.Study
+) -> None:
+    lost, other = example.LostTrials(None, 60), example.LostTrials(None, 60)
+    failed(study)
+    failed(study, user_attrs={"error": "ValueError()"})  # the objective's fault
+    failed(study)
+    failed(study, system_attrs={"retry_history": [2]})  # another run of 2, and the last that is
+    failed(study, system_attrs={"retry_history": [7, 8, 9]})
+    look(example, study, lost, 0)
+    look(example, study, other, 0)
+    look(example, study, lost, 59)
+    assert len(study.trials) == 5, "whoever failed it may be about to queue it"
+    for _ in range(10):
+        look(example, study, lost, 30)
+        look(example, study, other, 30)
+    assert retries(study)[5:] == [[0], [2, 3]]
+    assert {trial.state for trial in study.trials[5:]} == {TrialState.WAITING}
+
+
+def test_a_running_trial_without_a_heartbeat_becomes_stale(
+    example: ModuleType, tmp_path: Path
+) -> None:
+    storage = example.open_storage(f"sqlite:///{tmp_path}/study.db", heartbeat=1)
+    study = optuna.create_study(study_name="cluster", storage=storage)
+    study._storage.create_new_trial(study._study_id)  # by a worker that is killed
+    lost, other = example.LostTrials(storage, 60), example.LostTrials(storage, 60)
+    for _ in range(10):
+        look(example, study, lost, 30)
+        look(example, study, other, 30)
+    with storage.engine.begin() as connection:
+        beat = "UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-1 hour')"
+        assert connection.execute(sqlalchemy.text(beat)).rowcount == 1
+    for _ in range(10):  # it is not kept alive
+        look(example, study, lost, 30)
+    optuna.storages.fail_stale_trials(study)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    assert retries(study) == [[], [0]]
+    storage.remove_session()
+    storage.engine.dispose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -44,7 +45,10 @@ from optuna_rocket.costs import COSTS
 from optuna_rocket.moments import may_precede
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.trials import TrialReader
+from tests import example_workers
 from tests import processes
+from tests.example_workers import end
+from tests.example_workers import wait_for_trials
 from tests.support import ROOT
 from tests.support import add
 from tests.support import new_trial
@@ -54,8 +58,7 @@ from tests.support import sampler_log
 
 # Workers of the example, and what becomes of their study
 
-_STARTED: list[subprocess.Popen[str]] = []
-_PATIENCE = 900  # seconds until workers count as hung; a busy machine takes minutes to start one
+_PATIENCE = 900  # seconds until workers count as hung
 
 
 @pytest.fixture
@@ -69,63 +72,28 @@ def database(tmp_path: Path) -> Iterator[str]:
             yield url
 
 
-def worker(url: str, n_trials: int) -> subprocess.Popen[str]:
-    """A worker as the documentation starts it."""
-    command = [sys.executable, str(ROOT / "examples" / "05_cluster.py"), "--storage", url]
-    started = subprocess.Popen(
-        [*command, "--trials", str(n_trials), "--heartbeat", "1"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    _STARTED.append(started)
-    return started
-
-
 @pytest.fixture(autouse=True)
 def no_worker_outlives_its_test() -> Iterator[None]:
-    """A failing test leaves no process behind, of which Python would warn in a later test."""
     yield
-    for each in _STARTED:
-        if each.returncode is None:
-            each.kill()
-            each.communicate()
-    _STARTED.clear()
+    example_workers.kill_all()
 
 
-def end(workers: list[subprocess.Popen[str]]) -> list[str]:
-    """Wait for workers to end well, and return what they printed."""
-    printed = []
-    for each in workers:
-        out, err = each.communicate(timeout=_PATIENCE)
-        assert each.returncode == 0, err
-        printed.append(out)
-    return printed
-
-
-def wait_for_trials(study: Study, n: int, state: TrialState) -> None:
-    until = time.monotonic() + _PATIENCE
-    while len(study.get_trials(deepcopy=False, states=(state,))) < n:
-        assert time.monotonic() < until, "the workers do nothing"
-        time.sleep(0.05)
-
-
-def assert_trials_ran_to_their_end(study: Study, n_trials: int, but: int) -> None:
-    """All trials are complete or were run again, but for a few of which Optuna loses sight.
-
-    These are the silent ones, and failed ones that nobody queued again: whoever fails a trial for
-    its heartbeat queues it in a second step, before which it may be killed itself.
-    """
+def left_behind(study: Study) -> list[FrozenTrial]:
+    """Trials that are neither complete nor run again."""
     stored = study.trials
     assert [trial.number for trial in stored] == list(range(len(stored)))
     again = {n for trial in stored for n in retries.retried_numbers(trial.system_attrs)}
-    complete = [trial for trial in stored if trial.state == TrialState.COMPLETE]
-    assert len(complete) >= n_trials
-    left = [t for t in stored if t.state != TrialState.COMPLETE and t.number not in again]
+    return [t for t in stored if t.state != TrialState.COMPLETE and t.number not in again]
+
+
+def assert_optuna_lost_sight(study: Study, left: list[FrozenTrial]) -> None:
+    """Only silent trials are left, and failed ones that nobody queued again.
+
+    Whoever fails a trial for its heartbeat queues it in a second step, before which it may be
+    killed itself.
+    """
     unqueued = {trial.number for trial in left if trial.state == TrialState.FAIL}
     assert {trial.number for trial in left} <= silent(study) | unqueued
-    assert len(left) <= but
 
 
 def silent(study: Study) -> set[int]:
@@ -149,23 +117,43 @@ def survive_kills(database: str, n_kills: int, n_trials: int, n_workers: int) ->
     rng = random.Random(0)
     with opened(database) as storage:
         study = optuna.create_study(study_name="cluster", storage=storage)
-        workers = [worker(database, n_trials) for _ in range(n_workers)]
+        workers = [example_workers.start(database, n_trials) for _ in range(n_workers)]
         for _ in range(n_kills):
-            wait_for_trials(study, 1, TrialState.RUNNING)
+            wait_for_a_new_trial(study)  # or the next would be killed before they begin
             time.sleep(rng.uniform(0, 0.3))
             victim = rng.randrange(n_workers)
             workers[victim].kill()
             workers[victim].communicate()
-            workers[victim] = worker(database, n_trials)
+            workers[victim] = example_workers.start(database, n_trials)
         end(workers)
-        # Workers that ended could not see who died last: the next one does, once that is stale.
-        until = time.monotonic() + _PATIENCE
-        while left := unfinished(study):
-            assert time.monotonic() < until, left
-            time.sleep(1)
-            complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            end([worker(database, len(complete) + len(left))])
-        assert_trials_ran_to_their_end(study, n_trials, but=max(1, n_kills // 10))
+        run_until(study, database, lambda: not unfinished(study), n_more=0)
+        assert len(study.get_trials(states=(TrialState.COMPLETE,))) >= n_trials
+        left = left_behind(study)
+        assert_optuna_lost_sight(study, left)
+        assert len(left) <= max(1, n_kills // 10)
+        if n_kills >= 10:  # a worker that is at work for some time sees to these few
+            run_until(study, database, lambda: not left_behind(study), n_more=100)
+
+
+def wait_for_a_new_trial(study: Study) -> None:
+    n, until = len(study.get_trials(deepcopy=False)), time.monotonic() + _PATIENCE
+    while len(study.get_trials(deepcopy=False)) == n:
+        assert time.monotonic() < until, "the workers do nothing"
+        time.sleep(0.02)
+
+
+def run_until(study: Study, database: str, is_done: Callable[[], bool], n_more: int) -> None:
+    """Start one worker after the other.
+
+    Workers that ended could not see who died last: the next one does, once that is stale.
+    """
+    until = time.monotonic() + _PATIENCE
+    while not is_done():
+        assert time.monotonic() < until, study.trials
+        time.sleep(1)
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        n_left = len(unfinished(study))
+        end([example_workers.start(database, len(complete) + n_left + n_more)])
 
 
 def test_killed_workers_lose_no_trial(database: str) -> None:
@@ -174,7 +162,21 @@ def test_killed_workers_lose_no_trial(database: str) -> None:
 
 @pytest.mark.slow
 def test_fifty_killed_workers_lose_no_trial(database: str) -> None:
-    survive_kills(database, n_kills=50, n_trials=100, n_workers=4)
+    survive_kills(database, n_kills=50, n_trials=150, n_workers=4)
+
+
+@pytest.mark.slow
+def test_a_worker_sees_to_trials_of_which_optuna_has_lost_sight(database: str) -> None:
+    with opened(database) as storage:
+        study = optuna.create_study(study_name="cluster", storage=storage)
+        storage.create_new_trial(study._study_id)  # killed before the first heartbeat
+        study.add_trial(failed(state=TrialState.FAIL))  # whoever failed it was killed
+        assert len(left_behind(study)) == 2
+        run_until(study, database, lambda: not left_behind(study), n_more=100)
+        retried = [trial for trial in study.trials if "retry_history" in trial.system_attrs]
+        histories = [trial.system_attrs["retry_history"] for trial in retried]
+        assert sorted(histories) == [[0], [1]]
+        assert {trial.state for trial in retried} == {TrialState.COMPLETE}
 
 
 class Line:
@@ -256,7 +258,7 @@ def survive_an_outage(kind: str, folder: Path, seconds: float, n_trials: int) ->
 def _survive_an_outage(url: str, seconds: float, n_trials: int) -> None:
     with line_to(url) as (line, through), opened(url) as storage:
         study = optuna.create_study(study_name="cluster", storage=storage)
-        workers = [worker(through, n_trials) for _ in range(2)]
+        workers = [example_workers.start(through, n_trials) for _ in range(2)]
         wait_for_trials(study, 3, TrialState.COMPLETE)
         line.cut()
         time.sleep(seconds)
@@ -268,15 +270,9 @@ def _survive_an_outage(url: str, seconds: float, n_trials: int) -> None:
         complete = [t for t in study.trials if t.state == TrialState.COMPLETE]
         assert len(complete) >= n_trials
         running = [t for t in study.trials if t.state == TrialState.RUNNING]
-        # Nobody ends a trial of which its worker has not heard: it has no heartbeat.
+        # Of a trial that was being made its worker has not heard; it has no heartbeat of its own.
         assert len(running) <= len(workers)
-        if has_heartbeat(url):
-            assert {trial.number for trial in running} <= silent(study)
         assert len({tuple(t.params.items()) for t in complete}) == len(complete)
-
-
-def has_heartbeat(url: str) -> bool:
-    return not url.startswith(("redis://", "grpc://"))
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mysql"])
