@@ -12,6 +12,7 @@ another; a storage that goes away is waited for. See docs/cluster.md.
 
 import argparse
 import copy
+import math
 import random
 import time
 from typing import Any
@@ -116,6 +117,8 @@ class Worker:
             if not isinstance(error, optuna.TrialPruned) and not is_outage(error):
                 trial.set_user_attr(ERROR, repr(error)[:500])
             raise
+        if math.isnan(self.value):
+            trial.set_user_attr(ERROR, "the objective returned NaN")
         self.away_since, self.pause = None, 0.5
         return self.value
 
