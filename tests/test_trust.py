@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent import trust
-from optuna_rocket.agent.experience import TURNED_ODDS
 
 
 def tensor(*values: float) -> Tensor:
@@ -103,7 +102,7 @@ def test_trust_is_bounded_and_looks_only_at_order(seed: int, n: int, count: int)
 
 
 def doubted(count: int) -> Tensor:
-    return torch.full((count,), TURNED_ODDS, dtype=torch.float64)
+    return torch.full((count,), -1.0, dtype=torch.float64)
 
 
 @settings(max_examples=50, deadline=None)
