@@ -53,9 +53,9 @@ SOURCE_ODDS = 0.6
 CONSENSUS_ODDS = 0.6
 GUESS_ODDS = 0.6
 # Sources that are not believed are tested turned round, with odds against them: less where they
-# agree, as one mistake is likelier than that many which mean nothing are alike.
-TURNED_ODDS = -1.5
-TURNED_CONSENSUS_ODDS = 1.0
+# agree with each other, which those that mean nothing here do not.
+TURNED_ODDS = -1.0
+AGREEMENT_ODDS = 1.0
 _INTERCEPT_STD = 2.0
 _N_DRAWS = 16
 _NEGLIGIBLE = 1e-3
@@ -153,7 +153,7 @@ class Guide:
         if known.joint > 0 or self.turned is None:
             return _believed(said, known)
         said = self.turned.table(units, active)
-        odds = TURNED_ODDS + TURNED_CONSENSUS_ODDS * self.sources.consensus
+        odds = TURNED_ODDS + AGREEMENT_ODDS * self.turned.agreement
         known = trust.earned(said, z, odds, are_doubted=True)
         return _believed(said, known)._replace(is_turned=True)
 

@@ -33,7 +33,7 @@ class Sources:
     Attributes:
         remembered: The memories, a batch of ``S``.
         elites: ``(S, e, d)`` units of each one's best trials, NaN where a parameter is missing.
-        consensus: ``(S,)`` mean correlation of what each says with what the others say.
+        consensus: ``(S,)`` mean correlation of what each says with what all say, itself included.
     """
 
     remembered: Conditioned
@@ -43,6 +43,12 @@ class Sources:
 
     def __len__(self) -> int:
         return len(self.consensus)
+
+    @property
+    def agreement(self) -> Tensor:
+        """``(S,)`` mean correlation of what each says with what the others say, 0 for one alone."""
+        count = len(self)
+        return (count * self.consensus - 1) / (count - 1) if count > 1 else 0 * self.consensus
 
     def read(self, units: Tensor, active: Tensor, index: Tensor | None = None) -> Tensor:
         """Expected scores ``(S or k, m)`` of configurations ``(m, d)``."""
