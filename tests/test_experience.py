@@ -213,12 +213,21 @@ def test_it_is_said_that_sources_are_read_turned_round() -> None:
     assert "foretells the opposite" in told.text and "check its direction" in told.text
 
 
-def test_a_source_is_not_read_turned_round_before_there_is_evidence() -> None:
-    study = optuna.create_study(sampler=with_sources(*reversed_sources(2)))
+def test_one_surprise_is_not_enough_to_read_a_source_turned_round() -> None:
+    study = optuna.create_study(sampler=with_sources(*reversed_sources(1)))
     for _ in range(3):
         assert min(influence(study).values(), default=0.0) >= 0
         trial = study.ask(SPACE)
         study.tell(trial, loss(trial.params))
+
+
+def test_agreement_leaves_a_source_itself_out() -> None:
+    sources = reading._over([read_source(filled(seed=seed)) for seed in range(2)], Space(SPACE))
+    single = reading._over([read_source(filled())], Space(SPACE))
+    assert sources is not None and single is not None
+    assert single.consensus.tolist() == pytest.approx([1]) and single.agreement.tolist() == [0]
+    assert sources.agreement.tolist() == pytest.approx((2 * sources.consensus - 1).tolist())
+    assert 0.5 < float(sources.agreement.min()) < 1
 
 
 def test_elites_of_turned_sources_are_their_worst_trials() -> None:

@@ -46,7 +46,7 @@ class Sources:
 
     @property
     def agreement(self) -> Tensor:
-        """``(S,)`` mean correlation of what each says with what the others say, 0 for one alone."""
+        """``(S,)`` the same with what the others say, 0 for one alone."""
         count = len(self)
         return (count * self.consensus - 1) / (count - 1) if count > 1 else 0 * self.consensus
 
