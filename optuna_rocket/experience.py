@@ -23,7 +23,9 @@ from torch import Tensor
 
 from optuna_rocket.agent import sources as memories
 from optuna_rocket.agent.experience import Guide
+from optuna_rocket.agent.experience import Mixture
 from optuna_rocket.agent.guesses import Guesses
+from optuna_rocket.agent.memory import Expectation
 from optuna_rocket.agent.sources import Sources
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
@@ -35,6 +37,8 @@ from optuna_rocket.space import Space
 
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 _N_SPACES = 4
+# How much of what sources say turned round must be expected before it is worth a line.
+_TURNED_TOLD = 0.5
 
 
 class Experience:
@@ -61,6 +65,20 @@ class Experience:
         if what not in self._told:
             self._told.add(what)
             _logger.warning(what)
+
+    def tell_turned(self, space: Space, expected: Expectation | None) -> None:
+        """Log once which earlier studies are read turned round, as soon as it counts."""
+        if not isinstance(expected, Mixture) or not expected.is_turned:
+            return
+        if float(expected.sources.sum()) < _TURNED_TOLD:
+            return
+        used = [i for i, x in enumerate(expected.sources.tolist()) if x > 0]
+        index = self.over(space)[1]
+        for name in (self.names[index[i]] for i in used):
+            self.tell(
+                f"The earlier study {name!r} foretells the opposite of what this study finds and "
+                "is read turned round, with its worst trials for the best. Check its direction."
+            )
 
     @cached_property
     def names(self) -> list[str]:

@@ -202,8 +202,8 @@ def _standing(
 def influence(study: Study) -> dict[str, float]:
     """How much each earlier study counts for the next trial: name to influence, greatest first.
 
-    See ``Explanation.sources``. Empty where ``study.sampler`` has none that this study's
-    parameters have anything in common with.
+    See ``Explanation.sources``; those with a negative influence are read turned round. Empty where
+    ``study.sampler`` has none that this study's parameters have anything in common with.
 
     Args:
         study: A study of one objective.

@@ -98,6 +98,8 @@ class Explanation:
         sources: Name of each earlier study (``RocketSampler(source_studies=...)``) to its
             influence then, greatest first: how much of what it expects, in standard deviations of
             its own scores, was expected here. Of good sources together about 1; 0 is none.
+            Negative where the study is read turned round, with its worst for the best, because it
+            foretells the opposite of what is found here: its direction should be checked.
         priors: Name of each parameter with a guess to that guess's influence then.
         text: The same as a paragraph; names are shortened and their line breaks removed.
     """

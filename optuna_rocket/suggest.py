@@ -152,6 +152,8 @@ class Suggester:
             fixed=fixed,
             pool=whole_pool(space, geometry, fixed, past, generator),
         )
+        if self.experience is not None and isinstance(decision, Decision):
+            self.experience.tell_turned(space, decision.expected)
         chosen = int(policy.act(decision.logits)[0])
         if among > 1:
             chosen = _by_lot(decision.logits[0], among, generator)

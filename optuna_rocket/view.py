@@ -223,8 +223,10 @@ class View:
         named = [self.space.names[column] for column in columns]
         if not isinstance(mixture, Mixture):  # it has none left, or this trial is a control
             return dict.fromkeys(self.sources, 0.0), dict.fromkeys(named, 0.0)
-        pairs = zip(self.sources, mixture.sources.tolist(), strict=True)
-        sources = dict(sorted(pairs, key=lambda pair: -pair[1]))
+        sign = -1 if mixture.is_turned else 1
+        shares = [sign * x if x else 0.0 for x in mixture.sources.tolist()]
+        pairs = zip(self.sources, shares, strict=True)
+        sources = dict(sorted(pairs, key=lambda pair: -abs(pair[1])))
         return sources, dict(zip(named, mixture.guesses.tolist(), strict=True))
 
     def recurrent_states(self) -> tuple[list[int], Tensor]:

@@ -127,7 +127,7 @@ def _expectation(of: Explanation) -> Iterator[str]:
 
 def _experience(of: Explanation) -> Iterator[str]:
     for influences, what in ((of.sources, "earlier studies"), (of.priors, "guesses")):
-        heard = {name: share for name, share in influences.items() if share > 0}
+        heard = {name: share for name, share in influences.items() if share}
         if influences and not heard:
             yield (
                 f"The {what} have no influence here: the trial is a control, or the trials before "
@@ -138,6 +138,11 @@ def _experience(of: Explanation) -> Iterator[str]:
             yield (
                 f"Of {len(influences)} {what} {len(heard)} have influence, most of all "
                 f"{', '.join(named)} (together {sum(heard.values()):.2f})."
+            )
+        if any(share < 0 for share in heard.values()):
+            yield (
+                "What is negative foretells the opposite of what this study finds and is read "
+                "turned round, with its worst trials for the best: check its direction."
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import optuna
@@ -16,6 +17,7 @@ import torch
 
 from optuna_rocket import RocketSampler
 from optuna_rocket import experience as reading
+from optuna_rocket.agent import experience as agent_experience
 from optuna_rocket.explanation import explain
 from optuna_rocket.explanation import influence
 from optuna_rocket.priors import parse
@@ -54,9 +56,39 @@ def test_a_maximised_source_means_the_same() -> None:
     )
 
 
-def test_reversed_sources_are_found_out() -> None:
-    wrong = [filled(value=lambda params: -loss(params), seed=seed) for seed in range(3)]
-    assert mean_of_first(15, *wrong) < mean_of_first(4)
+def reversed_sources(count: int) -> list[optuna.Study]:
+    return [
+        filled(value=lambda params: -loss(params), seed=seed, name=f"wrong {seed}")
+        for seed in range(count)
+    ]
+
+
+def test_reversed_sources_help_once_they_are_found_out() -> None:
+    assert mean_of_first(5, *reversed_sources(3)) < 0.3 * mean_of_first(5)
+
+
+def test_reversed_sources_are_found_out_where_they_are_not_turned_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(agent_experience, "TURNED_ODDS", -math.inf)
+    assert mean_of_first(15, *reversed_sources(3)) < mean_of_first(4)
+
+
+def test_turning_round_changes_nothing_for_honest_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = [filled(), filled(seed=1)]
+    before = all_params(target(with_sources(*sources), 15))
+    monkeypatch.setattr(agent_experience, "TURNED_ODDS", -math.inf)
+    assert all_params(target(with_sources(*sources), 15)) == before
+
+
+def test_unrelated_sources_are_not_believed_turned_round() -> None:
+    rng, turned = random.Random(0), []
+    for seed in range(8):
+        unrelated = [filled(value=lambda _: rng.random(), seed=3 * seed + k) for k in range(3)]
+        study = filled(12, seed=100 + seed)
+        study.sampler = with_sources(*unrelated)
+        turned.append(-sum(min(share, 0.0) for share in influence(study).values()))
+    assert sum(turned) / len(turned) < 0.1
 
 
 def test_suggestions_repeat_in_another_process_of_the_study() -> None:
@@ -167,10 +199,46 @@ def test_explanations_tell_what_helped() -> None:
     assert influence(study) == {}
 
 
-def test_reversed_sources_are_said_to_count_for_nothing() -> None:
-    study = filled(12, seed=5)
-    study.sampler = with_sources(filled(value=lambda params: -loss(params), seed=1))
-    assert list(influence(study).values()) == [0.0]
+def test_it_is_said_that_sources_are_read_turned_round() -> None:
+    study = optuna.create_study(sampler=with_sources(*reversed_sources(2)))
+    with package_log("experience") as log:
+        for _ in range(9):
+            trial = study.ask(SPACE)
+            study.tell(trial, loss(trial.params))
+    assert len(log) == 2 and all("wrong" in line and "turned round" in line for line in log)
+    found = influence(study)
+    assert set(found) == {"wrong 0", "wrong 1"} and sum(found.values()) < -0.5
+    told = explain(study, 8)
+    assert min(told.sources.values()) < -0.1
+    assert "foretells the opposite" in told.text and "check its direction" in told.text
+
+
+def test_one_surprise_is_not_enough_to_read_a_source_turned_round() -> None:
+    study = optuna.create_study(sampler=with_sources(*reversed_sources(1)))
+    for _ in range(3):
+        assert min(influence(study).values(), default=0.0) >= 0
+        trial = study.ask(SPACE)
+        study.tell(trial, loss(trial.params))
+
+
+def test_agreement_leaves_a_source_itself_out() -> None:
+    sources = reading._over([read_source(filled(seed=seed)) for seed in range(2)], Space(SPACE))
+    single = reading._over([read_source(filled())], Space(SPACE))
+    assert sources is not None and single is not None
+    assert single.consensus.tolist() == pytest.approx([1]) and single.agreement.tolist() == [0]
+    assert sources.agreement.tolist() == pytest.approx((2 * sources.consensus - 1).tolist())
+    assert 0.5 < float(sources.agreement.min()) < 1
+
+
+def test_elites_of_turned_sources_are_their_worst_trials() -> None:
+    sources = reading._over([read_source(filled())], Space(SPACE))
+    twin = reading._over([read_source(reversed_sources(1)[0])], Space(SPACE))
+    assert sources is not None and twin is not None
+    turned = twin.turned()
+    assert torch.equal(turned.elites, sources.elites)
+    units = torch.rand(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    on = torch.ones_like(units, dtype=torch.bool)
+    assert torch.equal(turned.read(units, on), sources.read(units, on))
 
 
 # Priors

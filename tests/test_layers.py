@@ -116,7 +116,9 @@ ALLOWED: dict[str, set[str]] = {
     "priors": {"space", "agent/guesses"},
     "source_studies": {"space", "history", "trials", "records", "rows"},
     "past_studies": CORE | {"trials", "records", "rows", "conditions", "source_studies"},
-    "experience": CORE | EXPERIENCE | {"agent/experience", "rows", "priors", "source_studies"},
+    "experience": CORE
+    | EXPERIENCE
+    | {"agent/experience", "agent/memory", "rows", "priors", "source_studies"},
     "suggest": CORE
     | AGENT
     | GOALS

@@ -96,3 +96,45 @@ def test_trust_is_bounded_and_looks_only_at_order(seed: int, n: int, count: int)
     shifted = trust.earned(said + 5, z - 3, prior)
     assert torch.allclose(shifted.each, known.each)
     assert shifted.joint == pytest.approx(known.joint)
+
+
+# Those who are doubted
+
+
+def doubted(count: int) -> Tensor:
+    return torch.full((count,), -1.0, dtype=torch.float64)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 2), st.integers(1, 5))
+def test_one_trial_foretold_does_not_clear_the_doubted(seed: int, n: int, count: int) -> None:
+    z = noise(seed, n)
+    known = trust.earned(9 * z.expand(count, n), z, doubted(count), are_doubted=True)
+    assert known.joint == 0
+    assert bool((known.each <= 0).all())
+
+
+def test_whoever_was_surely_wrong_is_believed_turned_round() -> None:
+    z = noise(0, 12)
+    said = -3 * torch.stack([z, z + 0.3 * noise(1, 12)])
+    straight = trust.earned(said, z, tensor(1.2, 1.2))
+    turned = trust.earned(-said, z, doubted(2), are_doubted=True)
+    assert straight.joint == 0 and float(straight.each.max()) < 0
+    assert turned.joint > 0.8 and float(turned.each.min()) > 1
+
+
+def test_guessers_are_not_believed_turned_round() -> None:
+    for count in (1, 3, 30):
+        joint = []
+        for seed in range(40):
+            z, said = noise(300 + seed, 12), 2 * noise(400 + seed, count, 12)
+            joint.append(trust.earned(said, z, doubted(count), are_doubted=True).joint)
+        assert sum(joint) / len(joint) < 0.05
+        assert sum(x > 0 for x in joint) <= 6
+
+
+def test_the_doubted_are_tested_together_from_the_first_trial_on() -> None:
+    z = noise(0, 12)
+    said = torch.stack([3 * z, -3 * z])  # their mean says nothing, the one with better odds does
+    joint = [trust.earned(said, z, doubted(2), are_doubted=is_so).joint for is_so in (True, False)]
+    assert joint[0] > joint[1] > 0.5

@@ -466,4 +466,14 @@ def test_influence_of_sources_and_guesses_is_drawn(reported: Study) -> None:
     assert list(bars.x) == pytest.approx(drawn, rel=1e-3)
     text = figure_text(visualization.plot_influence(study))
     assert "&lt;b&gt;old" in text and "guess for rate" in text
+    assert "turned round" not in text
     assert "no experience" in figure_text(visualization.plot_influence(reported))
+
+
+def test_influence_of_a_source_with_the_wrong_direction_is_drawn_as_negative() -> None:
+    source = related_studies.filled(value=lambda params: -related_studies.loss(params))
+    study = related_studies.target(related_studies.with_sources(source), 9)
+    (share,) = influence.influence_info(study).sources.values()
+    figure = visualization.plot_influence(study)
+    assert share < -0.1 and list(figure.data[0].x) == pytest.approx([share], rel=1e-3)
+    assert list(figure.data[0].text) == [f"{share:.2f}, turned round"]

@@ -8,13 +8,15 @@ parameter. Each is a function ``f`` of the configuration, and the scores are tak
 where ``g`` is what the memory of today's trials models. The coefficients have a prior, so that
 they count before the first trial, and the trials shift it: the posterior of a Gaussian-process
 regression with explicit basis functions (Rasmussen & Williams 2006, eq. 2.42). Only what has
-earned ``trust`` takes part, and counts as far as it has.
+earned ``trust`` takes part, and counts as far as it has. Sources that have lost it together are
+tried *turned round*, with the worst for the best: who is surely and repeatedly wrong, as a study
+with the wrong direction is, knows as much as who is right.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import field
+from functools import cached_property
 import math
 from typing import NamedTuple
 
@@ -50,9 +52,12 @@ FADE = (20, 40)
 SOURCE_ODDS = 0.6
 CONSENSUS_ODDS = 0.6
 GUESS_ODDS = 0.6
+# Sources that are not believed are tested turned round, with odds against them: less where they
+# agree with each other, which those that mean nothing here do not.
+TURNED_ODDS = -1.0
+AGREEMENT_ODDS = 1.0
 _INTERCEPT_STD = 2.0
 _N_DRAWS = 16
-_MAX_KEPT = 4096
 _NEGLIGIBLE = 1e-3
 
 
@@ -64,19 +69,26 @@ class Mixture:
         sources: Coefficients ``(S,)`` of all sources.
         guesses: Coefficients ``(p,)``.
         spread: See ``memory.Expectation``.
+        is_turned: Whether the sources are read turned round.
     """
 
     guide: Guide
     sources: Tensor
     guesses: Tensor
     spread: float
+    is_turned: bool = False
+
+    @property
+    def read(self) -> Sources | None:
+        """The sources as they are read."""
+        return self.guide.turned if self.is_turned else self.guide.sources
 
     def __call__(self, units: Tensor, active: Tensor) -> Tensor:
         """Expected transformed scores ``(1, m)`` of configurations ``(1, m, d)``."""
         total = torch.zeros(units.shape[1], dtype=torch.float64)
         used = (self.sources > _NEGLIGIBLE).nonzero()[:, 0]
-        if self.guide.sources is not None and len(used) and units.shape[1]:
-            total = total + self.sources[used] @ self.guide.read(units[0], active[0], used)
+        if self.read is not None and len(used) and units.shape[1]:
+            total = total + self.sources[used] @ self.read.said(units[0], active[0], used)
         if self.guide.guesses is not None:
             total = total + self.guesses @ self.guide.guesses.read(units[0], active[0])
         return total[None]
@@ -88,7 +100,11 @@ class Guide:
 
     sources: Sources | None
     guesses: Guesses | None
-    _known: dict[int, Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def turned(self) -> Sources | None:
+        """The sources turned round; read when they are first needed."""
+        return None if self.sources is None else self.sources.turned()
 
     @property
     def guess_columns(self) -> list[int]:
@@ -126,14 +142,20 @@ class Guide:
             _spread_out(weights[:n_sources], by_sources.which, len(self.sources or ())),
             _spread_out(weights[n_sources:], by_guesses.which, len(self.guess_columns)),
             spread,
+            by_sources.is_turned,
         )
 
     def _believed_sources(self, units: Tensor, active: Tensor, z: Tensor) -> _Believed:
         if self.sources is None:
             return _nothing(len(z))
-        table = self._table(units, active)
-        known = trust.earned(table, z, SOURCE_ODDS + CONSENSUS_ODDS * self.sources.consensus)
-        return _believed(table, known)
+        said = self.sources.table(units, active)
+        known = trust.earned(said, z, SOURCE_ODDS + CONSENSUS_ODDS * self.sources.consensus)
+        if known.joint > 0 or self.turned is None:
+            return _believed(said, known)
+        said = self.turned.table(units, active)
+        odds = TURNED_ODDS + AGREEMENT_ODDS * self.turned.agreement
+        known = trust.earned(said, z, odds, are_doubted=True)
+        return _believed(said, known)._replace(is_turned=True)
 
     def _believed_guesses(self, units: Tensor, active: Tensor, z: Tensor) -> _Believed:
         if self.guesses is None:
@@ -142,41 +164,12 @@ class Guide:
         odds = torch.full((len(said),), GUESS_ODDS, dtype=torch.float64)
         return _believed(said, trust.earned(said, z, odds))
 
-    def read(self, units: Tensor, active: Tensor, used: Tensor) -> Tensor:
-        """What the sources ``used`` ``(k,)`` say of configurations ``(m, d)``: ``(k, m)``."""
-        assert self.sources is not None
-        if all(key in self._known for key in self._keys(units, active)):
-            return self._table(units, active)[used]
-        return self.sources.read(units, active, used)
-
-    def _keys(self, units: Tensor, active: Tensor) -> list[int]:
-        assert self.sources is not None
-        geometry = self.sources.remembered.geometry
-        keys = geometry.keys(torch.cat([units, active.double()], -1))
-        return [int(key) for key in keys.tolist()]
-
-    def _table(self, units: Tensor, active: Tensor) -> Tensor:
-        """What all sources say of configurations ``(n, d)``: ``(S, n)``; kept, as it stays."""
-        assert self.sources is not None
-        listed = self._keys(units, active)
-        fresh = [i for i, key in enumerate(listed) if key not in self._known]
-        if fresh:
-            if len(self._known) > _MAX_KEPT:
-                self._known.clear()
-                fresh = list(range(len(listed)))
-            said = self.sources.read(units[fresh], active[fresh])
-            for i, column in zip(fresh, said.T, strict=True):
-                self._known[listed[i]] = column
-        if not listed:
-            return torch.zeros(len(self.sources), 0, dtype=torch.float64)
-        return torch.stack([self._known[key] for key in listed], -1)
-
     def elites(self, mixture: Mixture, geometry: Geometry, generator: torch.Generator) -> Tensor:
         """Units ``(k, d)`` that experience recommends, what it does not know drawn at random."""
         found = []
-        if self.sources is not None:
+        if mixture.read is not None:
             used = (mixture.sources > _NEGLIGIBLE).nonzero()[:, 0]
-            found.append(self.sources.elites[used].flatten(0, 1))
+            found.append(mixture.read.elites[used].flatten(0, 1))
         d = geometry.present.shape[-1]
         if self.guesses is not None:
             drawn = torch.full((_N_DRAWS, d), torch.nan, dtype=torch.float64)
@@ -231,6 +224,7 @@ class _Believed(NamedTuple):
     said: Tensor
     which: Tensor
     belief: float
+    is_turned: bool = False
 
 
 def _nothing(n_trials: int) -> _Believed:

@@ -23,6 +23,7 @@ from optuna_rocket.agent import observation
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent import stagnation
 from optuna_rocket.agent.experience import Guide
+from optuna_rocket.agent.memory import Expectation
 from optuna_rocket.agent.memory import MemoryWeights
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.network import HIDDEN
@@ -69,12 +70,16 @@ class Inputs(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """A pool with the logits ``(B, m)`` that the policy gives to it, and what it knew."""
+    """A pool with the logits ``(B, m)`` that the policy gives to it, and what it knew.
+
+    ``expected`` is what it expected by experience, None without.
+    """
 
     pool: Pool
     logits: Tensor
     inputs: Inputs
     reading: Reading
+    expected: Expectation | None = None
 
 
 def initial_belief(geometry: Geometry) -> Belief:
@@ -184,7 +189,7 @@ def decide(
         logits = improvement.start_rule(remembered, pool, experienced).float()
     if not repeats:
         logits = forbid(logits, geometry.keys(pool.units), geometry.keys(history.units))
-    return Decision(pool, logits, inputs, reading)
+    return Decision(pool, logits, inputs, reading, remembered.expected)
 
 
 def heeded(guide: Guide | None, history: History, geometry: Geometry) -> Guide | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,6 +22,8 @@ _N_ANCHORS = 64
 _N_ELITES = 3
 # Configurations times memories that are read at once: what more would need is memory.
 _MOST_READ = 8192
+# Configurations whose forecasts are kept.
+_MOST_KEPT = 4096
 
 
 @dataclass(frozen=True)
@@ -29,15 +33,22 @@ class Sources:
     Attributes:
         remembered: The memories, a batch of ``S``.
         elites: ``(S, e, d)`` units of each one's best trials, NaN where a parameter is missing.
-        consensus: ``(S,)`` mean correlation of what each says with what the others say.
+        consensus: ``(S,)`` mean correlation of what each says with what all say, itself included.
     """
 
     remembered: Conditioned
     elites: Tensor
     consensus: Tensor
+    _known: dict[int, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.consensus)
+
+    @property
+    def agreement(self) -> Tensor:
+        """``(S,)`` the same with what the others say, 0 for one alone."""
+        count = len(self)
+        return (count * self.consensus - 1) / (count - 1) if count > 1 else 0 * self.consensus
 
     def read(self, units: Tensor, active: Tensor, index: Tensor | None = None) -> Tensor:
         """Expected scores ``(S or k, m)`` of configurations ``(m, d)``."""
@@ -52,6 +63,36 @@ class Sources:
             )
         ]
         return torch.cat(parts, -1)
+
+    def said(self, units: Tensor, active: Tensor, used: Tensor) -> Tensor:
+        """What the sources ``used`` ``(k,)`` say of configurations ``(m, d)``: ``(k, m)``."""
+        if all(key in self._known for key in self._keys(units, active)):
+            return self.table(units, active)[used]
+        return self.read(units, active, used)
+
+    def table(self, units: Tensor, active: Tensor) -> Tensor:
+        """What all sources say of trials ``(n, d)``: ``(S, n)``; kept, as it stays."""
+        listed = self._keys(units, active)
+        fresh = [i for i, key in enumerate(listed) if key not in self._known]
+        if fresh:
+            if len(self._known) > _MOST_KEPT:
+                self._known.clear()
+                fresh = list(range(len(listed)))
+            read = self.read(units[fresh], active[fresh])
+            for i, column in zip(fresh, read.T, strict=True):
+                self._known[listed[i]] = column
+        if not listed:
+            return torch.zeros(len(self), 0, dtype=torch.float64)
+        return torch.stack([self._known[key] for key in listed], -1)
+
+    def _keys(self, units: Tensor, active: Tensor) -> list[int]:
+        keys = self.remembered.geometry.keys(torch.cat([units, active.double()], -1))
+        return [int(key) for key in keys.tolist()]
+
+    def turned(self) -> Sources:
+        """The same studies with the worst for the best; their best trials are then the worst."""
+        history = self.remembered.history
+        return remember(replace(history, scores=-history.scores), self.remembered.geometry)
 
 
 def remember(history: History, geometry: Geometry) -> Sources:

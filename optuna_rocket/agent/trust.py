@@ -43,19 +43,22 @@ class Trust(NamedTuple):
     joint: float
 
 
-def earned(said: Tensor, z: Tensor, prior: Tensor) -> Trust:
+def earned(said: Tensor, z: Tensor, prior: Tensor, *, are_doubted: bool = False) -> Trust:
     """The trust of forecasters after ``n`` trials.
 
     Args:
         said: ``(S, n)`` their forecasts.
         z: ``(n,)`` transformed scores.
         prior: ``(S,)`` log odds before the first trial.
+        are_doubted: Whether all of them make up the mixture that is tested, by their odds, and
+            not only those that are believed: of those with odds against them none is at first.
     """
     start = prior.clamp_max(MOST)
     if not len(said) or not len(z):
         return Trust(start, belief(float(start.mean())) if len(said) else 0.0)
     each = _log_odds(start, said, z)
-    before = torch.cat([start[:, None], each[:, :-1]], -1).clamp_min(0)
+    before = torch.cat([start[:, None], each[:, :-1]], -1)
+    before = before.exp() if are_doubted else before.clamp_min(0)
     weights = before / before.sum(0).clamp_min(1e-9)
     level = said.mean(-1, keepdim=True)  # sources that mean the same may differ by a constant
     foretold = (weights * (said - level)).sum(0)

@@ -28,7 +28,8 @@ class InfluenceInfo:
 
     Attributes:
         sources: Earlier study to its coefficient in what is expected, greatest first; 0 where the
-            trials have not borne it out.
+            trials have not borne it out, negative where it is read turned round
+            (``Explanation.sources``).
         priors: Parameter to the coefficient of the guess for it.
         n_trials: Number of trials with a score behind it.
     """
@@ -82,7 +83,7 @@ def _draw(info: InfluenceInfo) -> go.Figure:
             y=list(range(len(bars))),
             orientation="h",
             marker={"color": colors},
-            text=[f"{share:.2f}" for _, share in bars],
+            text=[f"{share:.2f}{', turned round' if share < 0 else ''}" for _, share in bars],
             textposition="outside",
             cliponaxis=False,
             hoverinfo="skip",
