@@ -22,6 +22,7 @@ from benchmarks.variants import Variant
 from benchmarks.variants import checkpoints
 from benchmarks.variants import compared
 from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent import fitting
 from optuna_rocket.agent import improvement
 from optuna_rocket.agent import kernels
 from optuna_rocket.agent import memory
@@ -78,7 +79,7 @@ def _rough(share: float) -> tuple[tuple[Any, str, float], ...]:
 
 def _rule_on(transform: Callable[[Tensor, Tensor, Tensor | None], Tensor]) -> Variant:
     """The rule with another transform of the scores."""
-    patches = ((memory, "transform_scores", transform),)
+    patches = tuple((x, "transform_scores", transform) for x in (memory, fitting))
     return Variant(new_network(), rule_player, patches=patches)
 
 

@@ -25,9 +25,9 @@ from benchmarks.variants import Variant
 from benchmarks.variants import checkpoints
 from benchmarks.variants import compared
 from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent import fitting
 from optuna_rocket.agent import improvement
 from optuna_rocket.agent import kernels
-from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import weights_file
 from optuna_rocket.agent.network import RecurrentScorer
@@ -77,8 +77,8 @@ def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Varia
         "rule, 512 candidates": Variant(rule, rule_player, {"n_candidates": 512}),
         "rule, spread 1": changed(improvement, "SPREAD", 1.0),
         "rule, spread 2": changed(improvement, "SPREAD", 2.0),
-        "rule, noise prior .005": changed(memory, "_NOISE_MEDIAN", 0.005),
-        "rule, noise prior .02": changed(memory, "_NOISE_MEDIAN", 0.02),
+        "rule, noise prior .005": changed(fitting, "_NOISE_MEDIAN", 0.005),
+        "rule, noise prior .02": changed(fitting, "_NOISE_MEDIAN", 0.02),
         "rule, repeats allowed": Variant(rule, rule_player, {"repeats": True}),
         "random": Variant(rule, kind_player("random")),
     }

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from optuna_rocket.agent import memory
+from optuna_rocket.agent import fitting
 from optuna_rocket.agent.many_goals import Beliefs
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.goals import Goals
@@ -91,7 +91,7 @@ def updated(
     steps = [Step(0, initial)]
     if kept is not None:
         steps += [step for step in kept.steps if 0 < step.n <= n_same]
-    sizes = [n_settled, *(size for size in memory.link_sizes(n) if size > n_settled), n]
+    sizes = [n_settled, *(size for size in fitting.link_sizes(n) if size > n_settled), n]
     for size in sizes:
         if size > steps[-1].n:
             steps.append(Step(size, advance(size, steps[-1].belief)))

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from optuna_rocket import RocketSampler
+from optuna_rocket.agent import fitting
 from optuna_rocket.agent import memory
 from optuna_rocket.fidelity.approximation import Reports
 from optuna_rocket.fidelity.approximation import approximate
@@ -142,7 +143,7 @@ def test_huge_scores_stay_numbers(complete: list[bool]) -> None:
 def test_the_memory_trusts_uncertain_scores_less() -> None:
     history, _, _ = study_of(7, [True] * 7)
     geometry = unit_geometry(1)
-    weights = memory.prior_weights(geometry)
+    weights = fitting.prior_weights(geometry)
     middle = history.units[:, 3:4], history.active[:, 3:4]
     scores = history.scores.clone()
     scores[0, 3] += 0.3  # a surprise at one trial

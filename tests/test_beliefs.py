@@ -11,7 +11,8 @@ import pytest
 
 from optuna_rocket import RocketSampler
 from optuna_rocket import beliefs
-from optuna_rocket.agent import memory
+from optuna_rocket.agent import fitting
+from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.beliefs import AnyBelief
 from optuna_rocket.beliefs import Evidence
 from optuna_rocket.beliefs import Kept
@@ -45,18 +46,18 @@ def test_what_is_kept_changes_no_suggestion(directions: list[str]) -> None:
 
 
 def test_workers_cost_few_fits_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    fit, n_fits = memory.fit, [0]
+    fit, n_fits = fitting.fit, [0]
 
-    def counted(*arguments: Any) -> memory.MemoryWeights:
+    def counted(*arguments: Any) -> MemoryWeights:
         n_fits[0] += 1
         return fit(*arguments)
 
-    monkeypatch.setattr(memory, "fit", counted)
+    monkeypatch.setattr(fitting, "fit", counted)
     one = RocketSampler(seed=0)
     together(lambda: one, 40, 1)
     alone, n_fits[0] = n_fits[0], 0
     together(lambda: one, 40, 4)
-    assert alone == len(memory.link_sizes(39))
+    assert alone == len(fitting.link_sizes(39))
     assert n_fits[0] <= 3 * alone  # five times as many if each began from nothing
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent import branches
+from optuna_rocket.agent import fitting
 from optuna_rocket.agent import memory
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.proposals import Pool
@@ -67,7 +68,7 @@ def chosen_kind(history: History, pool: Pool | None = None) -> int:
 
 
 def remembered(history: History) -> Conditioned:
-    return memory.condition(history, GEOMETRY, memory.prior_weights(GEOMETRY))
+    return memory.condition(history, GEOMETRY, fitting.prior_weights(GEOMETRY))
 
 
 def test_branches_are_sets_of_conditional_parameters() -> None:
@@ -149,6 +150,6 @@ def test_a_space_with_switches_has_no_focus(monkeypatch: pytest.MonkeyPatch) -> 
 def test_spaces_without_conditions_and_batches_have_no_focus() -> None:
     for geometry in (unit_geometry(2), unit_geometry(2, batch=3)):
         history = random_history(geometry, 8, plain=True)
-        known = memory.condition(history, geometry, memory.prior_weights(geometry))
+        known = memory.condition(history, geometry, fitting.prior_weights(geometry))
         pool = Pool(history.units, history.active, history.kind)
         assert branches.focus(history, known, pool, 64, generator(), None) is None

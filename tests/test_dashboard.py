@@ -17,7 +17,8 @@ from optuna.trial import TrialState
 import pytest
 
 from optuna_rocket import RocketSampler
-from optuna_rocket.agent import memory
+from optuna_rocket.agent import fitting
+from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.history import History
 from tests.dashboard_page import FIGURES
 from tests.dashboard_page import browsed
@@ -175,13 +176,13 @@ def test_the_memory_is_fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     study = optuna.create_study(sampler=RocketSampler(seed=0))
     study.optimize(bowl, n_trials=30)
     fitted: list[int] = []
-    fit = memory.fit
+    fit = fitting.fit
 
-    def counted(history: History, *arguments: Any) -> memory.MemoryWeights:
+    def counted(history: History, *arguments: Any) -> MemoryWeights:
         fitted.append(history.n_trials)
         return fit(history, *arguments)
 
-    monkeypatch.setattr(memory, "fit", counted)
+    monkeypatch.setattr(fitting, "fit", counted)
     save_to_dashboard(study)
     assert fitted[-1] <= 30
     assert len(fitted) == len(set(fitted)), "each link of the chain of fits once"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import fitting
 from optuna_rocket.agent import improvement
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import update
@@ -83,7 +84,7 @@ def test_one_quiet_trial_ahead_is_the_better_of_two() -> None:
 def test_covariance_agrees_with_single_readings() -> None:
     geometry = mixed_geometry()
     history = random_history(geometry, 20)
-    remembered = memory.condition(history, geometry, memory.prior_weights(geometry))
+    remembered = memory.condition(history, geometry, fitting.prior_weights(geometry))
     units = random_units(geometry, 30, generator(4))
     active = geometry.activity(units)
     joint = memory.covariance(remembered, units, active)

@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmarks.hypervolume import hypervolume as exact_hypervolume
 from optuna_rocket import constraints
 from optuna_rocket.agent import feasibility
+from optuna_rocket.agent import fitting
 from optuna_rocket.agent import hypervolume
 from optuna_rocket.agent import many_goals
 from optuna_rocket.agent import memory
@@ -276,7 +277,7 @@ def line(values: list[float]) -> tuple[History, memory.Conditioned]:
     )
     slacks = feasibility.balanced(torch.tensor([values], dtype=torch.float64))
     wide = repeated(geometry, 1)
-    known = memory.condition(beside(history, slacks), wide, memory.prior_weights(wide))
+    known = memory.condition(beside(history, slacks), wide, fitting.prior_weights(wide))
     return history, known
 
 

@@ -16,8 +16,11 @@ FILES = {
 # DESIGN.md section 2: a file imports from rows above it, or from its left in the same row.
 CORE = {"space", "history", "features"}
 AGENT = {
-    f"agent/{x}" for x in ("weights_file", "network", "proposals", "kernels", "memory", "branches")
-} | {f"agent/{x}" for x in ("stagnation", "improvement", "observation", "experience", "policy")}
+    f"agent/{x}" for x in ("weights_file", "network", "proposals", "kernels", "gram", "fitting")
+} | {"agent/memory", "agent/branches"}
+AGENT |= {
+    f"agent/{x}" for x in ("stagnation", "improvement", "observation", "experience", "policy")
+}
 AGENT |= {f"agent/{x}" for x in ("checkpoint", "returns", "update")}
 EXPERIENCE = {f"agent/{x}" for x in ("guesses", "sources", "trust")}
 VIEW = {"suggest", "hindsight", "view", "visualization/drawing"}
@@ -36,17 +39,21 @@ ALLOWED: dict[str, set[str]] = {
     "agent/network": CORE,
     "agent/proposals": CORE,
     "agent/kernels": CORE,
-    "agent/memory": CORE | {"agent/kernels"},
+    "agent/gram": CORE,
+    "agent/fitting": CORE | {"agent/kernels", "agent/gram"},
+    "agent/memory": CORE | {"agent/kernels", "agent/gram"},
     "agent/branches": CORE | {"agent/proposals", "agent/memory"},
     "agent/guesses": set(),
-    "agent/sources": CORE | {"agent/kernels", "agent/memory"},
+    "agent/sources": CORE | {"agent/kernels", "agent/gram", "agent/fitting", "agent/memory"},
     "agent/trust": set(),
     "agent/experience": CORE | EXPERIENCE | {"agent/proposals", "agent/memory"},
     "agent/stagnation": CORE | {"agent/branches"},
     "agent/improvement": CORE | {"agent/proposals", "agent/memory", "agent/branches"},
-    "agent/observation": CORE | {"agent/proposals", "agent/memory", "agent/improvement"},
+    "agent/observation": CORE
+    | {"agent/gram", "agent/proposals", "agent/memory", "agent/improvement"},
     "agent/policy": CORE
     | {"agent/network", "agent/proposals", "agent/memory", "agent/branches", "agent/stagnation"}
+    | {"agent/gram", "agent/fitting"}
     | {"agent/improvement", "agent/observation", "agent/experience"},
     "agent/feasibility": CORE | {"agent/memory"},
     "agent/hypervolume": CORE | {"goals"},
@@ -91,7 +98,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"training/tasks", "training/rollout", "training/foresight"}
     | {"training/league", "training/games"}
     | {"training/settings", "training/progress", "training/lessons"},
-    "training/surrogates": CORE | {"agent/memory", "training/tasks"},
+    "training/surrogates": CORE | {"agent/fitting", "agent/memory", "training/tasks"},
     "training/verdict": CORE | {"agent/network"} | {"training/rollout", "training/surrogates"},
     # A command at the top: the only file of training that knows studies, through the adapter.
     "training/fine_tune": AGENT

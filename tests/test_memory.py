@@ -16,9 +16,11 @@ from sklearn.gaussian_process.kernels import PairwiseKernel
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import fitting
+from optuna_rocket.agent import gram
 from optuna_rocket.agent import kernels
 from optuna_rocket.agent import memory
-from optuna_rocket.agent.memory import MemoryWeights
+from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.features import transform_scores
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
@@ -81,7 +83,7 @@ def test_reading_agrees_with_scikit_learn() -> None:
 
     z = transform_scores(history.scores, history.scored)[0].numpy()
     root = (weights.relevance[0] / 2).exp().numpy()
-    noise = np.full(30, weights.noise.exp().item() + memory._JITTER)
+    noise = np.full(30, weights.noise.exp().item() + gram.JITTER)
     scale = weights.outputscale.exp().item()
     mean, std = oracle(history.units[0].numpy() * root, z, at[0].numpy() * root, scale, noise)
     np.testing.assert_allclose(reading.mean[0].numpy(), mean, atol=1e-6)
@@ -108,7 +110,7 @@ def test_categories_are_a_distance_of_one_apart(
     relevance = weights.relevance[0].exp()
     root = torch.cat([relevance[[0, 1, 3, 4, 5]], relevance[2].expand(3) / apart]).sqrt().numpy()
     z = transform_scores(history.scores, history.scored)[0].numpy()
-    noise = np.full(30, weights.noise.exp().item() + memory._JITTER)
+    noise = np.full(30, weights.noise.exp().item() + gram.JITTER)
     scale = weights.outputscale.exp().item()
     mean, std = oracle(one_hot(history.units) * root, z, one_hot(at) * root, scale, noise)
     np.testing.assert_allclose(reading.mean[0].numpy(), mean, atol=1e-6)
@@ -137,13 +139,13 @@ def log_posterior(history: History, geometry: Geometry, weights: MemoryWeights) 
     smooth = (1 + root + root.square() / 3) * torch.exp(-root)
     share = kernels._ROUGH_SHARE
     kernel = (1 - share) * smooth + share * torch.exp(-kernels._ROUGH_RATE * q)
-    multiplier = 1 + memory._FIDELITY_NOISE * (1 / fidelity - 1).clamp(0, 4)
-    noise = weights.noise.exp() * multiplier + memory._JITTER
+    multiplier = 1 + gram.FIDELITY_NOISE * (1 / fidelity - 1).clamp(0, 4)
+    noise = weights.noise.exp() * multiplier + gram.JITTER
     covariance = weights.outputscale.exp() * kernel + torch.diag(noise)
     normal = torch.distributions.MultivariateNormal(torch.zeros_like(z), covariance)
-    prior = memory.prior_weights(geometry)
+    prior = fitting.prior_weights(geometry)
     total = normal.log_prob(z)
-    for mine, centre, std in zip(parts(weights), parts(prior), memory._PRIOR_STD, strict=True):
+    for mine, centre, std in zip(parts(weights), parts(prior), fitting.PRIOR_STD, strict=True):
         total = total - ((mine - centre) / std).square().sum() / 2
     return torch.as_tensor(total)
 
@@ -161,7 +163,7 @@ def test_fit_follows_the_gradient_of_the_log_posterior(geometry: Geometry) -> No
     torch.autograd.backward(log_posterior(history, geometry, MemoryWeights(*leaves)))
     gradient = torch.cat([leaf.grad.flatten() for leaf in leaves if leaf.grad is not None])
 
-    moved = memory.fit(history, geometry, start, 1)
+    moved = fitting.fit(history, geometry, start, 1)
     move = torch.cat([(b - a).flatten() for a, b in zip(parts(start), parts(moved), strict=True)])
     # A step is an odd, growing function of the gradient, the same for every weight.
     assert torch.equal(move.sign(), gradient.sign())
@@ -174,10 +176,10 @@ def test_fit_follows_the_gradient_of_the_log_posterior(geometry: Geometry) -> No
 def test_fit_climbs_the_log_posterior(seed: int) -> None:
     geometry = mixed_geometry()
     history = random_history(geometry, 40, seed=seed)
-    start = memory.prior_weights(geometry)
+    start = fitting.prior_weights(geometry)
 
     def height(n_steps: int) -> float:
-        fitted = memory.fit(history, geometry, start, n_steps)
+        fitted = fitting.fit(history, geometry, start, n_steps)
         return log_posterior(history, geometry, fitted).item()
 
     assert height(0) < height(1) < height(4) < height(14)
@@ -186,16 +188,16 @@ def test_fit_climbs_the_log_posterior(seed: int) -> None:
 def test_no_steps_leave_the_weights() -> None:
     geometry = mixed_geometry()
     start = weights_for(geometry)
-    assert parts(memory.fit(random_history(geometry, 9), geometry, start, 0)) == parts(start)
+    assert parts(fitting.fit(random_history(geometry, 9), geometry, start, 0)) == parts(start)
 
 
 def test_relevance_of_an_inert_parameter_falls_behind() -> None:
     geometry = unit_geometry(2)
     units = random_units(geometry, 40, generator())
     history = history_of(units, torch.sin(6 * units[..., 0]), geometry)
-    weights = memory.prior_weights(geometry)
+    weights = fitting.prior_weights(geometry)
     for _ in range(5):
-        weights = memory.fit(history, geometry, weights, 6)
+        weights = fitting.fit(history, geometry, weights, 6)
     assert float(weights.relevance[0, 0]) > float(weights.relevance[0, 1]) + 2
 
 
@@ -207,7 +209,7 @@ def test_noise_is_found_in_noise() -> None:
     fitted = []
     for scores in (clean, noisy):
         history = history_of(units, scores, geometry)
-        fitted.append(memory.fit(history, geometry, memory.prior_weights(geometry), 14))
+        fitted.append(fitting.fit(history, geometry, fitting.prior_weights(geometry), 14))
     assert float(fitted[1].noise) > float(fitted[0].noise) + 1
 
 
@@ -225,9 +227,9 @@ def test_failed_trials_leave_mean_and_spread_alone() -> None:
     torch.testing.assert_close(with_failed.mean, without.mean)
     torch.testing.assert_close(with_failed.std, without.std)
     assert bool((without.failure == 0).all()) and bool((with_failed.failure > 0).any())
-    fitted = memory.fit(appended(failed, history), geometry, weights, 3)
+    fitted = fitting.fit(appended(failed, history), geometry, weights, 3)
     for mine, other in zip(
-        parts(fitted), parts(memory.fit(history, geometry, weights, 3)), strict=True
+        parts(fitted), parts(fitting.fit(history, geometry, weights, 3)), strict=True
     ):
         torch.testing.assert_close(mine, other)
 
@@ -238,10 +240,10 @@ def test_a_batch_of_two_is_two_singles() -> None:
     one = rebuilt(one, outcomes=one.outcomes.masked_fill(torch.arange(22) > 19, 0))
     both = stacked(one, two)
     at = random_units(double, 15, generator())
-    fitted = memory.fit(both, double, memory.prior_weights(double), 5)
+    fitted = fitting.fit(both, double, fitting.prior_weights(double), 5)
     reading = read_at(both, double, fitted, at)
     for row, alone in enumerate((one, two)):
-        weights = memory.fit(alone, single, memory.prior_weights(single), 5)
+        weights = fitting.fit(alone, single, fitting.prior_weights(single), 5)
         mine = read_at(alone, single, weights, at[row : row + 1])
         torch.testing.assert_close(fitted.relevance[row : row + 1], weights.relevance)
         torch.testing.assert_close(reading.mean[row : row + 1], mine.mean)
@@ -256,7 +258,7 @@ def test_a_pending_trial_lowers_the_spread_near_it_and_leaves_the_mean() -> None
     spot = torch.tensor([[[0.93, 0.07]]], dtype=torch.float64)
     outcomes = torch.full((1, 1), int(Outcome.PENDING))
     pending = history_of(spot, torch.zeros(1, 1).double(), geometry, outcomes)
-    weights = memory.prior_weights(geometry)
+    weights = fitting.prior_weights(geometry)
     at = torch.cat([spot + 0.005, random_units(geometry, 200, generator())], 1).clamp(0, 1)
     before = read_at(history, geometry, weights, at)
     after = read_at(appended(history, pending), geometry, weights, at)
@@ -275,7 +277,7 @@ def test_failures_are_expected_near_failures() -> None:
     outcomes = torch.where(units[..., 0] > 0.6, int(Outcome.FAILED), int(Outcome.COMPLETE))
     history = history_of(units, units[..., 1], geometry, outcomes)
     at = random_units(geometry, 200, generator(1))
-    reading = read_at(history, geometry, memory.prior_weights(geometry), at)
+    reading = read_at(history, geometry, fitting.prior_weights(geometry), at)
     inside, outside = reading.failure[at[..., 0] > 0.7], reading.failure[at[..., 0] < 0.5]
     assert float(inside.mean()) > 0.6 and float(outside.mean()) < 0.2
     assert bool(((reading.failure >= 0) & (reading.failure < 1)).all())
@@ -309,7 +311,7 @@ def test_nearest_is_zero_on_a_trial_and_grows_with_distance() -> None:
     units = torch.tensor([[[0.2]]], dtype=torch.float64)
     history = history_of(units, torch.zeros(1, 1).double(), geometry)
     at = torch.tensor([[[0.2], [0.3], [0.6], [1.0]]], dtype=torch.float64)
-    nearest = read_at(history, geometry, memory.prior_weights(geometry), at).nearest[0]
+    nearest = read_at(history, geometry, fitting.prior_weights(geometry), at).nearest[0]
     assert float(nearest[0]) == pytest.approx(0, abs=1e-6)
     assert bool((nearest.diff() > 0).all()) and float(nearest[-1]) <= 1
 
@@ -335,10 +337,10 @@ def test_repeated_configurations_do_not_break_the_factor() -> None:
 
 
 def test_links_are_a_growing_chain_that_only_gets_longer() -> None:
-    sizes = memory.link_sizes(1000)
+    sizes = fitting.link_sizes(1000)
     assert sizes == sorted(set(sizes)) and sizes[-1] <= 1000
     for n in (0, 2, 3, 10, 57, 999):
-        shorter = memory.link_sizes(n)
+        shorter = fitting.link_sizes(n)
         assert shorter == sizes[: len(shorter)]
         assert all(size <= n for size in shorter)
         assert len(shorter) == sum(size <= n for size in sizes)
@@ -346,7 +348,7 @@ def test_links_are_a_growing_chain_that_only_gets_longer() -> None:
 
 
 def test_chains_start_from_the_prior_now_and_then() -> None:
-    starts = [link for link in range(200) if memory.starts_chain(link)]
+    starts = [link for link in range(200) if fitting.starts_chain(link)]
     assert starts[0] == 0 and len(starts) >= 3
     assert max(b - a for a, b in pairwise(starts)) <= 50
 
@@ -385,10 +387,10 @@ def branching_geometry() -> Geometry:
 
 
 def test_prior_counts_the_parameters_that_exist_at_a_time() -> None:
-    tree = memory.prior_weights(branching_geometry())
+    tree = fitting.prior_weights(branching_geometry())
     for d, same in ((2, True), (5, False)):
-        flat = memory.prior_weights(unit_geometry(d))
+        flat = fitting.prior_weights(unit_geometry(d))
         assert torch.allclose(tree.relevance[0, 0], flat.relevance[0, 0]) == same
     assert tree.relevance.unique().numel() == 1
-    wide, narrow = (memory.prior_weights(unit_geometry(d)).relevance[0, 0] for d in (20, 2))
+    wide, narrow = (fitting.prior_weights(unit_geometry(d)).relevance[0, 0] for d in (20, 2))
     assert float(wide) < float(narrow) - 1  # the more parameters, the smoother along each

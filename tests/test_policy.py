@@ -12,6 +12,7 @@ from scipy import stats
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import fitting
 from optuna_rocket.agent import improvement
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import observation
@@ -65,7 +66,7 @@ def decide(
 def test_believing_trial_by_trial_is_believing_from_scratch(geometry: Geometry) -> None:
     n = 62
     history = random_history(geometry, n)
-    restarts = [memory.starts_chain(k) for k in range(len(memory.link_sizes(n)))]
+    restarts = [fitting.starts_chain(k) for k in range(len(fitting.link_sizes(n)))]
     assert sum(restarts) >= 2, "the history must reach past a restart of the chain"
     belief = policy.initial_belief(geometry)
     for k in range(n + 1):
@@ -280,7 +281,7 @@ def test_log_improvement_grows_and_stays_finite() -> None:
 
 def remembered_after(n: int, geometry: Geometry) -> memory.Conditioned:
     history = random_history(geometry, n, plain=True)
-    return memory.condition(history, geometry, memory.prior_weights(geometry))
+    return memory.condition(history, geometry, fitting.prior_weights(geometry))
 
 
 def reading_of(mean: list[float], std: list[float], failure: list[float]) -> Reading:
@@ -402,7 +403,7 @@ def test_a_trial_of_experience_does_not_shorten_the_start() -> None:
         decision = with_nothing_believed(units[:n], pool)
         history = history_of(units[None, :n], torch.zeros(1, n).double(), unit_geometry(3))
         plain = improvement.start_rule(
-            memory.condition(history, unit_geometry(3), memory.prior_weights(unit_geometry(3))),
+            memory.condition(history, unit_geometry(3), fitting.prior_weights(unit_geometry(3))),
             pool,
         )
         assert torch.equal(decision.logits, plain.float()) == is_start
@@ -444,7 +445,7 @@ def test_the_start_ends_with_the_fifth_score() -> None:
     agrees = []
     for n_scored in (improvement.RULE_FROM - 1, improvement.RULE_FROM):
         history = starting_history(n_scored, 5)
-        remembered = memory.condition(history, geometry, memory.prior_weights(geometry))
+        remembered = memory.condition(history, geometry, fitting.prior_weights(geometry))
         reading = memory.read(remembered, pool.units, pool.active)
         rule = improvement.improvement_rule(remembered, pool, reading)[0]
         assert float(rule.max()) == 0 and float(rule.min()) >= -20
@@ -470,7 +471,7 @@ def test_every_study_of_a_batch_has_its_own_start() -> None:
     pools = Pool(*(x.expand(2, *x.shape[1:]) for x in (pool.units, pool.active, pool.kind)))
 
     def rule(history: History, geometry: Geometry, pool: Pool) -> Tensor:
-        remembered = memory.condition(history, geometry, memory.prior_weights(geometry))
+        remembered = memory.condition(history, geometry, fitting.prior_weights(geometry))
         reading = memory.read(remembered, pool.units, pool.active)
         return improvement.improvement_rule(remembered, pool, reading)
 

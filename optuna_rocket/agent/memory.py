@@ -1,7 +1,6 @@
 """Memory read: an inexpensive kernel regression over the trials.
 
-Notation, besides that of ``space`` and ``kernels``: transformed scores ``z`` ``(B, n)``; the
-kernel ``k``; covariance ``K = s k + σ² diag(c)``, where ``c`` is larger for less certain scores.
+Notation, besides that of ``space``, ``kernels`` and ``gram``: transformed scores ``z`` ``(B, n)``.
 """
 
 from __future__ import annotations
@@ -9,16 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
-import math
-from typing import NamedTuple
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import gram
 from optuna_rocket.agent import kernels
+from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.agent.kernels import Columns
-from optuna_rocket.features import transform_errors
 from optuna_rocket.features import transform_scores
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
@@ -29,30 +27,6 @@ from optuna_rocket.space import Geometry
 MAX_CONTEXT = 160
 # Kernel values of candidates that are worked on at once.
 _NUMBERS = 2**15
-# Noise multiplier of a score that stems from a share ``fidelity`` of a full evaluation.
-_FIDELITY_NOISE = 8.0
-# Variance of an approximated score that says nothing; the scores have a variance of 1.
-_MOST_ADDED = 4.0
-_JITTER = 1e-6
-# Prior of the logs: relevance (per squared unit; centre depends on d), outputscale, noise.
-_LENGTHSCALE_MEDIAN = 0.7  # times sqrt(active d) / 2, cf. Hvarfner et al. 2024, eq. 9
-_PRIOR_STD = (1.4, 0.5, 1.5)
-_NOISE_MEDIAN = 0.01
-_LINK_RATIO = 1.1
-_RESTART_EVERY = 16
-
-
-@dataclass(frozen=True)
-class MemoryWeights:
-    """Logs of relevances ``(B, d)``, outputscale ``(B,)`` and noise variance ``(B,)``."""
-
-    relevance: Tensor
-    outputscale: Tensor
-    noise: Tensor
-
-    def take(self, index: Tensor | slice) -> MemoryWeights:
-        """Those of the studies at ``index`` of the batch."""
-        return MemoryWeights(self.relevance[index], self.outputscale[index], self.noise[index])
 
 
 class Expectation(Protocol):
@@ -132,36 +106,6 @@ class Reading:
     nearest: Tensor
 
 
-def prior_weights(geometry: Geometry) -> MemoryWeights:
-    """The weights before any trial was seen."""
-    lengthscale = _LENGTHSCALE_MEDIAN * geometry.n_active.clamp_min(1).sqrt() / 2
-    relevance = (-2 * lengthscale.log())[:, None].expand(geometry.present.shape)
-    return MemoryWeights(
-        relevance=relevance.clone(),
-        outputscale=torch.zeros_like(lengthscale),
-        noise=torch.full_like(lengthscale, math.log(_NOISE_MEDIAN)),
-    )
-
-
-def link_sizes(n: int) -> list[int]:
-    """Numbers of trials at which the weights are fitted again, up to ``n``.
-
-    The weights are a chain of fits, each a few steps from the one before. Fitting at fixed sizes
-    makes them a function of the trials alone, whatever the life of the process was; a restart
-    from the prior every few links bounds what a new process must catch up on.
-    """
-    sizes, size = [], 3
-    while size <= n:
-        sizes.append(size)
-        size = max(size + 1, int(size * _LINK_RATIO))
-    return sizes
-
-
-def starts_chain(link: int) -> bool:
-    """Whether this link (index into ``link_sizes``) starts from the prior."""
-    return link % _RESTART_EVERY == 0
-
-
 def context(history: History) -> History:
     """At most ``MAX_CONTEXT`` trials: the latest, and the best of the others, in order.
 
@@ -175,53 +119,6 @@ def context(history: History) -> History:
     scores = history.scores[0].masked_fill(~history.scored[0], -torch.inf)[: n - latest]
     best = scores.argsort(descending=True, stable=True)[: MAX_CONTEXT - latest]
     return history.take(torch.cat([best.sort().values, torch.arange(n - latest, n)]))
-
-
-def fit(
-    history: History, geometry: Geometry, weights: MemoryWeights, n_steps: int
-) -> MemoryWeights:
-    """A few sign-like ascent steps on the log posterior of the weights.
-
-    The gradient is exact: ``dL/dθ = ½ tr((αα' - K⁻¹) dK/dθ)`` (Rasmussen & Williams, eq. 5.9).
-    """
-    scored = history.scored
-    z = transform_scores(history.scores, scored, history.least_unit)
-    # (B or 1, n², d), or twice as wide
-    distance = kernels.distances(history, geometry).flatten(1, 2)
-    certainty = _certainty(history)
-    pair = (scored[:, :, None] & scored[:, None, :]).double()
-    prior = prior_weights(geometry)
-    if not distance.shape[-1]:
-        return prior  # a space without a choice
-    square = distance.square()
-    for step in range(n_steps):
-        rate = 0.5 * 0.8**step
-        root = (weights.relevance / 2).exp()
-        root = root.repeat(1, distance.shape[-1] // root.shape[-1])
-        r2 = (square @ root.square()[..., None]).view_as(pair)
-        q = (distance @ root[..., None]).view_as(pair)
-        kernel, by_r2, by_q = kernels.kernel_and_slopes(r2, q, geometry)
-        kernel *= pair
-        scale, noise = weights.outputscale.exp(), weights.noise.exp()
-        inverse = torch.cholesky_inverse(
-            _cholesky(_covariance(kernel, scale, noise, certainty, scored))
-        )
-        alpha = (inverse @ z[..., None])[..., 0]
-        outer = (alpha[:, :, None] * alpha[:, None, :]).sub_(inverse).mul_(pair)  # αα' - K⁻¹
-        # ∂r²/∂log w_j = w_j D_j² and ∂q/∂log w_j = ½ √w_j D_j
-        by_r2, by_q = by_r2.mul_(outer).flatten(1)[:, None], by_q.mul_(outer).flatten(1)[:, None]
-        slope = root.square() * (by_r2 @ square)[:, 0] + root / 2 * (by_q @ distance)[:, 0]
-        gradient_relevance = slope.view(len(z), -1, weights.relevance.shape[-1]).sum(1)
-        gradient_relevance = gradient_relevance * scale[:, None] / 2
-        gradient_scale = kernel.mul_(outer).sum((1, 2)) * scale / 2
-        by_noise = outer.diagonal(dim1=-2, dim2=-1) * certainty.factor
-        gradient_noise = by_noise.sum(-1) * noise / 2
-        weights = MemoryWeights(
-            _step(weights.relevance, gradient_relevance, prior.relevance, _PRIOR_STD[0], rate),
-            _step(weights.outputscale, gradient_scale, prior.outputscale, _PRIOR_STD[1], rate),
-            _step(weights.noise, gradient_noise, prior.noise, _PRIOR_STD[2], rate),
-        )
-    return weights
 
 
 def condition(
@@ -239,8 +136,8 @@ def condition(
     z = transform_scores(history.scores, scored, history.least_unit)
     rows = kernels.columns(history.units, history.active, geometry, weights.relevance)
     kernel = kernels.kernel(*kernels.pairwise(rows, rows), geometry)
-    certainty = _certainty(history)
-    factor = _cholesky(_masked_covariance(kernel, weights, certainty, scored))
+    certainty = gram.certainty(history)
+    factor = gram.cholesky(gram.masked_covariance(kernel, weights, certainty, scored))
     expected = None if experience is None else experience.learned(history, z, factor)
     residual = z
     if expected is not None:
@@ -249,7 +146,7 @@ def condition(
     known = scored
     if bool(pending.any()):
         known = scored | pending
-        factor = _cholesky(_masked_covariance(kernel, weights, certainty, known))
+        factor = gram.cholesky(gram.masked_covariance(kernel, weights, certainty, known))
     incumbent = torch.zeros(len(z), dtype=z.dtype)
     # At a trial the regression misses the score by what it takes for noise.
     fitted = z - certainty.variance(weights.noise.exp()) * alpha
@@ -401,61 +298,9 @@ def _condition_failure(history: History, kernel: Tensor) -> tuple[Tensor | None,
     base = (failed.sum(-1, keepdim=True) + 0.5) / (finished.sum(-1, keepdim=True) + 3)
     ones = torch.ones(len(failed), dtype=kernel.dtype)
     all_equal = torch.ones(failed.shape, dtype=kernel.dtype)
-    certainty = _Certainty(all_equal, 0 * all_equal)
+    certainty = gram.Certainty(all_equal, 0 * all_equal)
     pair = (finished[:, :, None] & finished[:, None, :]).double()
-    factor = _cholesky(_covariance(kernel * pair, ones, 0.1 * ones, certainty, finished))
+    factor = gram.cholesky(gram.covariance(kernel * pair, ones, 0.1 * ones, certainty, finished))
     residual = torch.where(finished, failed.double() - base, 0.0)
     alpha = torch.cholesky_solve(residual[..., None], factor)[..., 0]
     return base, alpha * finished
-
-
-class _Certainty(NamedTuple):
-    """What makes the noise of a score ``(B, n)`` greater: a factor, and what is added."""
-
-    factor: Tensor
-    added: Tensor
-
-    def variance(self, noise: Tensor) -> Tensor:
-        """``(B, n)`` for noise variances ``(B,)`` of full evaluations."""
-        return noise[:, None] * self.factor + self.added
-
-
-def _certainty(history: History) -> _Certainty:
-    fidelity = history.fidelity.clamp(1e-3, 1)
-    factor = 1 + _FIDELITY_NOISE * (1 / fidelity - 1).clamp(0, 4)
-    added = torch.zeros_like(factor)
-    if bool(history.errors.any()):
-        errors = transform_errors(history.scores, history.scored, history.errors)
-        added = errors.square().clamp_max(_MOST_ADDED)
-    return _Certainty(factor, added)
-
-
-def _masked_covariance(
-    kernel: Tensor, weights: MemoryWeights, certainty: _Certainty, rows: Tensor
-) -> Tensor:
-    pair = (rows[:, :, None] & rows[:, None, :]).double()
-    scale, noise = weights.outputscale.exp(), weights.noise.exp()
-    return _covariance(kernel * pair, scale, noise, certainty, rows)
-
-
-def _covariance(
-    kernel: Tensor, scale: Tensor, noise: Tensor, certainty: _Certainty, rows: Tensor
-) -> Tensor:
-    """``K`` over the given rows; the others become an identity that touches nothing."""
-    covariance = kernel * scale[:, None, None]
-    diagonal = torch.where(rows, certainty.variance(noise) + _JITTER, 1.0)
-    covariance.diagonal(dim1=-2, dim2=-1).add_(diagonal)
-    return covariance
-
-
-def _cholesky(covariance: Tensor) -> Tensor:
-    factor, failed = torch.linalg.cholesky_ex(covariance)
-    if bool(failed.any()):
-        lift = 1e-3 * torch.eye(covariance.shape[-1], dtype=covariance.dtype)
-        factor, _ = torch.linalg.cholesky_ex(covariance + lift)
-    return torch.as_tensor(factor)
-
-
-def _step(value: Tensor, gradient: Tensor, centre: Tensor, std: float, rate: float) -> Tensor:
-    total = gradient - (value - centre) / std**2
-    return value + rate * total / (total.abs() + 0.5)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent import improvement
+from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.agent.memory import Conditioned
-from optuna_rocket.agent.memory import MemoryWeights
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.features import PROPOSAL_KINDS

@@ -17,14 +17,15 @@ from torch import Tensor
 
 from optuna_rocket.agent import branches
 from optuna_rocket.agent import experience
+from optuna_rocket.agent import fitting
 from optuna_rocket.agent import improvement
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import observation
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent import stagnation
 from optuna_rocket.agent.experience import Guide
+from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.agent.memory import Expectation
-from optuna_rocket.agent.memory import MemoryWeights
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.network import HIDDEN
 from optuna_rocket.agent.network import RecurrentScorer
@@ -85,7 +86,7 @@ class Decision(NamedTuple):
 def initial_belief(geometry: Geometry) -> Belief:
     """The belief before any trial."""
     state = torch.zeros(len(geometry.present), HIDDEN, dtype=torch.float32)
-    return Belief(memory.prior_weights(geometry), state, 0, 0)
+    return Belief(fitting.prior_weights(geometry), state, 0, 0)
 
 
 def believe(
@@ -112,15 +113,17 @@ def remember(
     select: Callable[[History], History] = memory.context,
 ) -> Belief:
     """``believe`` without the recurrent state; ``select`` picks what the memory holds."""
-    sizes = memory.link_sizes(finished.n_trials)
+    sizes = fitting.link_sizes(finished.n_trials)
     weights, first = belief.weights, belief.n_links
     # A restart makes all that came before it irrelevant.
-    restarts = [k for k in range(first, len(sizes)) if memory.starts_chain(k)]
+    restarts = [k for k in range(first, len(sizes)) if fitting.starts_chain(k)]
     for link in range(restarts[-1] if restarts else first, len(sizes)):
-        restart = memory.starts_chain(link)
-        weights = memory.prior_weights(geometry) if restart else weights
+        restart = fitting.starts_chain(link)
+        weights = fitting.prior_weights(geometry) if restart else weights
         context = select(finished.first(sizes[link]))
-        weights = memory.fit(context, geometry, weights, _RESTART_STEPS if restart else _FIT_STEPS)
+        weights = fitting.fit(
+            context, geometry, weights, _RESTART_STEPS if restart else _FIT_STEPS
+        )
     return Belief(weights, belief.recurrent_state, finished.n_trials, len(sizes))
 
 

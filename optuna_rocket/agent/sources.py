@@ -9,7 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import fitting
 from optuna_rocket.agent import memory
+from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.agent.kernels import Columns
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.history import History
@@ -106,7 +108,7 @@ def remember(history: History, geometry: Geometry) -> Sources:
     for first in range(0, len(history.scores), _CHUNK):
         index = torch.arange(first, min(first + _CHUNK, len(history.scores)))
         some, space = history.studies(index), geometry.take(index)
-        weights = memory.fit(some, space, memory.prior_weights(space), _FIT_STEPS)
+        weights = fitting.fit(some, space, fitting.prior_weights(space), _FIT_STEPS)
         parts.append(memory.condition(some, space, weights))
     remembered = _joined(parts, history, geometry)
     scores = history.scores.masked_fill(~history.scored, -torch.inf)
@@ -131,7 +133,7 @@ def _joined(parts: list[Conditioned], history: History, geometry: Geometry) -> C
     return Conditioned(
         history,
         geometry,
-        memory.MemoryWeights(
+        MemoryWeights(
             cat([x.relevance for x in weights]),
             cat([x.outputscale for x in weights]),
             cat([x.noise for x in weights]),

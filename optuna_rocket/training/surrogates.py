@@ -14,6 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import fitting
 from optuna_rocket.agent import memory
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.features import invert_transform
@@ -82,7 +83,7 @@ def surrogate_tasks(
     chosen = torch.randint(len(past), (n_tasks,), generator=generator).tolist()
     history, geometry = _batch([past[i] for i in chosen])
     history = _thinned(history, generator)
-    weights = memory.fit(history, geometry, memory.prior_weights(geometry), _FIT_STEPS)
+    weights = fitting.fit(history, geometry, fitting.prior_weights(geometry), _FIT_STEPS)
     remembered = memory.condition(history, geometry, weights)
     best, median = _extent(remembered, generator)
     gap = (history.scores - _scores(remembered, history.units)).abs()
