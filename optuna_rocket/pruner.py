@@ -122,15 +122,10 @@ class RocketPruner(BasePruner):
             return False
 
     def _judge(self, study: Study, trial: FrozenTrial) -> bool:
+        from optuna_rocket.curves import curve_of
         from optuna_rocket.curves import horizon
         from optuna_rocket.curves import level_to_beat
-        from optuna_rocket.curves import spending
-        from optuna_rocket.fidelity.expectation import informed
-        from optuna_rocket.fidelity.forecast import N_RECENT
-        from optuna_rocket.fidelity.guards import contradicts
         from optuna_rocket.fidelity.guards import may_rise_late
-        from optuna_rocket.suggestions import ATTRIBUTE
-        from optuna_rocket.suggestions import parse
         from optuna_rocket.trials import CurveReader
         from optuna_rocket.trials import score_sign
 
@@ -141,35 +136,43 @@ class RocketPruner(BasePruner):
             self._reader = CurveReader()
         curves = [curve for curve in self._reader.read(study) if curve.steps]
         best, last = level_to_beat(curves), horizon(curves)
-        steps = sorted(trial.intermediate_values)
-        if best is None or steps[-1] >= last:
+        own = curve_of(trial, score_sign(study))
+        if best is None or own.steps[-1] >= last:
             return False
 
         evidence, trusted = self._arrange(curves)
-        sign = score_sign(study)
-        score = sign * trial.intermediate_values[steps[-1]]
-        rise = score - sign * trial.intermediate_values[steps[0]]
-        asleep = len(steps) >= _A_CURVE and may_rise_late(evidence, steps[-1], rise)
         n_complete = sum(not math.isnan(curve.final) for curve in curves)
         if n_complete < self._n_startup_trials:
             # A lucky first trial must not stop all that follow before there is a second one.
             may_stop = len(curves) - n_complete < _MOST_STOPPED * n_complete
-            if not may_stop or not _is_screening_step(steps, last):
-                return False
-            is_behind = not evidence.is_leading(steps[-1], score)
-            return is_behind and not contradicts(evidence, steps[-1]) and not asleep
-        forecast = evidence.forecast(steps[-1], score)
-        if forecast is None or asleep:
+            stops = may_stop and _is_screened_out(own, evidence, last)
+        else:
+            stops = self._is_not_worth_it(own, curves, evidence, trusted, best)
+        # Asked last: few trials get here.
+        is_curve = len(own.steps) >= _A_CURVE
+        rise = own.scores[-1] - own.scores[0]
+        return stops and not (is_curve and may_rise_late(evidence, own.steps[-1], rise))
+
+    def _is_not_worth_it(
+        self, own: Curve, curves: list[Curve], evidence: Evidence, trusted: Trust, best: float
+    ) -> bool:
+        """Whether the forecast of a trial is not worth the rest of its cost."""
+        from optuna_rocket.curves import spending
+        from optuna_rocket.fidelity.expectation import informed
+        from optuna_rocket.fidelity.forecast import N_RECENT
+
+        step = own.steps[-1]
+        forecast = evidence.forecast(step, own.scores[-1])
+        if forecast is None:
             return False
         level, spent = evidence.rescale(best), spending(curves)
         first = min(curve.steps[0] for curve in curves[-N_RECENT:])
         rate = evidence.rate_of_gain(level, first, spent(first))
-        said = parse(trial.system_attrs.get(ATTRIBUTE))
-        expected = trusted.expected_final(evidence, said)
+        expected = trusted.expected_final(evidence, own.suggestion)
         if expected is not None:
             forecast = informed(forecast, expected, evidence)
             rate = min(rate, _SCREENED_GAIN * expected.expected_gain(level))
-        return forecast.expected_gain(level) < self._risk * rate * (1 - spent(steps[-1]))
+        return forecast.expected_gain(level) < self._risk * rate * (1 - spent(step))
 
     def _arrange(self, curves: list[Curve]) -> tuple[Evidence, Trust]:
         """Evidence from all but the latest few trials, kept as long as these trials are the same.
@@ -190,6 +193,17 @@ class RocketPruner(BasePruner):
     def _lets_pass(self, number: int, rung: int) -> bool:
         code = zlib.crc32(f"{self._seed}:{number}:{rung}".encode())
         return code < _EXPLORATION * 2**32
+
+
+def _is_screened_out(own: Curve, evidence: Evidence, last: int) -> bool:
+    """Whether a trial is behind at the step where trials are compared before a forecast."""
+    from optuna_rocket.fidelity.guards import contradicts
+
+    step = own.steps[-1]
+    is_behind = _is_screening_step(own.steps, last) and not evidence.is_leading(
+        step, own.scores[-1]
+    )
+    return is_behind and not contradicts(evidence, step)
 
 
 def _is_screening_step(steps: Sequence[int], last: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 import os
@@ -23,7 +25,7 @@ _SEGMENT = 1 << 20  # bytes of a file of PostgreSQL's write-ahead log
 _PATIENCE = 60  # seconds for a server to start or to end
 
 
-class Server:
+class Server(ABC):
     """A server whose room can be taken and given back.
 
     Attributes:
@@ -35,17 +37,17 @@ class Server:
         self._command, self._user = command, user
         self._process = self._started()
 
+    @abstractmethod
     def fill(self) -> None:
         """Take all room that is left."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make_room(self) -> None:
         """Give the room back."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_ready(self) -> bool:
         """Whether the server answers."""
-        raise NotImplementedError
 
     def is_running(self) -> bool:
         return self._process.poll() is None

@@ -68,8 +68,9 @@ class Sources:
 
     def said(self, units: Tensor, active: Tensor, used: Tensor) -> Tensor:
         """What the sources ``used`` ``(k,)`` say of configurations ``(m, d)``: ``(k, m)``."""
-        if all(key in self._known for key in self._keys(units, active)):
-            return self.table(units, active)[used]
+        listed = self._keys(units, active)
+        if all(key in self._known for key in listed):
+            return self._kept(listed)[used]
         return self.read(units, active, used)
 
     def table(self, units: Tensor, active: Tensor) -> Tensor:
@@ -83,6 +84,9 @@ class Sources:
             read = self.read(units[fresh], active[fresh])
             for i, column in zip(fresh, read.T, strict=True):
                 self._known[listed[i]] = column
+        return self._kept(listed)
+
+    def _kept(self, listed: list[int]) -> Tensor:
         if not listed:
             return torch.zeros(len(self), 0, dtype=torch.float64)
         return torch.stack([self._known[key] for key in listed], -1)
