@@ -6,6 +6,7 @@ result and the same cost, whoever asked first, and an interrupted study costs no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import json
 import math
@@ -36,6 +37,7 @@ class _Key:
     size: int
     seed: int
     part: str
+    earlier: tuple[int, ...]
 
 
 class Evaluations:
@@ -60,6 +62,7 @@ class Evaluations:
         indices: NDArray[np.int64],
         seed: int,
         part: Literal["validation", "test"] = "validation",
+        earlier: Sequence[NDArray[np.int64]] = (),
     ) -> Evaluation:
         """Return an evaluation; the arguments are those of ``Task.evaluate``.
 
@@ -69,15 +72,18 @@ class Evaluations:
             indices: Rows of the training part; subsets of one size must be the same rows.
             seed: Of the training.
             part: Where it is scored.
+            earlier: Rows of the smaller subsets that are trained on first.
         """
-        key = _Key(task.name, json.dumps(dict(params), sort_keys=True), len(indices), seed, part)
+        sizes = tuple(len(smaller) for smaller in earlier)
+        encoded = json.dumps(dict(params), sort_keys=True)
+        key = _Key(task.name, encoded, len(indices), seed, part, sizes)
         known = self._of(task)
         if key not in known:
             if task.name not in self._warm:
                 # A process's first training is slow, whatever it trains.
                 task.evaluate(task.expert, np.arange(0, len(task.splits.train), 20), seed)
                 self._warm.add(task.name)
-            line = _encoded(key, task.evaluate(params, indices, seed, part))
+            line = _encoded(key, task.evaluate(params, indices, seed, part, earlier))
             append_line(self._path(task), line)
             # What is stored, so that a repeated study meets the same numbers to the last digit.
             known[key] = _decoded(line)[1]
@@ -104,11 +110,13 @@ def _encoded(key: _Key, evaluation: Evaluation) -> dict[str, Any]:
         "score": None if math.isnan(evaluation.score) else round(evaluation.score, 6),
         "examples": evaluation.n_examples,
         "seconds": round(evaluation.seconds, 4),
+        **({"earlier": list(key.earlier)} if key.earlier else {}),
     }
 
 
 def _decoded(line: dict[str, Any]) -> tuple[_Key, Evaluation]:
     params = json.dumps(line["params"], sort_keys=True)
-    key = _Key(line["task"], params, line["size"], line["seed"], line["part"])
+    earlier = tuple(line.get("earlier", ()))
+    key = _Key(line["task"], params, line["size"], line["seed"], line["part"], earlier)
     score = math.nan if line["score"] is None else line["score"]
     return key, Evaluation(score, line["examples"], line["seconds"])

@@ -28,6 +28,7 @@ import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from benchmarks.cells import select_problems
+from benchmarks.deep_learning.task import Evaluation
 from benchmarks.deep_learning.task import Task
 from benchmarks.deep_learning.tasks import TASKS
 from benchmarks.evaluations import FOLDER as EVALUATIONS
@@ -44,6 +45,8 @@ from optuna_rocket import RocketPruner
 from optuna_rocket import SubsetEvaluator
 
 
+# Rows of the smaller subsets that a training begins with.
+Earlier = tuple[NDArray[np.int64], ...]
 # A study that stops nearly everything at once ends here, before its budget is spent.
 MAX_TRIALS = 400
 PATH = Path("benchmarks/results/live.jsonl")
@@ -81,7 +84,7 @@ class LiveReplication:
         task: Name of the task.
         method: ``SAMPLER+PRUNER``; with ``none`` every trial is on the full data, with ``all`` on
             every subset. Subsets are a ninth of the data and all of it; with ``:4`` at the end
-            also 1/27 and 1/3.
+            also 1/27 and 1/3; with ``:warm`` a training begins with what the smaller one left.
         seed: Seed of the sampler and of every training.
         budget: In full evaluations: of trials with ``none``, of examples processed otherwise.
         sizes: Numbers of examples of the subsets.
@@ -126,14 +129,21 @@ class Objective:
         evaluations: Where trainings are kept.
         seed: Of every training.
         subsets: The subsets to report, None for the full data alone.
+        is_warm: Whether a training begins with what the one on the smaller subset left.
     """
 
     def __init__(
-        self, task: Task, evaluations: Evaluations, seed: int, subsets: SubsetEvaluator | None
+        self,
+        task: Task,
+        evaluations: Evaluations,
+        seed: int,
+        subsets: SubsetEvaluator | None,
+        is_warm: bool = False,
     ) -> None:
         self._task, self._evaluations, self._seed = task, evaluations, seed
-        self._subsets = subsets
+        self._subsets, self._is_warm = subsets, is_warm
         self._everything = np.arange(len(task.splits.train))
+        self._earlier: Earlier = ()
         self._spent = [0.0, 0.0]
         self.params: list[dict[str, Any]] = []
         self.reports: list[list[float | None]] = []
@@ -150,7 +160,11 @@ class Objective:
                 return self._score(self.params[-1], self._everything)
             for subset in self._subsets.subsets(trial):
                 params = _scaled(self.params[-1], trial.params, subset.params)
-                subset.report(self._score(params, subset.indices))
+                earlier: Earlier = subset.carry or ()
+                if self._is_warm:
+                    subset.carry = (*earlier, subset.indices)
+                subset.report(self._score(params, subset.indices, earlier))
+            self._earlier = earlier
             return float(subset.value)
         finally:
             self.examples.append(round(self._spent[0]))
@@ -158,17 +172,28 @@ class Objective:
 
     def full_score(self, number: int, part: Literal["validation", "test"] = "validation") -> float:
         """Full-data score of a trial's configuration, off the clock."""
-        args = self._task, self.params[number], self._everything, self._seed
-        return self._evaluations.get(*args, part=part).score
+        args = self._task, self.params[number], self._everything, self._seed, part, self._earlier
+        return self._evaluations.get(*args).score
 
-    def _score(self, params: dict[str, Any], indices: NDArray[np.int64]) -> float:
+    def _score(
+        self, params: dict[str, Any], indices: NDArray[np.int64], earlier: Earlier = ()
+    ) -> float:
         start = time.perf_counter()
-        evaluation = self._evaluations.get(self._task, params, indices, self._seed)
+        evaluation = self._train(params, indices, earlier)
         self._spent[0] += evaluation.n_examples
         self._spent[1] += evaluation.seconds
+        if earlier:  # what the smaller subsets cost was paid with them
+            paid = self._train(params, earlier[-1], earlier[:-1])
+            self._spent[0] -= paid.n_examples
+            self._spent[1] -= min(paid.seconds, evaluation.seconds)
         self.reports[-1].append(storable(evaluation.score))
         self.own_seconds += time.perf_counter() - start
         return evaluation.score
+
+    def _train(
+        self, params: dict[str, Any], indices: NDArray[np.int64], earlier: Earlier
+    ) -> Evaluation:
+        return self._evaluations.get(self._task, params, indices, self._seed, earlier=earlier)
 
 
 def measure(
@@ -207,7 +232,8 @@ def measure(
         sampler=make_sampler(meant.sampler, seed),
         pruner=_make_pruner(pruner, subsets.sizes),
     )
-    objective = Objective(task, evaluations, seed, None if pruner == "none" else subsets)
+    shown = None if pruner == "none" else subsets
+    objective = Objective(task, evaluations, seed, shown, meant.is_warm)
     full = evaluations.get(task, task.expert, np.arange(n_train), seed).n_examples
     start = time.perf_counter()
     while _goes_on(objective, pruner, budget, full):

@@ -1,4 +1,4 @@
-"""Which subsets a method looks at, by its name: ``SAMPLER+PRUNER``, ``:4``, ``:scaled``."""
+"""How a method looks at subsets, by its name: ``SAMPLER+PRUNER`` and endings such as ``:4``."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ GRIDS = {2: (1 / 9, 9), 4: (1 / 27, 3)}
 DEFAULT_GRID = 2
 _MIN_EXAMPLES = 10  # the evaluator's default
 _MOST = 0.5
-_SCALED = "scaled"
+_SCALED, _WARM = "scaled", "warm"
 
 
 @dataclass(frozen=True)
 class Method:
-    """What is meant by ``SAMPLER+PRUNER``, ``SAMPLER+PRUNER:4``, ``SAMPLER+PRUNER:scaled``.
+    """What is meant by ``SAMPLER+PRUNER`` and by its endings, such as ``:4``.
 
     Attributes:
         sampler: Name of the sampler; it may hold colons itself.
         pruner: Name of the pruner.
         n_subsets: Key of ``GRIDS``.
         is_scaled: Whether the learning rate is fitted to the size of a subset.
+        is_warm: Whether a subset's training begins with what the smaller one left.
     """
 
     sampler: str
     pruner: str
     n_subsets: int = DEFAULT_GRID
     is_scaled: bool = False
+    is_warm: bool = False
 
 
 def parse_method(method: str) -> Method:
@@ -46,11 +48,14 @@ def parse_method(method: str) -> Method:
     """
     sampler, _, rest = method.rpartition("+")
     pruner, *endings = rest.split(":")
-    known = {str(n) for n in GRIDS} | {_SCALED}
-    if not set(endings) <= known or len(set(endings) - {_SCALED}) > 1:
-        raise ValueError(f"Unknown ending of {method!r}. Use one of {sorted(known)}.")
-    n_subsets = next((int(x) for x in endings if x != _SCALED), DEFAULT_GRID)
-    return Method(sampler, pruner, n_subsets, _SCALED in endings)
+    grids = [ending for ending in endings if ending.isdigit()]
+    if not set(endings) <= {*map(str, GRIDS), _SCALED, _WARM} or len(grids) > 1:
+        known = sorted({*map(str, GRIDS), _SCALED, _WARM})
+        raise ValueError(f"Unknown ending of {method!r}. Use one of {known}.")
+    if {_SCALED, _WARM} <= set(endings):
+        raise ValueError(f"{method!r}: a training with another rate cannot go on. Use one ending.")
+    n_subsets = int(grids[0]) if grids else DEFAULT_GRID
+    return Method(sampler, pruner, n_subsets, _SCALED in endings, _WARM in endings)
 
 
 def subset_evaluator(

@@ -18,6 +18,8 @@ from benchmarks.deep_learning.sources.splits import Part
 from benchmarks.deep_learning.sources.splits import Splits
 from benchmarks.deep_learning.task import Task
 from benchmarks.deep_learning.tasks import TASKS
+from benchmarks.deep_learning.training import Value
+from benchmarks.deep_learning.training import fit
 from benchmarks.deep_learning.training import suggest_log
 from tests.tiny_tasks import N_TRAIN
 from tests.tiny_tasks import tiny
@@ -40,6 +42,49 @@ def test_the_recipe_learns_and_repeats(task: Task) -> None:
     third = task.evaluate(task.expert, everything[: N_TRAIN // 3], 0)
     assert third.n_examples * 3 == first.n_examples
     assert 0.5 < task.evaluate(task.expert, everything, 0, "test").score <= 1
+
+
+def test_a_warm_start_costs_nothing_extra(task: Task) -> None:
+    everything = np.arange(N_TRAIN)
+    smaller = everything[1::3]
+    cold = task.evaluate(task.expert, everything, 0)
+    warm = task.evaluate(task.expert, everything, 0, earlier=(smaller[::2], smaller))
+    assert warm.n_examples == cold.n_examples
+    assert warm.score > 0.5
+
+
+def test_a_warm_start_begins_where_the_smaller_subset_ended() -> None:
+    inputs = torch.randn(60, 3, generator=torch.Generator().manual_seed(1))
+    train = Part(inputs, (inputs[:, 0] > 0).long())
+    rows = np.arange(0, 60, 4)
+    params: dict[str, Value] = {
+        "optimizer": "sgd",
+        "momentum": 0.9,
+        "lr": 0.1,
+        "weight_decay": 0.0,
+        "batch_size": 8,
+        "schedule": "cosine",
+    }
+
+    def losses(part: Part) -> list[float]:
+        seen: list[float] = []
+
+        def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            loss = torch.nn.functional.cross_entropy(logits, labels)
+            seen.append(loss.item())
+            return loss
+
+        model = torch.nn.Linear(3, 2)
+        torch.nn.init.zeros_(model.weight)
+        torch.nn.init.zeros_(model.bias)
+        n = fit(model, part, params, 2, torch.Generator().manual_seed(0), loss_of=loss_of)
+        assert n == 2 * len(part)
+        return seen
+
+    alone, warm = losses(train.take(rows)), losses(train.take(np.arange(60), (rows,)))
+    assert len(alone) == 2 * 2
+    assert warm[:4] == alone
+    assert len(warm) == 4 + 8 + 4  # 120 examples less 30: an epoch and a half in batches of 8
 
 
 def test_any_suggestion_can_be_trained(task: Task) -> None:

@@ -98,6 +98,27 @@ def test_evaluations_are_trained_once(tmp_path: Path) -> None:
     assert len(trained) == n_trained + 4
 
 
+def test_a_warm_start_is_another_evaluation(tmp_path: Path) -> None:
+    task, trained = counted_task("a/b")
+    store, rows = Evaluations(tmp_path), np.arange(N_TRAIN)
+    store.get(task, {"x": 3}, rows, 0)
+    n_trained = len(trained)
+    for evaluations in (store, Evaluations(tmp_path)):
+        evaluations.get(task, {"x": 3}, rows, 0, earlier=(rows[::9],))
+        evaluations.get(task, {"x": 3}, rows, 0, earlier=(rows[::9], rows[::3]))
+        assert len(trained) == n_trained + 2
+
+
+def test_a_warm_trial_costs_no_more_than_its_largest_subset(tmp_path: Path) -> None:
+    task, _ = counted_task("a/b")
+    warm = live.measure(task, "random+hyperband:4:warm", 0, 8, 2, Evaluations(tmp_path))
+    costs = np.diff([0, *warm.examples])
+    seen = [warm.sizes[len(reports) - 1] for reports in warm.reports]
+    assert {"C", "P"} <= set(warm.states)
+    assert costs.tolist() == [2 * size for size in seen]
+    assert warm.test == pytest.approx(max(live_summary.full_scores(warm)) - 0.1)
+
+
 def test_studies_resume_and_summarise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,8 +60,13 @@ def test_the_name_of_a_method_tells_the_subsets() -> None:
     assert parse_method("rocket:a/b.rocket+rocket:4") == Method("rocket:a/b.rocket", "rocket", 4)
     assert parse_method("tpe+none") == Method("tpe", "none")
     assert parse_method("tpe+rocket:scaled") == Method("tpe", "rocket", 2, is_scaled=True)
+    assert parse_method("tpe+rocket:4:warm") == Method("tpe", "rocket", 4, is_warm=True)
     with pytest.raises(ValueError, match=r"ending of 'tpe\+rocket:3'"):
         parse_method("tpe+rocket:3")
+    with pytest.raises(ValueError, match="ending of"):
+        parse_method("tpe+rocket:2:4")
+    with pytest.raises(ValueError, match="another rate cannot go on"):
+        parse_method("tpe+rocket:scaled:warm")
     assert subset_evaluator(2700, 4).sizes == (100, 300, 900, 2700)
     assert subset_evaluator(2700, 4, 1 / 9).sizes == (300, 900, 2700)
     assert subset_evaluator(2700, 2).sizes == (300, 2700)

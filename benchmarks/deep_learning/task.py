@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 import math
@@ -77,6 +78,7 @@ class Task:
         indices: NDArray[np.int64],
         seed: int,
         part: Literal["validation", "test"] = "validation",
+        earlier: Sequence[NDArray[np.int64]] = (),
     ) -> Evaluation:
         """Train on some of the training examples and score the model.
 
@@ -87,8 +89,13 @@ class Task:
             indices: ``(k,)`` rows of the training part.
             seed: Of initial weights, order of the examples, dropout and augmentation.
             part: Where it is scored; the test part is for final answers.
+            earlier: Rows of the smaller subsets that are trained on first, in order of size; the
+                training on ``indices`` begins with what they left.
+
+        Returns:
+            The score, and what all these trainings cost together.
         """
-        train = self.splits.train.take(indices)
+        train = self.splits.train.take(indices, earlier)
         scored = self.splits.validation if part == "validation" else self.splits.test
         generator = torch.Generator().manual_seed(seed)
         start = time.thread_time()

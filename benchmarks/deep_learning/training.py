@@ -74,9 +74,13 @@ def fit(
 ) -> int:
     """Train a model; stop at once when the loss is no longer finite.
 
+    Where smaller subsets come first, each of them and then the whole part have an optimiser and a
+    schedule of their own, and go on until as many examples have been processed as training on
+    that subset alone would take: what a smaller one cost, a larger one saves.
+
     Args:
         model: Gives logits ``(b, classes)``, or whatever ``loss_of`` takes.
-        part: The examples.
+        part: The examples, and the smaller subsets that come first.
         params: Hyperparameters, see ``suggest_optimisation``; ``label_smoothing`` and ``clip``,
             the largest norm of a gradient, if there are such.
         n_epochs: How often every example is seen.
@@ -88,29 +92,26 @@ def fit(
     Returns:
         Number of examples processed.
     """
-    batch_size = int(params["batch_size"])
-    optimizer = _optimizer(model, params)
-    n_steps = n_epochs * math.ceil(len(part) / batch_size)
     if loss_of is None:
         smoothing = float(params.get("label_smoothing", 0.0))
         loss_of = partial(functional.cross_entropy, label_smoothing=smoothing)
     n_processed = 0
     model.train()
-    for step, batch in enumerate(_batches(part, batch_size, n_epochs, generator)):
-        for group in optimizer.param_groups:
-            group["lr"] = float(params["lr"]) * _rate(str(params["schedule"]), step, n_steps)
-        if augment_both is not None:
-            batch = augment_both(batch, generator)
-        inputs = batch.inputs if augment is None else augment(batch.inputs, generator)
-        loss = loss_of(model(inputs), batch.labels)
-        n_processed += len(batch)
-        if not torch.isfinite(loss):
-            break
-        optimizer.zero_grad()
-        loss.backward()
-        if "clip" in params:
-            nn.utils.clip_grad_norm_(model.parameters(), float(params["clip"]))
-        optimizer.step()
+    for stage in _stages(part):
+        n_examples = n_epochs * len(stage) - n_processed
+        for batch, optimizer in _steps(model, stage, params, n_examples, generator):
+            if augment_both is not None:
+                batch = augment_both(batch, generator)
+            inputs = batch.inputs if augment is None else augment(batch.inputs, generator)
+            loss = loss_of(model(inputs), batch.labels)
+            n_processed += len(batch)
+            if not torch.isfinite(loss):
+                return n_processed
+            optimizer.zero_grad()
+            loss.backward()
+            if "clip" in params:
+                nn.utils.clip_grad_norm_(model.parameters(), float(params["clip"]))
+            optimizer.step()
     return n_processed
 
 
@@ -128,12 +129,32 @@ def accuracy(model: nn.Module, part: Part) -> float:
     return n_right / len(part)
 
 
+def _stages(part: Part) -> Iterator[Part]:
+    for rows in part.earlier:
+        yield Part(part.inputs[rows], part.labels[rows])
+    yield part
+
+
+def _steps(
+    model: nn.Module, part: Part, params: Params, n_examples: int, generator: torch.Generator
+) -> Iterator[tuple[Part, torch.optim.Optimizer]]:
+    """Batches of so many examples, and the optimiser with the rate of each step."""
+    batch_size = int(params["batch_size"])
+    optimizer = _optimizer(model, params)
+    n_epochs, rest = divmod(n_examples, len(part))
+    n_steps = n_epochs * math.ceil(len(part) / batch_size) + math.ceil(rest / batch_size)
+    for step, batch in enumerate(_batches(part, batch_size, n_examples, generator)):
+        for group in optimizer.param_groups:
+            group["lr"] = float(params["lr"]) * _rate(str(params["schedule"]), step, n_steps)
+        yield batch, optimizer
+
+
 def _batches(
-    part: Part, batch_size: int, n_epochs: int, generator: torch.Generator
+    part: Part, batch_size: int, n_examples: int, generator: torch.Generator
 ) -> Iterator[Part]:
-    for _ in range(n_epochs):
-        order = torch.randperm(len(part), generator=generator)
-        for start in range(0, len(part), batch_size):
+    for before in range(0, n_examples, len(part)):
+        order = torch.randperm(len(part), generator=generator)[: n_examples - before]
+        for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             yield Part(part.inputs[rows], part.labels[rows])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 import os
 
@@ -27,18 +28,21 @@ class Part:
         inputs: ``(n, ...)`` what the model is given.
         labels: ``(n, ...)`` what it shall give: ``(n,)`` classes from 0, int64, or whatever the
             family's loss and score compare with.
+        earlier: Rows ``(k,)`` of the smaller subsets that training begins with, in order of size.
     """
 
     inputs: Tensor
     labels: Tensor
+    earlier: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: Indices) -> Part:
-        """The examples of some rows."""
+    def take(self, indices: Indices, earlier: Sequence[Indices] = ()) -> Part:
+        """The examples of some rising rows; ``earlier`` are rows among these."""
         rows = torch.as_tensor(indices)
-        return Part(self.inputs[rows], self.labels[rows])
+        within = (torch.as_tensor(np.searchsorted(indices, smaller)) for smaller in earlier)
+        return Part(self.inputs[rows], self.labels[rows], tuple(within))
 
 
 @dataclass(frozen=True)
