@@ -71,7 +71,11 @@ def test_the_name_of_a_method_tells_the_subsets() -> None:
     assert subset_evaluator(2700, 4, 1 / 9).sizes == (300, 900, 2700)
     assert subset_evaluator(2700, 2).sizes == (300, 2700)
     problem = load_partial_problem("subsets/biased")
-    for method, whole in (("random+median", 1 + 1 / 9), ("random+median:4", 40 / 27)):
+    for method, whole in (
+        ("random+median", 1 + 1 / 9),
+        ("random+median:4", 40 / 27),
+        ("random+median:4:warm", 1),
+    ):
         spent = pruning.measure(problem, method, 0, 2).spent
         assert spent[0] == pytest.approx(whole, abs=1e-3)
 
