@@ -69,8 +69,9 @@ class SubsetEvaluator:
             lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
             for subset in subsets.subsets(trial):
                 rows = subset.indices
-                model = train(x_train[rows], y_train[rows], lr, start=subset.carry)
-                subset.carry = model.weights  # optional: warm start of the next subset
+                n_epochs = round(10 * subset.remaining)
+                model = train(x_train[rows], y_train[rows], lr, n_epochs, start=subset.carry)
+                subset.carry = model.weights  # the next subset goes on from here
                 subset.report(accuracy(model, x_val, y_val))
             return subset.value
         ```
@@ -186,7 +187,7 @@ class SubsetEvaluator:
                     f"The subset of report step {subset.step} was not reported. Call "
                     "subset.report(value) once in every round of the loop."
                 )
-            loop.carry = subset.carry
+            loop.carry, loop.carried_step = subset.carry, subset.step
 
     def rank_correlations(self, study: Study) -> dict[int, tuple[float, int]]:
         """How well each smaller subset ranks configurations, from the trials that went on.

@@ -40,6 +40,7 @@ class Loop:
         self.trial, self.reported, self.by_instance = trial, reported, by_instance
         self.exponents = exponents
         self.carry: Any = None
+        self.carried_step = 0
         self._may_ask = may_ask
         self.instance_values: list[Any] = []
         steps, seconds = rounds_of(trial.user_attrs) if reported else ([], [])
@@ -87,6 +88,10 @@ class Subset:
         is_full: Whether this is the last round, after which there is a ``value``.
         carry: What the previous round left here, None in the first round; what this round leaves
             here (weights, an optimiser) the next one finds. Kept in memory only.
+        remaining: Share of a training on this subset that is left when what the previous rounds
+            took counts, in (0, 1]: ``1 - previous step / step`` where they have left something in
+            ``carry``, else 1. Training on ``remaining`` times the usual epochs, from what they
+            left, makes a trial with all its rounds cost what the full data alone would.
         is_reported: Whether ``report`` was called.
         params: The trial's parameters, those that the evaluator's ``scale`` names as they suit
             this share of the data.
@@ -97,6 +102,8 @@ class Subset:
     ) -> None:
         self.indices, self.fraction, self.step, self.is_full = indices, fraction, step, is_full
         self.carry: Any = loop.carry
+        is_begun = loop.carry is not None and not loop.by_instance
+        self.remaining = 1 - loop.carried_step / step if is_begun else 1.0
         self.is_reported = False
         self._loop = loop
         self._value: Any = None

@@ -236,12 +236,28 @@ def test_several_objectives(by: Any) -> None:
 
 def test_carry_is_handed_on(evaluator: SubsetEvaluator) -> None:
     study = seeded_study(Recorder())
-    found = []
+    found, trained = [], 0.0
     for subset in evaluator.subsets(study.ask()):
         found.append(subset.carry)
+        trained += subset.remaining * subset.step
+        assert trained == pytest.approx(subset.step)  # what came before is not paid again
         subset.carry = f"weights of {subset.step}"
         subset.report(1.0)
     assert found == [None, *(f"weights of {size}" for size in SIZES[:-1])]
+
+
+def test_without_carry_every_subset_is_trained_whole(evaluator: SubsetEvaluator) -> None:
+    study = seeded_study(Recorder())
+    remaining = []
+    for subset in evaluator.subsets(study.ask()):
+        remaining.append(subset.remaining)
+        subset.report(1.0)
+    assert remaining == [1.0] * len(SIZES)
+    folds = SubsetEvaluator(5, min_fraction=0.2, by="instance")
+    for fold in folds.subsets(study.ask()):
+        assert fold.remaining == 1.0
+        fold.carry = "something"
+        fold.report(1.0)
 
 
 def test_costs_are_small_and_stored_for_pruned_trials_too(evaluator: SubsetEvaluator) -> None:
