@@ -80,7 +80,8 @@ def spending(curves: Sequence[Curve]) -> Callable[[int], float]:
     """Share of a full evaluation that is spent up to a report step.
 
     Report steps are amounts of effort. An epoch goes on from the last one, but subsets of the data
-    are trained from the start each, so their costs add up. Told by the longest complete trial, of
+    are trained from the start each, so their costs add up; where they go on from each other the
+    shares are nearly the same (.100 and .111 at a ninth). Told by the longest complete trial, of
     which there must be one that has reported.
     """
     longest = max(_complete(curves), key=lambda x: x.steps[-1])
