@@ -69,8 +69,8 @@ def plot_cost(
 
     Where rounds hand on weights (``Subset.carry``), examples are the cost as long as every round
     passes equally often over its own; where later rounds train less (``Subset.remaining``), take
-    ``by="seconds"``. No trial tells then what a full evaluation from nothing takes: give it as ``full``, or a complete
-    trial with all its rounds counts as one.
+    ``by="seconds"``. No trial tells then what a full evaluation from nothing takes: give it as
+    ``full``, or a complete trial with all its rounds counts as one.
 
     Args:
         study: A study of one objective whose trials report intermediate values.
