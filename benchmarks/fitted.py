@@ -33,6 +33,8 @@ _Tree = tuple[list[int], list[float], list[int], list[int], list[float]]
 class FittedTask:
     """The validation score on the full data of a task whose score is a share of right answers.
 
+    Trainings that went on from smaller subsets are left out: they are others, on the same data.
+
     Args:
         task: ``FAMILY.BENCHMARK``, the name of a file of evaluations.
         folder: Where it is.
@@ -40,7 +42,9 @@ class FittedTask:
 
     def __init__(self, task: str, folder: Path = FOLDER) -> None:
         lines = [
-            line for line in read_lines(folder / f"{task}.jsonl") if line["score"] is not None
+            line
+            for line in read_lines(folder / f"{task}.jsonl")
+            if line["score"] is not None and "earlier" not in line
         ]
         full = max(line["size"] for line in lines)
         scores: dict[str, list[float]] = {}
