@@ -24,7 +24,7 @@ from benchmarks.evaluations import Evaluations
 from benchmarks.live import LiveReplication
 from benchmarks.live import check_live_method
 from benchmarks.live import measure
-from benchmarks.live import storable
+from benchmarks.live_objective import storable
 from benchmarks.records import append_line
 from benchmarks.records import drop_half_line
 from benchmarks.records import read_lines

@@ -22,8 +22,8 @@ from benchmarks.deep_learning.tasks import TASKS
 from benchmarks.evaluations import FOLDER as EVALUATIONS
 from benchmarks.evaluations import Evaluations
 from benchmarks.live import LIVE_TASKS
-from benchmarks.live import RATE
-from benchmarks.live import Objective
+from benchmarks.live_objective import RATE
+from benchmarks.live_objective import Objective
 from benchmarks.methods import make_sampler
 from benchmarks.pruning_summary import write_table
 from benchmarks.report import markdown_rows
