@@ -7,8 +7,9 @@ import math
 from typing import Any
 
 
-# Holds the report steps and the seconds that each of them took, as lists of equal length, and
-# ``"warm": true`` where a round began with what an earlier one had left in ``Subset.carry``.
+# Holds the report steps and the seconds that each of them took, as lists of equal length,
+# ``"warm": true`` where a round began with what an earlier one had left in ``Subset.carry``, and
+# the examples that each step took, as ``"examples"``, where ``Subset.remaining`` made them fewer.
 COSTS = "rocket:costs"
 
 
@@ -28,6 +29,23 @@ def rounds_of(attributes: Mapping[str, Any]) -> tuple[list[float], list[float]]:
         return [], []
     is_sane = len(steps) == len(seconds) and all(0 <= x < math.inf for x in steps + seconds)
     return (steps, seconds) if is_sane else ([], [])
+
+
+def examples_of(attributes: Mapping[str, Any]) -> list[float]:
+    """Examples that each of a trial's rounds took: its report step, or less where that is stored.
+
+    Args:
+        attributes: The trial's user attributes.
+    """
+    steps, _ = rounds_of(attributes)
+    try:
+        stored = [float(n) for n in attributes[COSTS]["examples"]]
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return steps
+    is_sane = len(stored) == len(steps) and all(
+        0 <= n <= step for n, step in zip(stored, steps, strict=True)
+    )
+    return stored if is_sane else steps
 
 
 def is_warm(attributes: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from optuna.trial import BaseTrial
 
 from optuna_rocket.attributes import fits
 from optuna_rocket.costs import COSTS
+from optuna_rocket.costs import examples_of
 from optuna_rocket.costs import is_warm
 from optuna_rocket.costs import rounds_of
 
@@ -48,6 +49,9 @@ class Loop:
             "steps": [int(step) for step in steps],
             "seconds": seconds,
         }
+        self._examples = [int(n) for n in examples_of(trial.user_attrs)] if reported else []
+        if self._examples != self._costs["steps"]:
+            self._costs["examples"] = self._examples
         if reported and is_warm(trial.user_attrs):
             self._costs["warm"] = True
         self._begun = 0.0
@@ -63,6 +67,9 @@ class Loop:
             return
         self._costs["steps"].append(subset.step)
         self._costs["seconds"].append(round(time.perf_counter() - self._begun, 6))
+        self._examples.append(subset.step - subset.saved)
+        if subset.saved:
+            self._costs["examples"] = self._examples
         if self.carry is not None:
             self._costs["warm"] = True
         if subset.step not in self.reported:
@@ -88,10 +95,7 @@ class Subset:
         is_full: Whether this is the last round, after which there is a ``value``.
         carry: What the previous round left here, None in the first round; what this round leaves
             here (weights, an optimiser) the next one finds. Kept in memory only.
-        remaining: Share of a training on this subset that is left when what the previous rounds
-            took counts, in (0, 1]: ``1 - previous step / step`` where they have left something in
-            ``carry``, else 1. Training on ``remaining`` times the usual epochs, from what they
-            left, makes a trial with all its rounds cost what the full data alone would.
+        saved: Examples that ``remaining`` said need not be processed, 0 before it is asked.
         is_reported: Whether ``report`` was called.
         params: The trial's parameters, those that the evaluator's ``scale`` names as they suit
             this share of the data.
@@ -102,11 +106,24 @@ class Subset:
     ) -> None:
         self.indices, self.fraction, self.step, self.is_full = indices, fraction, step, is_full
         self.carry: Any = loop.carry
-        is_begun = loop.carry is not None and not loop.by_instance
-        self.remaining = 1 - loop.carried_step / step if is_begun else 1.0
+        self.saved = 0
         self.is_reported = False
         self._loop = loop
         self._value: Any = None
+
+    @property
+    def remaining(self) -> float:
+        """Share of a training on this subset that is left after the previous rounds, in (0, 1].
+
+        It is ``1 - previous step / step`` where they have left something in ``carry``, else 1.
+        Training for ``remaining`` times the usual epochs, from what they left, makes a trial with
+        all its rounds cost what the full data alone would. Who asks is taken to do so: the trial
+        counts as many examples less.
+        """
+        if self._loop.carry is None or self._loop.by_instance:
+            return 1.0
+        self.saved = self._loop.carried_step
+        return 1 - self.saved / self.step
 
     @property
     def params(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 
 from optuna_rocket import RocketPruner
 from optuna_rocket import SubsetEvaluator
+from optuna_rocket.costs import examples_of
 from tests.support import open_storage
 from tests.support import package_log
 
@@ -243,6 +244,7 @@ def test_carry_is_handed_on(evaluator: SubsetEvaluator) -> None:
         assert trained == pytest.approx(subset.step)  # what came before is not paid again
         subset.carry = f"weights of {subset.step}"
         subset.report(1.0)
+    assert examples_of(study.trials[0].user_attrs) == [100, 200, 600, 1800]
     assert found == [None, *(f"weights of {size}" for size in SIZES[:-1])]
 
 

@@ -279,6 +279,28 @@ def test_the_evaluator_tells_whether_weights_were_carried() -> None:
     assert [costs.is_warm(trial.user_attrs) for trial in study.trials] == [False, True]
 
 
+def test_what_remains_is_what_a_trial_costs() -> None:
+    def objective(trial: Trial) -> float:
+        for subset in subsets.subsets(trial):
+            _ = subset.remaining if trial.number else None
+            subset.carry = "weights"
+            subset.report(1.0)
+        return float(subset.value)
+
+    subsets = optuna_rocket.SubsetEvaluator(900, min_fraction=1 / 9)
+    study = optuna.create_study()
+    study.optimize(objective, n_trials=2)
+    assert costs.examples_of(study.trials[0].user_attrs) == [100, 300, 900]
+    assert costs.examples_of(study.trials[1].user_attrs) == [100, 200, 600]
+    assert cost.cost_info(study).costs == pytest.approx((13 / 9, 1))
+
+
+@pytest.mark.parametrize("stored", [None, [1], [1, -1], [1, 10**9], ["a", "b"], [1, math.nan]])
+def test_strange_examples_are_not_believed(stored: Any) -> None:
+    attributes = {"rocket:costs": {"steps": [1, 2], "seconds": [0, 0], "examples": stored}}
+    assert costs.examples_of(attributes) == [1, 2]
+
+
 @pytest.mark.parametrize("full", [0, -1.0, math.nan, math.inf])
 def test_the_cost_of_a_full_evaluation_is_checked(full: float, reported: Study) -> None:
     with pytest.raises(ValueError, match="full="):

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_rocket import hindsight
+from optuna_rocket.costs import examples_of
 from optuna_rocket.costs import is_warm
 from optuna_rocket.costs import rounds_of
 from optuna_rocket.visualization import drawing
@@ -67,10 +68,10 @@ def plot_cost(
     A full evaluation costs the full data, or the longest report step of a complete trial. Trials
     without any report are left out.
 
-    Where rounds hand on weights (``Subset.carry``), examples are the cost as long as every round
-    passes equally often over its own; where later rounds train less (``Subset.remaining``), take
-    ``by="seconds"``. No trial tells then what a full evaluation from nothing takes: give it as
-    ``full``, or a complete trial with all its rounds counts as one.
+    Where rounds hand on weights (``Subset.carry``), a round has cost its examples, less those of
+    the previous one if it asked for ``Subset.remaining``; where later rounds train less in another
+    way, take ``by="seconds"``. No trial tells then what a full evaluation from nothing takes: give
+    it as ``full``, or a complete trial with all its rounds counts as one.
 
     Args:
         study: A study of one objective whose trials report intermediate values.
@@ -129,7 +130,7 @@ def _cost(
     if by == "seconds":
         return sum(seconds)
     if steps:
-        return float(len(steps) if by_instance else sum(steps))
+        return float(len(steps) if by_instance else sum(examples_of(trial.user_attrs)))
     return float(max(trial.intermediate_values))
 
 
