@@ -134,9 +134,10 @@ def survive_kills(database: str, n_kills: int, n_trials: int, n_workers: int) ->
         assert len(study.get_trials(states=(TrialState.COMPLETE,))) >= n_trials
         left = left_behind(study)
         assert_optuna_lost_sight(study, left)
-        assert len(left) <= max(1, n_kills // 10)
-        if n_kills >= 10:  # a worker that is at work for some time sees to these few
-            run_until(study, database, lambda: not left_behind(study), n_more=100)
+        if n_kills >= 10:  # of a few kills chance and a slow machine may let all come early
+            assert len(left) <= n_kills // 10
+        # A worker that is at work for some time sees to these few.
+        run_until(study, database, lambda: not left_behind(study), n_more=100)
 
 
 def wait_for_a_new_trial(study: Study) -> None:
