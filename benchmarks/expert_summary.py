@@ -20,7 +20,7 @@ from benchmarks.records import read_lines
 from benchmarks.report import markdown_rows
 
 
-RIVALS = ("random+none", "tpe+none")
+RIVALS = ("random+none", "tpe+none", "gp+none")
 BUDGETS = (25, 50)
 # A final answer counts as no worse on the test part above this many standard errors below.
 _NOISE = 2.0
