@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from optuna_rocket import alternatives
+from optuna_rocket import bands
 from optuna_rocket import constraints
 from optuna_rocket import forecasts
 from optuna_rocket import fronts
@@ -31,7 +32,6 @@ from optuna_rocket.reasons import Origin
 from optuna_rocket.suggest import Suggester
 from optuna_rocket.suggest import quietly
 from optuna_rocket.suggestions import Suggestion
-from optuna_rocket.view import HALF_WIDTH
 from optuna_rocket.view import View
 from optuna_rocket.wording import paragraph
 
@@ -154,7 +154,8 @@ def _consider(
     is_stored = suggestion is not None and math.isfinite(suggestion.mean + suggestion.std)
     if suggestion is not None and is_stored:
         reading.mean[0], reading.std[0] = suggestion.mean, suggestion.std
-    outlooks = [_outlook(x, view, reading, k) for k, x in enumerate(known.objectives)]
+    bounds = _bounds(view, is_stored)
+    outlooks = [_outlook(x, view, reading, k, bounds) for k, x in enumerate(known.objectives)]
     kind = suggestion.kind if suggestion is not None else -1
     nearest, distance = view.nearest(units, view.front)
     return replace(
@@ -171,10 +172,20 @@ def _consider(
     )
 
 
-def _outlook(of: ObjectiveOutlook, view: View, reading: Reading, k: int) -> ObjectiveOutlook:
-    """Add what was expected of objective ``k``."""
+def _bounds(view: View, is_suggested: bool) -> Tensor:
+    """Bounds ``(2,)`` of ``bands``; only with one free objective is the latter's past known."""
+    if not is_suggested:
+        return bands.function(view.history.n_trials)[0]
+    past = view.history if view.goals is None else view.history.first(0)
+    return bands.outcome(bands.errors(past))[0]
+
+
+def _outlook(
+    of: ObjectiveOutlook, view: View, reading: Reading, k: int, bounds: Tensor
+) -> ObjectiveOutlook:
+    """Add what was expected of objective ``k``; ``bounds`` are those of ``bands``."""
     mean, std = float(reading.mean[k]), float(reading.std[k])
-    steps = torch.tensor([0.0, -HALF_WIDTH, HALF_WIDTH], dtype=torch.float64)
+    steps = torch.cat([torch.zeros(1, dtype=torch.float64), bounds])
     expected, low, high = view.values(mean + std * steps, k)
     return replace(
         of,

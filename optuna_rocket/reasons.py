@@ -28,7 +28,8 @@ class ObjectiveOutlook:
         std: Its standard deviation, without the noise of an evaluation; NaN where unknown.
         expected: ``mean`` as an objective value; NaN until two scores differ. Cut where scores
             count as equally bad, as is ``interval``.
-        interval: Bounds that were to hold the objective value with probability 0.8.
+        interval: Bounds that were to hold the objective value with probability 0.8, wider than
+            ``std`` would make them: see ``bands``.
         relevance: Parameter to its share of the memory's distances then, greatest first; empty
             before the first fit. See ``view.View.relevance``.
     """

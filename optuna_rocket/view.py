@@ -40,7 +40,6 @@ from optuna_rocket.space import Space
 from optuna_rocket.suggest import Suggester
 
 
-HALF_WIDTH = 1.2816  # ± so many standard deviations hold 80 %
 _N_OUTCOMES = 512
 
 

@@ -15,11 +15,11 @@ from optuna.distributions import IntDistribution
 from optuna.study import Study
 import torch
 
+from optuna_rocket import bands
 from optuna_rocket import hindsight
 from optuna_rocket.history import Outcome
 from optuna_rocket.records import Record
 from optuna_rocket.suggest import quietly
-from optuna_rocket.view import HALF_WIDTH
 from optuna_rocket.view import View
 from optuna_rocket.visualization import drawing
 from optuna_rocket.visualization import slice_drawing
@@ -47,8 +47,9 @@ def plot_slice_expectation(
     """Plot the value that the agent expects if one parameter of the best trial were different.
 
     The line is the expectation, the band holds the value with probability 0.8 (of the function,
-    without the noise of an evaluation). Points are complete trials, the darker the nearer the best
-    one; they need not lie on the line, because their other parameters differ.
+    without the noise of an evaluation; ``benchmarks.coverage`` measures it). Points are complete
+    trials, the darker the nearer the best one; they need not lie on the line, because their other
+    parameters differ.
 
     With several objectives there is a row for each. The best trial is then the best compromise on
     the front: the one whose worst objective is best, on scales from the front's worst to best.
@@ -154,7 +155,7 @@ def _slice(view: View, central: int, param: str, k: int, recent: slice) -> Slice
     units[0, :, column] = torch.tensor(at, dtype=torch.float64)
     active = view.geometry.activity(units)
     reading, feasibility = view.read(view.geometry.fill_inactive(units, active), active)
-    mean, half = reading.mean[k], reading.std[k] * HALF_WIDTH
+    mean, half = reading.mean[k], reading.std[k] * bands.function(view.history.n_trials)[0, 1]
     bounds = zip(view.values(mean - half, k), view.values(mean + half, k), strict=True)
     low, high = zip(*(sorted(pair) for pair in bounds), strict=True)
     shown = [i for i, record in enumerate(view.records) if _is_shown(record, param)]
