@@ -185,14 +185,13 @@ def _outlook(
 ) -> ObjectiveOutlook:
     """Add what was expected of objective ``k``; ``bounds`` are those of ``bands``."""
     mean, std = float(reading.mean[k]), float(reading.std[k])
-    steps = torch.cat([torch.zeros(1, dtype=torch.float64), bounds])
-    expected, low, high = view.values(mean + std * steps, k)
+    (expected,) = view.values(reading.mean[k], k)
     return replace(
         of,
         mean=mean,
         std=std,
         expected=expected,
-        interval=(min(low, high), max(low, high)),
+        interval=view.interval(mean + std * bounds, k),
         relevance=MappingProxyType(view.relevance(k)),
     )
 

@@ -21,6 +21,9 @@ from optuna_rocket.space import Geometry
 
 # Kinds of proposals, in the order of their one-hot code (``agent/proposals.py`` makes them).
 PROPOSAL_KINDS = ("random", "mutation", "crossover", "density", "local")
+# Gaps beyond these, in units of the distance from the best score to the lower quartile, count as
+# equal: much better than the best one, and much worse.
+FURTHEST_GAPS = (-0.25, 3.0)
 # A trial is ranked among this many trials before it: bounds the cost of a token.
 TOKEN_WINDOW = 64
 N_TOKEN_FEATURES = 15 + len(PROPOSAL_KINDS)
@@ -110,7 +113,7 @@ def gaps_of(
 ) -> Tensor:
     """Gaps ``(B, k)``, from -0.25 to 3, which ``transform_gaps`` turns into ``transformed``."""
     scale = _scale(scores, scored, least_unit)
-    return torch.where(scale.std > 1e-9, _gaps(scale, transformed), 0.0).clamp(-0.25, 3)
+    return torch.where(scale.std > 1e-9, _gaps(scale, transformed), 0.0).clamp(*FURTHEST_GAPS)
 
 
 def half_unit(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Tensor:
@@ -133,7 +136,7 @@ def _scale(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> 
 
 
 def _at_gaps(scale: _Scale, gaps: Tensor) -> Tensor:
-    new = -torch.log(0.3 + gaps.clamp(-0.25, 3))
+    new = -torch.log(0.3 + gaps.clamp(*FURTHEST_GAPS))
     return torch.where(scale.std > 1e-9, (new - scale.mean) / scale.std.clamp_min(1e-9), 0.0)
 
 

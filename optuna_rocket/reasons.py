@@ -27,9 +27,10 @@ class ObjectiveOutlook:
             standard deviation 1); NaN where unknown.
         std: Its standard deviation, without the noise of an evaluation; NaN where unknown.
         expected: ``mean`` as an objective value; NaN until two scores differ. Cut where scores
-            count as equally bad, as is ``interval``.
+            count as equally bad.
         interval: Bounds that were to hold the objective value with probability 0.8, wider than
-            ``std`` would make them: see ``bands``.
+            ``std`` would make them: see ``bands``. Infinite where scores beyond count as equally
+            bad, or as equally better than the best one.
         relevance: Parameter to its share of the memory's distances then, greatest first; empty
             before the first fit. See ``view.View.relevance``.
     """

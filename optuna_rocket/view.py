@@ -28,6 +28,8 @@ from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.features import FURTHEST_GAPS
+from optuna_rocket.features import gaps_of
 from optuna_rocket.features import invert_transform
 from optuna_rocket.features import row_distance
 from optuna_rocket.features import tokens
@@ -149,15 +151,36 @@ class View:
         sign = trials.score_signs(self.study)[objective]
         return [sign * score for score in self._scores_at(transformed, objective).tolist()]
 
+    def interval(self, bounds: Tensor, objective: int = 0) -> tuple[float, float]:
+        """Bounds ``(2,)`` of a transformed score as those of a value, the lower one first.
+
+        A bound beyond which the memory tells no scores apart, good or bad, is infinite. Both are
+        NaN until two scores differ.
+        """
+        found = self._scores_at(bounds, objective)
+        if bool(found.isnan().any()):
+            return math.nan, math.nan
+        scores, scored, least = self._seen(objective)
+        gaps = gaps_of(scores, scored, bounds[None], least)[0]
+        worst, best = FURTHEST_GAPS[1], FURTHEST_GAPS[0]
+        found = torch.where(gaps >= worst, -torch.inf, torch.where(gaps <= best, torch.inf, found))
+        sign = trials.score_signs(self.study)[objective]
+        low, high = sorted((sign * found).tolist())
+        return low, high
+
     def _scores_at(self, transformed: Tensor, objective: int) -> Tensor:
         """Transformed scores ``(c,)`` as scores."""
-        row = [min(objective, len(self.remembered.incumbent) - 1)]
-        seen = self.remembered.history
-        scores, scored = seen.scores[row], seen.scored[row]
+        scores, scored, least = self._seen(objective)
         if len(scores[scored].unique()) < 2:
             return torch.full_like(transformed, math.nan)
-        least = None if seen.least_unit is None else seen.least_unit[row]
         return invert_transform(scores, scored, transformed[None], least)[0]
+
+    def _seen(self, objective: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the transform of an objective's scores depends on, batches of one."""
+        row = [min(objective, len(self.remembered.incumbent) - 1)]
+        seen = self.remembered.history
+        least = None if seen.least_unit is None else seen.least_unit[row]
+        return seen.scores[row], seen.scored[row], least
 
     def hypervolume_gain(self, reading: Reading) -> float:
         """Expected growth of the front's hypervolume by a configuration, as a share of it.

@@ -97,6 +97,14 @@ def _branch(choice: BranchChoice) -> Iterator[str]:
         yield "Chosen again, among candidates proposed afresh, it would be another branch."
 
 
+def _between(low: float, high: float) -> str:
+    if math.isinf(low) and math.isinf(high):
+        return "anywhere"
+    if math.isinf(low):
+        return f"at most {high:.4g}"
+    return f"at least {low:.4g}" if math.isinf(high) else f"between {low:.4g} and {high:.4g}"
+
+
 def _expectation(of: Explanation) -> Iterator[str]:
     several = len(of.objectives) > 1
     agent = "agent expected" if of.origin == "agent" else "agent would have expected"
@@ -112,7 +120,7 @@ def _expectation(of: Explanation) -> Iterator[str]:
             continue
         yield (
             f"{f'For {_name(objective)} the' if several else 'The'} {agent} "
-            f"{objective.expected:.4g}, with 80 % between {low:.4g} and {high:.4g} "
+            f"{objective.expected:.4g}, with 80 % {_between(low, high)} "
             f"({own_scale}{greater})."
         )
         greater = ""  # once is enough

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import optuna
 from optuna.samplers import RandomSampler
+from optuna.study import StudyDirection
 import pytest
 import torch
 
@@ -22,7 +23,9 @@ from optuna_rocket import hindsight
 from optuna_rocket.features import continue_transform
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
+from optuna_rocket.reasons import ObjectiveOutlook
 from optuna_rocket.visualization.slice_expectation import slice_expectation_info
+from optuna_rocket.wording import paragraph
 
 
 NONE = torch.zeros(1, 0, dtype=torch.float64)
@@ -115,11 +118,9 @@ def test_what_users_see_is_wider_than_what_the_memory_says() -> None:
     expected, high = torch.tensor(row[0].expected), torch.tensor(row[0].high)
     assert bool((high >= expected).all()) and bool((high > expected).any())
     found = explain(study, 12)
-    low, up = found.interval
     past = hindsight.look_back(study, study.trials[12], None)
     bounds = bands.outcome(bands.errors(past.history))[0]
-    values = past.values(found.mean + found.std * bounds)
-    assert (low, up) == pytest.approx((min(values), max(values)))
+    assert found.interval == past.interval(found.mean + found.std * bounds)
 
 
 def test_trials_of_others_have_the_bounds_of_the_function() -> None:
@@ -127,8 +128,48 @@ def test_trials_of_others_have_the_bounds_of_the_function() -> None:
     study.optimize(bowl, n_trials=14)
     found = explain(study, 13)
     past = hindsight.look_back(study, study.trials[13], None)
-    values = past.values(found.mean + found.std * bands.function(13)[0])
-    assert found.interval == pytest.approx((min(values), max(values)))
+    bounds = bands.function(13)[0]
+    assert found.interval == past.interval(found.mean + found.std * bounds)
+
+
+def test_bounds_are_open_where_scores_beyond_count_as_equal() -> None:
+    pair = []
+    for direction, sign in ((StudyDirection.MINIMIZE, 1), (StudyDirection.MAXIMIZE, -1)):
+        study = optuna.create_study(direction=direction, sampler=RandomSampler(seed=1))
+        for _ in range(14):
+            trial = study.ask()
+            study.tell(trial, sign * bowl(trial))
+        view = hindsight.look(study)
+        near = torch.tensor([-0.2, 0.4], dtype=torch.float64)
+        assert view.interval(near) == pytest.approx(tuple(sorted(view.values(near))))
+        assert view.interval(near * 1e6) == (-math.inf, math.inf)
+        pair.append(view.interval(torch.tensor([-9.0, 0.4], dtype=torch.float64)))
+    assert pair[0][1] == math.inf and math.isfinite(pair[0][0])
+    assert pair[1] == pytest.approx((-math.inf, -pair[0][0]))
+
+
+def test_no_bounds_until_two_scores_differ() -> None:
+    study = optuna.create_study(sampler=RandomSampler(seed=1))
+    study.optimize(lambda trial: 0 * bowl(trial), n_trials=4)
+    bounds = torch.tensor([-9.0, 0.4], dtype=torch.float64)
+    assert all(map(math.isnan, hindsight.look(study).interval(bounds)))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (1.0, 2.5, "between 1 and 2.5"),
+        (-math.inf, 2.5, "at most 2.5"),
+        (1.0, math.inf, "at least 1"),
+        (-math.inf, math.inf, "anywhere"),
+    ],
+)
+def test_open_bounds_in_words(low: float, high: float, words: str) -> None:
+    outlook = ObjectiveOutlook("loss", True, None, 0.5, 0.1, 1.5, (low, high))
+    study = optuna.create_study(sampler=RandomSampler(seed=1))
+    study.optimize(bowl, n_trials=1)
+    text = paragraph(replace(explain(study, 0), objectives=(outlook,)))
+    assert f"expected 1.5, with 80 % {words} (" in text
 
 
 def test_the_benchmark_measures_both(
