@@ -39,14 +39,14 @@ def function(n: int, batch: int = 1) -> Tensor:
     return torch.tensor([[-half, half]], dtype=torch.float64).expand(batch, 2)
 
 
-def outcome(errors: Tensor) -> Tensor:
+def outcome(past: Tensor) -> Tensor:
     """Bounds ``(B, 2)`` for the next score of a suggested trial, likewise.
 
     Args:
-        errors: ``(B, k)`` standardised errors of the trials before, from ``errors``; NaN for none.
+        past: ``(B, k)`` standardised errors of the trials before, from ``errors``; NaN for none.
     """
-    typical = torch.tensor(_TYPICAL, dtype=torch.float64).expand(len(errors), -1)
-    sample = torch.cat([typical, errors[:, -_MOST_ERRORS:]], 1)
+    typical = torch.tensor(_TYPICAL, dtype=torch.float64).expand(len(past), -1)
+    sample = torch.cat([typical, past[:, -_MOST_ERRORS:]], 1)
     low, high = _quantile(sample, (1 - SHARE) / 2), _quantile(sample, (1 + SHARE) / 2)
     # What is expected lies within, whatever came of the others.
     return torch.stack([low.clamp_max(0), high.clamp_min(0)], -1)

@@ -151,6 +151,7 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
     | {"explanation", "dashboard", "visualization/__init__"},
     # views
+    "bands": CORE | {"agent/memory"},
     "fronts": {"goals"},
     "view": CORE | AGENT | GOALS | {"trials", "records", "rows", "suggest", "fronts"},
     "moments": set(),
@@ -164,14 +165,16 @@ ALLOWED: dict[str, set[str]] = {
     "wording": {"reasons", "alternatives"},
     "explanation": CORE
     | AGENT
-    | {"constraints", "suggestions", "trials", "suggest", "fronts", "view"}
+    | {"constraints", "suggestions", "trials", "suggest", "bands", "fronts", "view"}
     | {"hindsight", "alternatives", "forecasts", "reasons", "wording"},
     "visualization/drawing": {"hindsight", "wording"},
     "visualization/policy_timeline": CORE | VIEW | {"fronts"},
     "visualization/relevance": CORE | VIEW,
     "visualization/influence": CORE | VIEW,
     "visualization/slice_drawing": {"visualization/drawing"},
-    "visualization/slice_expectation": CORE | VIEW | {"records", "visualization/slice_drawing"},
+    "visualization/slice_expectation": CORE
+    | VIEW
+    | {"bands", "records", "visualization/slice_drawing"},
     "visualization/forecast": VIEW | {"fidelity/correlation", "forecasts"},
     "visualization/cost": VIEW | {"costs"},
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
@@ -182,7 +185,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"visualization/slice_expectation"},
 }
 VIEWS = (
-    {"view", "hindsight", "alternatives", "forecasts", "reasons", "explanation"}
+    {"bands", "view", "hindsight", "alternatives", "forecasts", "reasons", "explanation"}
     | {"dashboard"}
     | {name for name in ALLOWED if name.startswith("visualization/")}
 )
