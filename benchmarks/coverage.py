@@ -34,7 +34,6 @@ from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.features import continue_transform
 from optuna_rocket.history import History
-from optuna_rocket.history import Outcome
 from optuna_rocket.history import empty_history
 from optuna_rocket.space import Geometry
 from optuna_rocket.training.rollout import look
@@ -77,16 +76,6 @@ def studies(
         before = history
         history, _ = observe_trial(tasks, 1, history, decision, action, noise[:, t])
         yield before, belief, history
-
-
-def errors_of_chosen(after: History) -> Tensor:
-    """Standardised error ``(B,)`` of the latest trial's expected score, NaN where it has none."""
-    n = after.n_trials - 1
-    past = after.first(n)
-    score = continue_transform(past.scores, past.scored, after.scores[:, n:])[:, 0]
-    complete = after.outcomes[:, n] == Outcome.COMPLETE
-    error = (score - after.predicted[:, n, 0]) / after.predicted[:, n, 1]
-    return torch.where(complete, error, torch.nan)
 
 
 def errors_elsewhere(
@@ -147,7 +136,7 @@ def coverage(
                 n = before.n_trials
                 if n < _AT[0]:
                     continue
-                chosen = errors_of_chosen(after)
+                chosen = bands.latest_error(after)
                 if n in _AT:
                     _count(held, (name, "chosen", n), chosen, bands.outcome(errors))
                     for kind, found in errors_elsewhere(tasks, before, belief, seed).items():

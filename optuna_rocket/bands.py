@@ -71,15 +71,29 @@ def errors(history: History) -> Tensor:
     """
     is_known = history.scored[0] & torch.isfinite(history.predicted[0]).all(-1)
     is_known &= history.outcomes[0] == Outcome.COMPLETE
-    found = [_error(history, i) for i in is_known.nonzero()[-_MOST_ERRORS:, 0].tolist()]
-    return torch.tensor([found], dtype=torch.float64).view(1, -1)
+    known = is_known.nonzero()[-_MOST_ERRORS:, 0].tolist()
+    if not known:
+        return torch.zeros(1, 0, dtype=torch.float64)
+    # Of what is older a memory can hold only what it held before the first of them.
+    older = memory.context_rows(history.first(known[0]))
+    recent = history.take(torch.cat([older, torch.arange(known[0], history.n_trials)]))
+    n_gone = known[0] - len(older)
+    return torch.stack([latest_error(recent.first(row - n_gone + 1)) for row in known], -1)
 
 
-def _error(history: History, row: int) -> float:
-    """On the scale of the trials before it, as the expectation was."""
-    past = memory.context(history.first(row))
-    if len(past.scores[past.scored].unique()) < 2:
-        return math.nan  # there was no scale yet
-    score = continue_transform(past.scores, past.scored, history.scores[:, row : row + 1])
-    mean, std = history.predicted[0, row].unbind()
-    return float((score[0, 0] - mean) / std.clamp_min(1e-9))
+def latest_error(history: History) -> Tensor:
+    """Standardised error ``(B,)`` of what was expected of the latest trial, NaN where unknown.
+
+    It is on the scale of the trials before it, as the expectation was.
+    """
+    n = history.n_trials - 1
+    past = memory.context(history.first(n))
+    unknown = torch.full((len(history.scores),), math.nan, dtype=torch.float64)
+    if n == 0:
+        return unknown
+    highest = past.scores.masked_fill(~past.scored, -torch.inf).amax(-1)
+    lowest = past.scores.masked_fill(~past.scored, torch.inf).amin(-1)
+    has_scale = (highest > lowest) & (history.outcomes[:, n] == Outcome.COMPLETE)
+    score = continue_transform(past.scores, past.scored, history.scores[:, n:])[:, 0]
+    mean, std = history.predicted[:, n].unbind(-1)
+    return torch.where(has_scale, (score - mean) / std.clamp_min(1e-9), unknown)

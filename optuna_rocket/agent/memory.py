@@ -111,14 +111,19 @@ def context(history: History) -> History:
 
     The trials are the same ones for all studies of a batch, so a batch must not be longer.
     """
+    return history if history.n_trials <= MAX_CONTEXT else history.take(context_rows(history))
+
+
+def context_rows(history: History) -> Tensor:
+    """Rows ``(k,)`` of the trials in ``context``."""
     n = history.n_trials
     if n <= MAX_CONTEXT:
-        return history
+        return torch.arange(n)
     assert len(history.scores) == 1, "only single studies are longer than the context"
     latest = MAX_CONTEXT // 2
     scores = history.scores[0].masked_fill(~history.scored[0], -torch.inf)[: n - latest]
     best = scores.argsort(descending=True, stable=True)[: MAX_CONTEXT - latest]
-    return history.take(torch.cat([best.sort().values, torch.arange(n - latest, n)]))
+    return torch.cat([best.sort().values, torch.arange(n - latest, n)])
 
 
 def condition(
