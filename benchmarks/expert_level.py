@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import sisters
 from benchmarks.cells import select_problems
 from benchmarks.deep_learning.tasks import TASKS
 from benchmarks.evaluations import FOLDER
@@ -28,6 +29,7 @@ from benchmarks.live_objective import storable
 from benchmarks.records import append_line
 from benchmarks.records import drop_half_line
 from benchmarks.records import read_lines
+from benchmarks.subset_grids import parse_method
 from benchmarks.workers import in_workers
 
 
@@ -54,6 +56,7 @@ class Assignment:
         budget: In full evaluations per study.
         evaluations: Folder where trainings are kept.
         storage: URL of a database for the studies, None for memory.
+        sources: URL of a database with studies of the task's sisters, None if there is none.
     """
 
     task: str
@@ -62,15 +65,17 @@ class Assignment:
     budget: int
     evaluations: Path
     storage: str | None
+    sources: str | None = None
 
 
 def run(assignment: Assignment) -> list[dict[str, Any]]:
     """Run the studies of an assignment; returns the lines of the output file."""
     x = assignment
-    evaluations = Evaluations(x.evaluations)
+    evaluations, task = Evaluations(x.evaluations), TASKS[x.task]
+    earlier = sisters.studies_of(x.sources, task) if x.sources else []
     lines = []
     for method in x.methods:
-        study = measure(TASKS[x.task], method, x.seed, x.budget, 0, evaluations, x.storage)
+        study = measure(task, method, x.seed, x.budget, 0, evaluations, x.storage, earlier)
         lines.append(asdict(study) | {"answer_tests": _test_scores(study, evaluations)})
     return lines
 
@@ -95,9 +100,8 @@ def assignments(
     for task in select_problems(args.tasks, list(TASKS)):
         methods = tuple(m for m in args.methods if (task, m, seed, args.budget) not in done)
         if methods:
-            result.append(
-                Assignment(task, methods, seed, args.budget, args.evaluations, args.storage)
-            )
+            kept = (args.evaluations, args.storage, args.sources)
+            result.append(Assignment(task, methods, seed, args.budget, *kept))
     return result
 
 
@@ -110,6 +114,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--budget", type=int, default=50, help="full evaluations per study")
     parser.add_argument("--jobs", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--storage", help="URL of a database that keeps the studies")
+    parser.add_argument("--sources", help="such a database, for methods that know sisters")
     parser.add_argument("--out", type=Path, default=PATH)
     parser.add_argument("--evaluations", type=Path, default=FOLDER)
     return parser.parse_args(argv)
@@ -120,6 +125,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
     for method in args.methods:
         check_live_method(method)
+        if sisters.uses_sisters(parse_method(method).sampler) and not args.sources:
+            raise SystemExit(f"{method} knows earlier studies. Name their --sources.")
     drop_half_line(args.out)
     done = {(x["task"], x["method"], x["seed"], x["budget"]) for x in read_lines(args.out)}
     for seed in range(args.first_seed, args.first_seed + args.seeds):

@@ -1,4 +1,8 @@
-"""How tuned models compare with experts' recipes: ``python -m benchmarks.expert_summary``."""
+"""How tuned models compare with experts' recipes: ``python -m benchmarks.expert_summary``.
+
+Several raw files are read as one. Where a task was run with a larger budget too, the cost of the
+level is that of the longer study, and everything else that of the shorter one.
+"""
 
 from __future__ import annotations
 
@@ -104,8 +108,11 @@ def failed_share(study: Study) -> float:
     return float(np.mean([None in reports for reports in study["reports"]]))
 
 
-def task_row(method: str, studies: Sequence[Study], expert: Expert) -> Row:
-    """What a method reached on a task, over its studies."""
+def task_row(method: str, every: Sequence[Study], expert: Expert) -> Row:
+    """What a method reached on a task, over its studies; of each seed the longest tells costs."""
+    by_budget = sorted(every, key=lambda study: study["budget"])
+    studies = [x for x in by_budget if x["budget"] <= max(BUDGETS)] or by_budget
+    longest = {study["seed"]: study for study in by_budget}.values()
     tests = [score for study in studies for score in study["answer_tests"]]
     known = [math.nan if score is None else score for score in tests]
     test = float(np.mean(known)) if known else math.nan
@@ -115,12 +122,13 @@ def task_row(method: str, studies: Sequence[Study], expert: Expert) -> Row:
         best = [best_within(study, budget) for study in studies]
         row[f"validation@{budget}"] = round(float(np.mean(best)), 4)
         row[f"at_level@{budget}"] = float(np.mean([x >= expert.validation for x in best]))
-    costs = [cost_of_level(study, expert.validation) for study in studies]
+    costs = [cost_of_level(study, expert.validation) for study in longest]
     row["cost"] = round(float(np.median(costs)), 2)
-    seconds = [seconds_of_level(study, expert.validation) for study in studies]
+    row["cost_in_all"] = float(np.median([study["budget"] for study in longest]))
+    seconds = [seconds_of_level(study, expert.validation) for study in longest]
     row["seconds"] = round(float(np.median(seconds)), 1)
     row["seconds_in_all"] = round(
-        float(np.median([study["seconds"][-1] + study["overhead"] for study in studies])), 1
+        float(np.median([study["seconds"][-1] + study["overhead"] for study in longest])), 1
     )
     row["failed"] = round(float(np.mean([failed_share(study) for study in studies])), 3)
     row["test"] = round(test, 4)
@@ -143,9 +151,9 @@ def method_rows(rows: Sequence[Row]) -> list[Row]:
     """One row per method: shares of its tasks, and how much cheaper it is than the rivals.
 
     ``x_RIVAL`` is the rival's cost to the expert's level over the method's, median over the tasks
-    that both ran. A rival that does not get there within the budget counts with the budget, which
-    is too little; a method that does not get there counts as infinitely dear. ``s_RIVAL`` is the
-    same in seconds, where such a rival counts with those of its whole study.
+    that both ran. A rival that does not get there counts with the whole budget of its longest
+    study, which is too little; a method that does not get there counts as infinitely dear.
+    ``s_RIVAL`` is the same in seconds.
     """
     by_method: dict[str, dict[str, Row]] = {}
     for row in rows:
@@ -162,10 +170,10 @@ def method_rows(rows: Sequence[Row]) -> list[Row]:
         }
         | {
             f"{letter}_{rival.split('+')[0]}": _times_cheaper(
-                own, by_method.get(rival, {}), column, most
+                own, by_method.get(rival, {}), column
             )
             for rival in RIVALS
-            for letter, column, most in (("x", "cost", None), ("s", "seconds", "seconds_in_all"))
+            for letter, column in (("x", "cost"), ("s", "seconds"))
         }
         for method, own in by_method.items()
     ]
@@ -175,12 +183,9 @@ def _mean(rows: Mapping[str, Row], column: str) -> float:
     return round(float(np.mean([row[column] for row in rows.values()])), 3)
 
 
-def _times_cheaper(
-    own: Mapping[str, Row], rival: Mapping[str, Row], column: str, most: str | None
-) -> float:
-    """Median ratio; ``most`` is the column of what a rival spent in all, None for the budget."""
+def _times_cheaper(own: Mapping[str, Row], rival: Mapping[str, Row], column: str) -> float:
     ratios = [
-        min(rival[task][column], rival[task][most] if most else max(BUDGETS)) / own[task][column]
+        min(rival[task][column], rival[task][f"{column}_in_all"]) / own[task][column]
         for task in own
         if task in rival
     ]
@@ -215,10 +220,10 @@ def _cell(row: Row | None) -> str:
     return f"{row[f'validation@{max(BUDGETS)}']:.3f} / {row['test']:.3f} / {cost}"
 
 
-def read_studies(path: Path) -> dict[tuple[str, str], list[Study]]:
-    """The studies of a raw file by task and method, in the order in which methods came."""
+def read_studies(*paths: Path) -> dict[tuple[str, str], list[Study]]:
+    """The studies of raw files by task and method, in the order in which methods came."""
     studies: dict[tuple[str, str], list[Study]] = {}
-    for line in read_lines(path):
+    for line in (line for path in paths for line in read_lines(path)):
         studies.setdefault((line["task"], line["method"]), []).append(line)
     return studies
 
@@ -230,20 +235,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.expert_summary", description=__doc__
     )
-    parser.add_argument("raw", nargs="?", type=Path, default=PATH)
+    parser.add_argument("raw", nargs="*", type=Path, default=[PATH])
     parser.add_argument("--experts", type=Path, default=EXPERTS)
+    parser.add_argument("--out", type=Path, help="table; the figure beside it; else by the first")
     args = parser.parse_args(argv)
-    studies = read_studies(args.raw)
+    studies, out = read_studies(*args.raw), args.out or args.raw[0]
     if not studies:
-        raise SystemExit(f"{args.raw} holds no studies. Run python -m benchmarks.expert_level.")
+        raise SystemExit(f"{out} holds no studies. Run python -m benchmarks.expert_level.")
     experts = read_experts(args.experts)
     rows = task_rows(studies, experts)
     if not rows:
         raise SystemExit(
             f"{args.experts} holds none of the tasks. Run python -m benchmarks.experts."
         )
-    write_table(args.raw.with_suffix(".csv"), rows)
-    save_expert_figure(args.raw.with_suffix(".svg"), rows)
+    write_table(out.with_suffix(".csv"), rows)
+    save_expert_figure(out.with_suffix(".svg"), rows)
     print(markdown_rows(method_rows(rows)), "\n")
     print(markdown_rows(wide_rows(studies, rows, experts)))
 

@@ -24,6 +24,7 @@ from optuna.trial import TrialState
 import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from benchmarks import sisters
 from benchmarks.cells import select_problems
 from benchmarks.deep_learning.task import Task
 from benchmarks.deep_learning.tasks import TASKS
@@ -32,8 +33,6 @@ from benchmarks.evaluations import Evaluations
 from benchmarks.live_objective import RATE
 from benchmarks.live_objective import Objective
 from benchmarks.live_objective import storable
-from benchmarks.methods import check_method
-from benchmarks.methods import make_sampler
 from benchmarks.records import append_line
 from benchmarks.records import drop_half_line
 from benchmarks.records import read_lines
@@ -124,6 +123,7 @@ def measure(
     n_audited: int,
     evaluations: Evaluations,
     storage: str | None = None,
+    earlier: Sequence[optuna.Study] = (),
 ) -> LiveReplication:
     """Run one study.
 
@@ -135,6 +135,7 @@ def measure(
         n_audited: How many pruned trials are trained on the full data afterwards.
         evaluations: Where trainings are kept.
         storage: URL of a database for the study, in place of what it held of it; None for memory.
+        earlier: Studies of other tasks, for the methods of ``benchmarks.sisters``.
     """
     meant = parse_method(method)
     pruner, n_train = meant.pruner, len(task.splits.train)
@@ -149,9 +150,11 @@ def measure(
         study_name=name,
         storage=storage,
         direction="maximize",
-        sampler=make_sampler(meant.sampler, seed),
+        sampler=sisters.make_sampler(meant.sampler, seed, earlier),
         pruner=_make_pruner(pruner, subsets.sizes),
     )
+    for params in sisters.first_trials(meant.sampler, earlier):
+        study.enqueue_trial(params)
     shown = None if pruner == "none" else subsets
     objective = Objective(task, evaluations, seed, shown, meant.is_warm)
     full = evaluations.get(task, task.expert, np.arange(n_train), seed).n_examples
@@ -220,7 +223,7 @@ def check_live_method(method: str) -> str:
     if meant.pruner not in PRUNERS and not meant.pruner.startswith(_WITH_RISK):
         known = ",".join([*PRUNERS, f"{_WITH_RISK}RISK"])
         raise ValueError(f"Unknown pruner in {method!r}. Use SAMPLER+{{{known}}}.")
-    check_method(meant.sampler)
+    sisters.check_method(meant.sampler)
     return method
 
 
@@ -248,6 +251,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line: the studies that the file does not hold."""
     args = _parse(argv)
     methods = [check_live_method(method) for method in args.methods]
+    if any(sisters.uses_sisters(parse_method(method).sampler) for method in methods):
+        raise SystemExit("Earlier studies are for benchmarks.expert_level, with --sources.")
     names = select_problems(args.tasks, list(TASKS))
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)

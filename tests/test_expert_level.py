@@ -9,6 +9,8 @@ import pytest
 from benchmarks import expert_bounds
 from benchmarks import expert_level
 from benchmarks import expert_summary
+from benchmarks import live
+from benchmarks import sisters
 from benchmarks.deep_learning.tasks import TASKS
 from benchmarks.expert_level import Assignment
 from benchmarks.expert_summary import Expert
@@ -31,6 +33,8 @@ METHODS = ("random+none", "tpe+none", "rocket+rocket")
 def study(states: str, finals: list[float | None], spent: list[int]) -> dict[str, object]:
     return {
         "task": "a/b",
+        "seed": 0,
+        "budget": 50,
         "states": states,
         "reports": [
             [0.1, x] if state == "C" else [0.1] for state, x in zip(states, finals, strict=True)
@@ -120,7 +124,8 @@ def test_rivals_that_fail_count_with_the_budget() -> None:
     def row(method: str, task: str, cost: float) -> dict[str, object]:
         shares = {"at_level@25": 1.0, "at_level@50": 1.0, "test_holds": 1.0, "failed": 0.0}
         seconds = {"seconds": 3 * cost, "seconds_in_all": 60.0}
-        return {"method": method, "task": task, "cost": cost, **seconds, **shares}
+        spent = {"cost": cost, "cost_in_all": 50.0}
+        return {"method": method, "task": task, **spent, **seconds, **shares}
 
     rows = [row("tpe+none", "a", 10.0), row("tpe+none", "b", math.inf), row("m", "a", 5.0)]
     rows += [row("m", "b", 5.0), row("m", "c", 1.0)]
@@ -164,3 +169,52 @@ def test_what_stopping_could_save_at_most(
         expert_bounds.main(
             [str(tmp_path / "level.jsonl"), "--experts", str(experts), "--method", "gp"]
         )
+
+
+def test_a_longer_study_tells_the_cost_and_nothing_else() -> None:
+    expert = Expert(validation=0.8, test=0.6, test_sd=0.01, n_seeds=5)
+    short = study("CC", [0.4, 0.5], [100, 200])
+    longer = study("CCC", [0.4, 0.5, 0.9], [100, 200, 300])
+    longer |= {"budget": 150, "answer_tests": [9.0]}
+    row = task_row("m", [short], expert)
+    assert row["cost"] == math.inf and row["cost_in_all"] == 50
+    row = task_row("m", [longer, short], expert)
+    assert row["cost"] == 3 and row["cost_in_all"] == 150
+    assert row["seconds"] == pytest.approx(6 + 4) and row["seconds_in_all"] == 10
+    assert (row["seeds"], row["test"], row["at_level@50"]) == (1, 0.6, 0.0)
+
+
+def test_sisters_hand_on_what_they_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("a/b", "a/c", "a/d", "z/b")
+    for name in names:
+        monkeypatch.setitem(TASKS, name, counted_task(name)[0])
+    storage = f"sqlite:///{tmp_path / 'studies.sqlite'}"
+    for name in names[1:]:
+        kept = tmp_path / name.replace("/", ".")
+        expert_level.run(Assignment(name, ("random+none",), 0, 12, kept, storage))
+    told = sisters.studies_of(storage, TASKS["a/b"])
+    assert [x.study_name for x in told] == ["a/c random+none 0", "a/d random+none 0"]
+
+    methods = ("rocket_sources+rocket:warm", "tpe_enqueued+none", "rocket+none")
+    lines = expert_level.run(
+        Assignment("a/b", methods, 1, 4, tmp_path / "kept", None, sources=storage)
+    )
+    best = told[0].best_params["x"]  # of both: they ran alike
+    assert told[1].best_params["x"] == best
+    firsts = [line["reports"][0][-1] for line in lines]
+    counted = 1 - abs(best - 20) / 50 - 3 / N_TRAIN
+    assert firsts[1] == pytest.approx(counted, abs=1e-6)
+    assert firsts[0] > firsts[2] + 0.05  # from nothing the first trial is the middle
+
+    with pytest.raises(ValueError, match=r"no study of z/ but of z/b\. Run the family"):
+        sisters.studies_of(storage, TASKS["z/b"])
+
+
+def test_methods_that_know_sisters_need_them() -> None:
+    arguments = ["--methods", "tpe_enqueued+none"]
+    with pytest.raises(SystemExit, match="Name their --sources"):
+        expert_level.main(arguments)
+    with pytest.raises(SystemExit, match="with --sources"):
+        live.main(arguments)
+    with pytest.raises(ValueError, match="Unknown method 'nobody'"):
+        expert_level.main(["--methods", "nobody_enqueued+none"])
