@@ -15,6 +15,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_rocket.arguments import check_integer
+
 
 if TYPE_CHECKING:
     from plotly import graph_objects as go
@@ -47,8 +49,8 @@ class DashboardCallback:
         Meanwhile, elsewhere: ``optuna-dashboard sqlite:///study.db``.
 
     Args:
-        every: Trials whose number is a multiple of this one bring everything up to date, at least
-            1. An update takes seconds, in the thread that has just finished a trial.
+        every: After so many trials everything is brought up to date, at least 1: with 10 when
+            trials 9, 19, 29 end. An update takes seconds, in the thread that ran the trial.
 
     Raises:
         ImportError: If plotly or optuna-dashboard is not installed.
@@ -56,10 +58,8 @@ class DashboardCallback:
     """
 
     def __init__(self, *, every: int = 10) -> None:
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(f"every={every!r} is not an integer of at least 1, for example 10.")
+        self._every = check_integer("every", every, least=1)
         _require()
-        self._every = every
         self._failures: set[type[Exception]] = set()
         self._lock = threading.Lock()
 

@@ -33,6 +33,7 @@ from optuna.trial import BaseTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
+from optuna_rocket.arguments import is_number
 from optuna_rocket.costs import rounds_of
 from optuna_rocket.fidelity.correlation import misleads
 from optuna_rocket.fidelity.correlation import rank_correlation
@@ -135,7 +136,7 @@ class SubsetEvaluator:
         self._by_instance = by == "instance"
         self._n_before_pruning = math.ceil(len(self._nested.order) * min_fraction - 1e-9)
         self._seed = seed
-        self._guesses = _checked_scale(scale or {})
+        self._guesses = _checked_scale({} if scale is None else scale)
         self._told: set[object] = set()
         self._lock = threading.Lock()
         self._reader: CurveReader | None = None
@@ -321,8 +322,12 @@ def _correlation(curves: Sequence[Curve], step: int) -> tuple[float, int]:
 
 
 def _checked_scale(scale: Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(scale, Mapping):
+        raise ValueError(
+            f"scale={scale!r} is not a mapping from names to exponents. Write {{'lr': 0.0}}."
+        )
     for name, guess in scale.items():
-        if not isinstance(guess, (int, float)) or not -0.5 <= guess <= 1.5:
+        if not is_number(guess) or not -0.5 <= guess <= 1.5:
             raise ValueError(
                 f"scale={dict(scale)!r} holds {guess!r} for {name!r}. Give a first guess of the "
                 "exponent between -0.5 and 1.5, for example {'lr': 0.0}."

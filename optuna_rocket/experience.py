@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
@@ -65,6 +66,15 @@ class Experience:
         if what not in self._told:
             self._told.add(what)
             _logger.warning(what)
+
+    def tell_unknown(self, known: Collection[str]) -> None:
+        """Log once which guesses are about parameters that the study has not had so far."""
+        for name in self.priors:
+            if name not in known:
+                self.tell(
+                    f"priors names {name!r}, which no trial has had so far. Unless it is "
+                    "misspelled, the guess counts as soon as one has it."
+                )
 
     def tell_turned(self, space: Space, expected: Expectation | None) -> None:
         """Log once which earlier studies are read turned round, as soon as it counts."""

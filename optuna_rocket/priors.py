@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent import guesses
+from optuna_rocket.arguments import is_number
 from optuna_rocket.space import Space
 
 
@@ -53,11 +54,12 @@ class Prior:
             weights = self._weights(today.choices)
             if weights is None:
                 return None
-            return guesses.standardised(torch.tensor(weights, dtype=torch.float64).log())
-        if self.kind == "weights" or not _is_number(*self._numbers()):
+            logs = torch.tensor(weights, dtype=torch.float64).log()
+            return _if_telling(guesses.standardised(logs))
+        if self.kind == "weights" or not is_number(*self._numbers()):
             return None
         low, high, spread = self._interval(space, column)
-        return guesses.plateau(low, high, max(spread, _LEAST_SPREAD))
+        return _if_telling(guesses.plateau(low, high, max(spread, _LEAST_SPREAD)))
 
     def _numbers(self) -> tuple[Any, ...]:
         return (self.content,) if self.kind == "value" else tuple(self.content)
@@ -85,7 +87,7 @@ class Prior:
             named = [1.0 if _same(self.content, choice) else None for choice in choices]
         elif self.kind == "range":
             low, high = self.content
-            named = [1.0 if _is_number(x) and low <= x <= high else None for x in choices]
+            named = [1.0 if is_number(x) and low <= x <= high else None for x in choices]
         else:
             return None
         if all(weight is None for weight in named):
@@ -114,15 +116,15 @@ def _parsed(name: str, content: Any) -> Prior:
     if isinstance(content, Mapping):
         if set(content) == {"mean", "spread"}:
             mean, spread = content["mean"], content["spread"]
-            if not _is_number(mean, spread) or not spread > 0:
+            if not is_number(mean, spread) or not spread > 0:
                 raise wrong
             return Prior("normal", (float(mean), float(spread)))
         weights = list(content.values())
-        if not weights or not _is_number(*weights) or min(weights) < 0 or max(weights) <= 0:
+        if not weights or not is_number(*weights) or min(weights) < 0 or max(weights) <= 0:
             raise wrong
         return Prior("weights", tuple((key, float(weight)) for key, weight in content.items()))
     if isinstance(content, (tuple, list)):
-        if len(content) != 2 or not _is_number(*content) or content[0] > content[1]:
+        if len(content) != 2 or not is_number(*content) or content[0] > content[1]:
             raise wrong
         return Prior("range", (float(content[0]), float(content[1])))
     if isinstance(content, float) and not math.isfinite(content):
@@ -132,11 +134,9 @@ def _parsed(name: str, content: Any) -> Prior:
     return Prior("value", content.item() if isinstance(content, np.number) else content)
 
 
-def _is_number(*values: Any) -> bool:
-    return all(
-        isinstance(x, (int, float, np.number)) and not isinstance(x, bool) and math.isfinite(x)
-        for x in values
-    )
+def _if_telling(curve: Tensor) -> Tensor | None:
+    """None for a flat curve: of a value far outside the range, or of all choices alike."""
+    return curve if bool(curve.any()) else None
 
 
 def _same(a: Any, b: Any) -> bool:

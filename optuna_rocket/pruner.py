@@ -13,6 +13,9 @@ from optuna.pruners import BasePruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from optuna_rocket.arguments import check_integer
+from optuna_rocket.arguments import is_number
+
 
 if TYPE_CHECKING:
     from optuna_rocket.curves import Curve
@@ -84,17 +87,11 @@ class RocketPruner(BasePruner):
     """
 
     def __init__(self, *, risk: float = 0.1, n_startup_trials: int = 4, seed: int = 0) -> None:
-        if not 0 < risk < math.inf:
+        if not is_number(risk) or not risk > 0:
             raise ValueError(f"risk={risk!r} is not a number above 0, for example 0.1.")
-        if n_startup_trials < 3:
-            raise ValueError(
-                f"n_startup_trials={n_startup_trials!r} is too few for a forecast: use 3 or more."
-            )
-        if seed < 0:
-            raise ValueError(f"seed={seed!r} is negative. Use an integer of at least 0.")
         self._risk = risk
-        self._n_startup_trials = n_startup_trials
-        self._seed = seed
+        self._n_startup_trials = check_integer("n_startup_trials", n_startup_trials, least=3)
+        self._seed = check_integer("seed", seed, least=0)
         self._failures: set[type[Exception]] = set()
         self._forget()
 

@@ -27,6 +27,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from optuna_rocket.agent import weights_file
+from optuna_rocket.arguments import check_integer
 from optuna_rocket.random_values import is_finite
 from optuna_rocket.random_values import random_value
 
@@ -116,8 +117,9 @@ class RocketSampler(BaseSampler):
         source_studies: Sequence[Given] = (),
         priors: Mapping[str, Any] | None = None,
     ) -> None:
-        _check_integer("seed", seed, least=0)
-        _check_integer("n_trials", n_trials, least=1)
+        for name, value, least in (("seed", seed, 0), ("n_trials", n_trials, 1)):
+            if value is not None:
+                check_integer(name, value, least=least)
         if checkpoint is not None and not isinstance(checkpoint, (str, os.PathLike)):
             raise ValueError(
                 f"checkpoint={checkpoint!r} is not a path. Use None for the shipped agent."
@@ -333,14 +335,6 @@ class RocketSampler(BaseSampler):
         """A seed for one suggestion: the same in any process, another for every trial."""
         entropy = [self._entropy, number, zlib.crc32(purpose.encode())]
         return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
-
-
-def _check_integer(name: str, value: int | None, least: int) -> None:
-    if value is None:
-        return
-    integral = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not integral or value < least:
-        raise ValueError(f"{name}={value!r} is not an integer of at least {least}, nor None.")
 
 
 def _fresh_entropy() -> int:

@@ -57,6 +57,8 @@ _WHOLE_SPACE = 512
 # Up to this size its untried rest is, once half of it has been tried.
 _ENUMERABLE = 20_000
 _N_CACHED = 8
+# A guess about a parameter that none of so many trials has may be misspelled.
+_N_BEFORE_UNKNOWN = 5
 
 
 @dataclass
@@ -154,6 +156,8 @@ class Suggester:
         )
         if self.experience is not None and isinstance(decision, Decision):
             self.experience.tell_turned(space, decision.expected)
+            if len(records) >= _N_BEFORE_UNKNOWN:
+                self.experience.tell_unknown({*space.names, *records[0].params})
         chosen = int(policy.act(decision.logits)[0])
         if among > 1:
             chosen = _by_lot(decision.logits[0], among, generator)

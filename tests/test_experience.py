@@ -262,11 +262,26 @@ def test_wrong_priors_are_forgotten() -> None:
 
 def test_priors_that_mean_nothing_do_nothing() -> None:
     plain = all_params(target(RocketSampler(seed=0), 6))
-    priors = {"absent": 3, "kind": "not a choice", "x": "text"}
+    priors = {"absent": 3, "kind": "not a choice", "x": "text", "rate": 1e6}
     with package_log("experience") as log:
         assert all_params(target(RocketSampler(seed=0, priors=priors), 6)) == plain
-    assert len(log) == 2
-    assert "priors['kind']" in "".join(log) and "priors['x']" in "".join(log)
+    assert len(log) == 4
+    for name in ("'kind'", "'x'", "'rate'"):
+        assert f"priors[{name}] is left out" in "".join(log)
+    assert "priors names 'absent', which no trial has had so far" in "".join(log)
+
+
+def test_guesses_of_what_comes_in_time_are_no_misspellings() -> None:
+    priors = {"x": 0.3, "inner": 0.5}
+    study = optuna.create_study(sampler=RocketSampler(seed=0, priors=priors))
+    with package_log("experience") as log:
+        for number in range(8):
+            trial = study.ask()
+            value = trial.suggest_float("x", 0, 1)
+            if number % 2:  # conditional, and asked for alone
+                value += trial.suggest_float("inner", 0, 1)
+            study.tell(trial, value)
+    assert log == []
 
 
 def test_constraints_leave_no_room_to_experience() -> None:

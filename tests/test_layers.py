@@ -29,6 +29,7 @@ GOALS = {"goals"} | {
 }
 ALLOWED: dict[str, set[str]] = {
     # core
+    "arguments": set(),
     "space": set(),
     "history": {"space"},
     "features": {"space", "history"},
@@ -67,7 +68,7 @@ ALLOWED: dict[str, set[str]] = {
     "agent/update": CORE | {"agent/network", "agent/policy", "agent/returns"},
     # fidelity
     "fidelity/__init__": set(),
-    "fidelity/subset": set(),
+    "fidelity/subset": {"arguments"},
     "fidelity/correlation": set(),
     "fidelity/scaling": {"fidelity/correlation"},
     "fidelity/calibration": {"fidelity/correlation"},
@@ -120,7 +121,7 @@ ALLOWED: dict[str, set[str]] = {
     "conditions": {"space", "history"},
     "beliefs": CORE | AGENT | GOALS | {"rows"},
     "claims": {"space", "history", "trials", "records"},
-    "priors": {"space", "agent/guesses"},
+    "priors": {"arguments", "space", "agent/guesses"},
     "source_studies": {"space", "history", "trials", "records", "rows"},
     "past_studies": CORE | {"trials", "records", "rows", "conditions", "source_studies"},
     "experience": CORE
@@ -140,14 +141,15 @@ ALLOWED: dict[str, set[str]] = {
         "beliefs",
     },
     "sampler": CORE
+    | {"arguments"}
     | {"agent/weights_file", "suggestions", "trials", "records", "suggest", "claims"}
     | {"priors", "source_studies", "experience", "random_values"},
     "pruner": {"fidelity/forecast", "fidelity/expectation", "fidelity/guards"}
-    | {"curves", "trials", "suggestions"},
+    | {"arguments", "curves", "trials", "suggestions"},
     "scaling": {"space", "fidelity/scaling", "curves", "records"},
     "rounds": {"attributes", "costs"},
     "evaluator": {"fidelity/subset", "fidelity/correlation", "fidelity/scaling"}
-    | {"costs", "curves", "trials", "scaling", "rounds"},
+    | {"arguments", "costs", "curves", "trials", "scaling", "rounds"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
     | {"explanation", "dashboard", "visualization/__init__"},
     # views
@@ -180,7 +182,7 @@ ALLOWED: dict[str, set[str]] = {
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
     | {"visualization/influence"}
     | {"visualization/policy_timeline", "visualization/slice_expectation"},
-    "dashboard": {"constraints", "suggest", "hindsight", "wording", "explanation"}
+    "dashboard": {"arguments", "constraints", "suggest", "hindsight", "wording", "explanation"}
     | {f"visualization/{x}" for x in ("drawing", "cost", "policy_timeline", "relevance")}
     | {"visualization/slice_expectation"},
 }
@@ -215,6 +217,7 @@ ADAPTER = {
 ADAPTER |= VIEWS
 TORCH_FREE = {
     "__init__",
+    "arguments",
     "random_values",
     "sampler",
     "pruner",

@@ -385,8 +385,12 @@ def test_judgements_share_what_they_learn(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ({"risk": 0}, "risk=0"),
         ({"risk": math.nan}, "risk=nan"),
+        ({"risk": "a"}, "risk='a'"),
+        ({"risk": True}, "risk=True"),
         ({"n_startup_trials": 2}, "n_startup_trials=2"),
+        ({"n_startup_trials": 3.5}, "n_startup_trials=3.5"),
         ({"seed": -1}, "seed=-1"),
+        ({"seed": None}, "seed=None is not an integer of at least 0"),
     ],
 )
 def test_nonsense_is_refused(options: dict[str, Any], message: str) -> None:

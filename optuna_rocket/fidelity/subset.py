@@ -18,6 +18,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from optuna_rocket.arguments import check_integer
+from optuna_rocket.arguments import is_number
+
 
 Indices = NDArray[np.int64]
 Stratify = Literal["classes", "quantiles", "blocks", False] | None
@@ -258,12 +261,12 @@ def _group_numbers(groups: Sequence[Any] | NDArray[Any], n: int) -> Indices:
 def _check(
     min_fraction: float, reduction_factor: float, stratify: object, min_examples: int, seed: int
 ) -> None:
-    if not 0 < min_fraction <= 1:
+    if not is_number(min_fraction) or not 0 < min_fraction <= 1:
         raise ValueError(
             f"min_fraction={min_fraction!r} is not a share of the data. Use a number in (0, 1], "
             "for example 1 / 9."
         )
-    if not 1 < reduction_factor < math.inf:
+    if not is_number(reduction_factor) or not reduction_factor > 1:
         raise ValueError(
             f"reduction_factor={reduction_factor!r} does not make subsets smaller. Use a number "
             "above 1, for example 3."
@@ -272,10 +275,8 @@ def _check(
     if not (named or stratify is None or stratify is False):
         known = ", ".join(map(repr, _MODES))
         raise ValueError(f"stratify={stratify!r} is none of {known}. Labels go into data.")
-    if min_examples < 1:
-        raise ValueError(f"min_examples={min_examples!r} is below 1.")
-    if seed < 0:
-        raise ValueError(f"seed={seed!r} is negative. Use an integer of at least 0.")
+    check_integer("min_examples", min_examples, least=1)
+    check_integer("seed", seed, least=0)
 
 
 def _check_floor(size: int, n: int, n_strata: int, min_fraction: float, least: int) -> None:

@@ -1,0 +1,28 @@
+"""What numbers given by users must be; NumPy's numbers count, booleans do not."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+
+# Integers have no infinity, but some are too large for a float.
+_MOST = sys.float_info.max
+
+
+def check_integer(name: str, value: object, *, least: int) -> int:
+    """Return an argument if it is an integer of at least ``least``, else raise a ValueError."""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least:
+        return int(value)
+    raise ValueError(f"{name}={value!r} is not an integer of at least {least}.")
+
+
+def is_number(*values: object) -> bool:
+    """Whether all are finite numbers."""
+    return all(
+        isinstance(x, (int, float, np.integer, np.floating))
+        and not isinstance(x, bool)
+        and -_MOST <= x <= _MOST
+        for x in values
+    )
