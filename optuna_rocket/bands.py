@@ -56,7 +56,7 @@ def _quantile(sample: Tensor, share: float) -> Tensor:
     """Quantile ``(B,)`` of rows without their NaN: the i-th of k is that of (i - ½) / k."""
     count = torch.isfinite(sample).sum(-1)
     ascending = sample.sort(-1).values  # NaN last
-    position = (share * count - 0.5).clamp_min(0).minimum(count - 1.0)
+    position = (share * count.float() - 0.5).clamp_min(0).minimum(count.float() - 1)
     below = position.long()
     above = torch.minimum(below + 1, count - 1)
     low, high = (ascending.gather(1, x[:, None])[:, 0] for x in (below, above))

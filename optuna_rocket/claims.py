@@ -30,10 +30,15 @@ Claim = Mapping[str, float]
 
 
 def may_collide(records: Sequence[Record], distributions: Mapping[str, BaseDistribution]) -> bool:
-    """Whether others run in a finite space, and one parameter may complete a repetition."""
+    """Whether one parameter, asked for while others run, may complete a repetition.
+
+    That is so in a finite space, and before any trial has ended: the first ones of all workers
+    have the same good places in mind.
+    """
     if not any(record.outcome == Outcome.PENDING for record in reversed(records)):
         return False
-    return math.isfinite(Space(distributions).n_configurations)
+    is_first = all(record.outcome == Outcome.PENDING for record in records)
+    return is_first or Space(distributions).n_configurations != math.inf
 
 
 def rivals(

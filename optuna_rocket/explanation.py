@@ -26,11 +26,11 @@ from optuna_rocket.agent.improvement import RULE_FROM
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.history import Outcome
+from optuna_rocket.quiet import quietly
 from optuna_rocket.reasons import Explanation
 from optuna_rocket.reasons import ObjectiveOutlook
 from optuna_rocket.reasons import Origin
 from optuna_rocket.suggest import Suggester
-from optuna_rocket.suggest import quietly
 from optuna_rocket.suggestions import Suggestion
 from optuna_rocket.view import View
 from optuna_rocket.wording import paragraph

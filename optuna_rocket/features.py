@@ -159,7 +159,7 @@ def _yardstick(
     best = half.masked_fill(~scored, -torch.inf).amax(-1, keepdim=True)
     worst = half.masked_fill(~scored, torch.inf).amin(-1, keepdim=True)
     ascending = half.masked_fill(~scored, torch.inf).sort(-1).values
-    quarter = ((scored.sum(-1, keepdim=True) - 1).clamp_min(0) * 0.25).long()
+    quarter = (scored.sum(-1, keepdim=True) - 1).clamp_min(0) // 4
     unit = best - ascending.gather(1, quarter)
     unit = torch.where(unit > 0, unit, best - worst)
     unit = torch.where((unit > 0) & torch.isfinite(unit), unit, 1.0)
@@ -204,7 +204,8 @@ def _token_chunk(
     count = comparable.sum(-1)
     below = ((earlier < score[..., None]) & comparable).sum(-1)
     equal = ((earlier == score[..., None]) & comparable).sum(-1)
-    quantile = (below + 0.5 * equal + 0.5) / (count + 1)
+    # Not by the default type, which is the user's.
+    quantile = (below.float() + 0.5 * equal.float() + 0.5) / (count + 1)
     rank = torch.special.ndtri(quantile)
 
     incumbent = torch.where(rows > 0, best[:, before], -torch.inf)

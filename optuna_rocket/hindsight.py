@@ -28,12 +28,12 @@ from optuna_rocket.agent.many_goals import Beliefs
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.moments import may_precede
+from optuna_rocket.quiet import quietly
 from optuna_rocket.records import Record
 from optuna_rocket.sampler import RocketSampler
 from optuna_rocket.space import Space
 from optuna_rocket.space import modelled
 from optuna_rocket.suggest import Suggester
-from optuna_rocket.suggest import quietly
 from optuna_rocket.view import View
 
 

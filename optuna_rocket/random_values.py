@@ -11,10 +11,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
-
-def is_finite(distribution: BaseDistribution) -> bool:
-    """Whether a parameter has finitely many values."""
-    return not isinstance(distribution, FloatDistribution) or distribution.step is not None
+from optuna_rocket.axes import n_values
 
 
 def random_value(distribution: BaseDistribution, rng: random.Random) -> Any:
@@ -26,7 +23,7 @@ def random_value(distribution: BaseDistribution, rng: random.Random) -> Any:
     if distribution.log:
         value = math.exp(rng.uniform(math.log(low), math.log(high)))
     elif step is not None:
-        return low + step * rng.randrange(int((high - low) // step) + 1)
+        value = low + step * rng.randrange(n_values(distribution) or 1)
     else:
         share = rng.random()
         value = low * (1 - share) + high * share

@@ -20,6 +20,8 @@ from optuna_rocket.space import Space
 
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+# Sums of squares of so large numbers are finite.
+_LARGEST_SLACK = 1e150
 _ROW_ARRAYS = (
     "units",
     "active",
@@ -141,7 +143,7 @@ def goals(rows: Rows) -> Goals | None:
     if n_objectives == 1 and not rows.constraint_names:
         return None
     scores = [finite_scores(rows.scores[:, j]) for j in range(n_objectives)]
-    slacks = [finite_scores(-column) for column in rows.constraints.T]
+    slacks = [_finite_slacks(-column) for column in rows.constraints.T]
     n = len(rows.records)
     return Goals(
         torch.from_numpy(np.array(scores).reshape(n_objectives, n)),
@@ -157,6 +159,13 @@ def _same_kind(trial: FrozenTrial, name: str, distribution: BaseDistribution) ->
     if type(known) is not type(distribution):
         return False
     return getattr(known, "choices", None) == getattr(distribution, "choices", None)
+
+
+def _finite_slacks(slacks: FloatArray) -> FloatArray:
+    """Infinite slacks keep their side: they are as far from 0 as the farthest finite one, or 1."""
+    sizes = np.abs(slacks[np.isfinite(slacks) & (slacks != 0)])
+    most = min(float(sizes.max()), _LARGEST_SLACK) if len(sizes) else 1.0
+    return np.clip(slacks, -most, most)
 
 
 def finite_scores(scores: FloatArray) -> FloatArray:

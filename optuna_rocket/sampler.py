@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial
 
 from optuna_rocket.agent import weights_file
 from optuna_rocket.arguments import check_integer
-from optuna_rocket.random_values import is_finite
+from optuna_rocket.axes import n_values
 from optuna_rocket.random_values import random_value
 
 
@@ -222,7 +222,7 @@ class RocketSampler(BaseSampler):
         with self._lock:
             reader = self._reading()
             # Where values can repeat, others may have set theirs since this trial's first read.
-            can_repeat = is_finite(param_distribution)
+            can_repeat = n_values(param_distribution) is not None
             records = reader.read(study, trial, fresh=can_repeat)
             if not records:
                 value = self._first(trial, param_name, param_distribution)

@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
-from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 import torch
 from torch import Tensor
+
+from optuna_rocket import axes
 
 
 INACTIVE_NUMERIC = 0.5
@@ -71,6 +72,23 @@ class Geometry:
         return bool((self.parent >= 0).any())
 
     @cached_property
+    def parent_cells(self) -> Tensor:
+        """``(B, d)`` number of values of a finite parameter, log-scaled integers included."""
+        if self.log_bounds is None:
+            return self.n_cells
+        low, high = self.log_bounds
+        return torch.where(high > low, (high.exp() - low.exp()).round(), self.n_cells)
+
+    def cells_of(self, units: Tensor) -> Tensor:
+        """Which of its values a finite parameter has, from 0 on: whole numbers ``(B, m, d)``."""
+        cells = (units * self.n_cells[:, None]).floor()
+        if self.log_bounds is not None:
+            low, high = self.log_bounds[:, :, None]
+            value = torch.exp(low + units.clamp(0, 1) * (high - low)).round()
+            cells = torch.where(high > low, value - (low.exp() + 0.5).round(), cells)
+        return torch.where(self.is_categorical[:, None], units, cells)
+
+    @cached_property
     def n_active(self) -> Tensor:
         """``(B,)`` mean number of parameters that exist in a random configuration."""
         share = self.present.double()
@@ -79,8 +97,8 @@ class Geometry:
         cell = torch.arange(MAX_PARENT_CELLS)
         child = self.parent >= 0
         parent = self.parent.clamp_min(0)
-        exists = cell < self.n_cells.gather(1, parent)[..., None]
-        own = (self.allowed & exists).sum(-1) / exists.sum(-1).clamp_min(1)
+        exists = cell < self.parent_cells.gather(1, parent)[..., None]
+        own = (self.allowed & exists).sum(-1).float() / exists.sum(-1).clamp_min(1)
         for _ in range(_MAX_DEPTH):
             share = torch.where(child, own * share.gather(1, parent), share)
         return share.sum(-1)
@@ -128,10 +146,9 @@ class Geometry:
             return active
         own = torch.arange(units.shape[-1])  # an unconditional parameter is its own parent
         parent = torch.where(self.parent < 0, own, self.parent)[:, None].expand(units.shape)
-        cells = self.n_cells[:, None]
-        index = torch.where(self.is_categorical[:, None], units, (units * cells).floor())
-        index = index.clamp(0, MAX_PARENT_CELLS - 1).long()
-        index = torch.where(cells > MAX_PARENT_CELLS, torch.zeros_like(index), index)
+        index = self.cells_of(units).clamp(0, MAX_PARENT_CELLS - 1).long()
+        has_many = self.parent_cells[:, None] > MAX_PARENT_CELLS
+        index = torch.where(has_many, torch.zeros_like(index), index)
         parent_cell = index.gather(-1, parent)
         permitted = (
             self.allowed[:, None]
@@ -178,7 +195,7 @@ class Space:
     def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
         self.names: tuple[str, ...] = tuple(sorted(distributions))
         self.distributions = {name: distributions[name] for name in self.names}
-        self._bounds = [_numeric_bounds(x) for x in self.distributions.values()]
+        self._bounds = [axes.bounds(x) for x in self.distributions.values()]
         self._is_categorical = [
             isinstance(x, CategoricalDistribution) for x in self.distributions.values()
         ]
@@ -189,7 +206,7 @@ class Space:
     @cached_property
     def n_configurations(self) -> float:
         """Number of different configurations, ignoring conditions; inf where continuous."""
-        return math.prod(_n_values(d) or math.inf for d in self.distributions.values())
+        return math.prod(axes.n_values(d) or math.inf for d in self.distributions.values())
 
     def encode(self, column: int, internal: float) -> float:
         """Unit value of the parameter in ``column``, given as Optuna represents it internally.
@@ -208,7 +225,7 @@ class Space:
     def decode(self, units: Sequence[float]) -> dict[str, Any]:
         """Parameters (builtin types, external representation) of one row of units ``(d,)``."""
         return {
-            name: _decode_value(distribution, self._bounds[j], float(units[j]))
+            name: axes.decode(distribution, self._bounds[j], float(units[j]))
             for j, (name, distribution) in enumerate(self.distributions.items())
         }
 
@@ -233,7 +250,7 @@ class Space:
         for child, (column, cells) in conditions.items():
             parent[0, child] = column
             allowed[0, child, : len(cells)] = torch.tensor(list(cells), dtype=torch.bool)
-        n_cells = [0 if _is_log(x) else (_n_values(x) or 0) for x in distributions]
+        n_cells = [0 if axes.is_log(x) else (axes.n_values(x) or 0) for x in distributions]
         return Geometry(
             is_categorical=torch.tensor(
                 [[isinstance(x, CategoricalDistribution) for x in distributions]],
@@ -249,11 +266,11 @@ class Space:
 
     def enumerate_units(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """All configurations of a finite space as units ``(n_configurations, d)``."""
-        axes = []
+        columns = []
         for column, distribution in enumerate(self.distributions.values()):
-            values = _grid_values(distribution)
-            axes.append(np.array([self.encode(column, value) for value in values]))
-        return np.stack([a.ravel() for a in np.meshgrid(*axes, indexing="ij")], axis=-1)
+            values = axes.grid_values(distribution)
+            columns.append(np.array([self.encode(column, value) for value in values]))
+        return np.stack([a.ravel() for a in np.meshgrid(*columns, indexing="ij")], axis=-1)
 
 
 def modelled(
@@ -278,62 +295,3 @@ def modelled(
             continue
         found[name] = distribution
     return found
-
-
-def _is_log(distribution: BaseDistribution) -> bool:
-    return isinstance(distribution, (FloatDistribution, IntDistribution)) and distribution.log
-
-
-def _n_values(distribution: BaseDistribution) -> int | None:
-    """Number of values of a finite distribution, None where continuous."""
-    if isinstance(distribution, CategoricalDistribution):
-        return len(distribution.choices)
-    if isinstance(distribution, (FloatDistribution, IntDistribution)):
-        if distribution.step is None:
-            return None
-        return round((distribution.high - distribution.low) / distribution.step) + 1
-    raise ValueError(f"distribution={distribution!r} is not a float, int or categorical one.")
-
-
-def _grid_values(distribution: BaseDistribution) -> list[float]:
-    """All values of a finite distribution, in Optuna's internal representation."""
-    if isinstance(distribution, CategoricalDistribution):
-        return [float(index) for index in range(len(distribution.choices))]
-    assert isinstance(distribution, (FloatDistribution, IntDistribution))
-    count = _n_values(distribution)
-    assert count is not None and distribution.step is not None
-    return [distribution.low + k * distribution.step for k in range(count)]
-
-
-def _numeric_bounds(distribution: BaseDistribution) -> tuple[float, float, bool]:
-    """Bounds of the unit interval (after log), half a step outside of the grid."""
-    if isinstance(distribution, CategoricalDistribution):
-        return 0.0, 1.0, False
-    if not isinstance(distribution, (FloatDistribution, IntDistribution)):
-        raise ValueError(f"distribution={distribution!r} is not a float, int or categorical one.")
-    half_step = distribution.step / 2 if distribution.step is not None else 0.0
-    low, high = distribution.low - half_step, distribution.high + half_step
-    if distribution.log:
-        low, high = math.log(low), math.log(high)
-    if not high > low:  # a single value of a continuous parameter
-        low, high = low - 0.5, low + 0.5
-    if math.isinf(low) or math.isinf(high):
-        raise ValueError(f"distribution={distribution!r} is wider than a double can hold.")
-    return low, high, distribution.log
-
-
-def _decode_value(
-    distribution: BaseDistribution, bounds: tuple[float, float, bool], unit: float
-) -> Any:
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[min(max(round(unit), 0), len(distribution.choices) - 1)]
-    assert isinstance(distribution, (FloatDistribution, IntDistribution))
-    low, high, log = bounds
-    value = 2 * (low / 2 + min(max(unit, 0.0), 1.0) * (high / 2 - low / 2))
-    if log:
-        value = math.exp(value)
-    if distribution.step is not None:
-        index = round((value - distribution.low) / distribution.step)
-        value = distribution.low + index * distribution.step
-    value = min(max(value, distribution.low), distribution.high)
-    return int(value) if isinstance(distribution, IntDistribution) else float(value)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Collection
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import contextmanager
-from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field
 from functools import partial
@@ -29,6 +26,7 @@ from optuna_rocket.agent import many_goals
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
+from optuna_rocket.agent import visited
 from optuna_rocket.agent.experience import Guide
 from optuna_rocket.agent.many_goals import Beliefs
 from optuna_rocket.agent.many_goals import Choice
@@ -46,6 +44,7 @@ from optuna_rocket.fidelity.approximation import approximate
 from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
+from optuna_rocket.quiet import quietly
 from optuna_rocket.records import Record
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
@@ -263,23 +262,6 @@ def load(
     return Suggester(checkpoint.load(path).network, n_trials, experience)
 
 
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Compute on the CPU, without gradients, in one thread; the user's settings come back.
-
-    Waiting for each other made torch's threads seven times slower than one on a busy machine.
-    """
-    n_threads = torch.get_num_threads()
-    # The device's context slows every call of torch, so it is entered only where needed.
-    on_cpu = torch.get_default_device().type == "cpu"
-    with nullcontext() if on_cpu else torch.device("cpu"), torch.inference_mode():
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(n_threads)
-
-
 def fixed_units(space: Space, imposed: Mapping[str, float]) -> Tensor | None:
     """Imposed values as units ``(1, d)``, NaN where free; None if all are free."""
     fixed = torch.full((1, len(space)), torch.nan, dtype=torch.float64)
@@ -313,8 +295,7 @@ def whole_pool(
     units[0][:, columns] = torch.from_numpy(free.enumerate_units())
     kind = torch.full(units.shape[:2], proposals.KIND["random"])
     pool = proposals.finish(units, kind, geometry, fixed)
-    keys = geometry.keys(pool.units)
-    untried = ~policy.is_in(keys, geometry.keys(past.units))
+    untried = ~visited.by(past, geometry).has(pool.units)
     candidates = untried[0].nonzero()[:, 0] if bool(untried.any()) else torch.arange(int(size))
     order = torch.randperm(len(candidates), generator=generator)[:_WHOLE_SPACE]
     return pool.take(candidates[order][None])

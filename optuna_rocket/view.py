@@ -49,7 +49,7 @@ _N_OUTCOMES = 512
 class View:
     """What the agent makes of a study's trials; tensors are batches of one.
 
-    Its methods run under ``suggest.quietly``.
+    Its methods run under ``quiet.quietly``.
 
     Attributes:
         study: The study.

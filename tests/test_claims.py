@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
@@ -86,6 +88,28 @@ def test_one_parameter_is_claimed_only_where_a_repetition_may_arise() -> None:
     claim(study, {"n": 1.0})
     assert claims.may_collide(read(study), FINITE)
     assert not claims.may_collide(read(study), SPACE)
+    # 10^330 configurations are finitely many.
+    assert claims.may_collide(read(study), {f"u{i}": IntDistribution(1, 1000) for i in range(110)})
+
+
+def test_before_any_trial_has_ended_everything_is_claimed() -> None:
+    study = optuna.create_study()
+    assert not claims.may_collide(read(study), SPACE)
+    claim(study, {"x": 0.5})
+    assert claims.may_collide(read(study), SPACE)
+
+
+def test_the_first_wave_of_workers_spreads(tmp_path: Path) -> None:
+    url, seeds = f"sqlite:///{tmp_path / 'study.db'}", range(4)
+    optuna.create_study(study_name="s", storage=url)
+    workers = [
+        optuna.load_study(study_name="s", storage=url, sampler=RocketSampler(seed=0))
+        for _ in seeds
+    ]
+    waiting = [worker.ask() for worker in workers]  # none has seen another one's parameters
+    points = np.array([[t.suggest_float(x, 0, 1) for x in "xy"] for t in waiting])
+    gaps = np.abs(points[:, None] - points[None]).max(-1) + np.eye(len(points))
+    assert gaps.min() > 0.1
 
 
 Meanwhile = Callable[[int, dict[str, float]], None]

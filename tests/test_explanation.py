@@ -22,7 +22,7 @@ from optuna_rocket import explain
 from optuna_rocket import hindsight
 from optuna_rocket.curves import level_to_beat
 from optuna_rocket.features import PROPOSAL_KINDS
-from optuna_rocket.suggest import quietly
+from optuna_rocket.quiet import quietly
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.trials import CurveReader
 from optuna_rocket.wording import KIND_WORDS

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 import json
 import math
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 import torch
 
 from optuna_rocket import RocketSampler
+from optuna_rocket import explain
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import weights_file
 from optuna_rocket.agent.weights_file import CheckpointError
@@ -57,20 +59,60 @@ assert torch.get_default_device().type == "meta"
     assert run_python(code).splitlines() == here
 
 
-@pytest.fixture
-def double_precision() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+        assert torch.get_default_dtype() == dtype
+    finally:
+        torch.set_default_dtype(before)
 
 
-def test_default_dtype_does_not_matter(request: pytest.FixtureRequest) -> None:
-    expected = all_params(mixed_study(RocketSampler(seed=3), 12))
-    request.getfixturevalue("double_precision")
-    with sampler_log() as messages:
-        assert all_params(mixed_study(RocketSampler(seed=3), 12)) == expected
-    assert messages == []
-    assert torch.get_default_dtype() == torch.float64
+def goals_study() -> optuna.Study:
+    """Two objectives, a constraint, a condition and failures."""
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        x, k = trial.suggest_float("x", 0, 1), trial.suggest_int("k", 1, 9, log=True)
+        trial.set_constraint("c", x - 0.9)
+        y = trial.suggest_float("y", 0, 1) if trial.suggest_categorical("on", [0, 1]) else 0.0
+        return (math.nan, 0.0) if trial.number == 7 else (x + y, k - x)
+
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=RocketSampler(seed=3))
+    study.optimize(objective, n_trials=14)
+    return study
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_default_dtype_does_not_matter(dtype: torch.dtype) -> None:
+    expected = all_params(mixed_study(RocketSampler(seed=3), 12)), all_params(goals_study())
+    with default_dtype(dtype), sampler_log() as messages:
+        study = mixed_study(RocketSampler(seed=3), 12)
+        assert (all_params(study), all_params(goals_study())) == expected
+        told = str(explain(study, 9))
+    assert messages == [] and told == str(explain(study, 9))
+
+
+def test_studies_in_threads_leave_the_number_of_threads_alone() -> None:
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+import optuna, torch
+from optuna_rocket import RocketSampler
+from tests.support import MIXED
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+torch.set_num_threads(2)
+def run(seed):
+    study = optuna.create_study(sampler=RocketSampler(seed=seed))
+    for _ in range(12):
+        study.tell(study.ask(MIXED), 1.0)
+for _ in range(3):
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(run, range(3)))
+    with ThreadPoolExecutor(1) as pool:
+        print(pool.submit(torch.get_num_threads).result(), torch.get_num_threads())
+"""
+    assert run_python(code).split() == ["2"] * 6
 
 
 def test_number_of_threads_does_not_matter() -> None:

@@ -19,18 +19,20 @@ AGENT = {
     f"agent/{x}" for x in ("weights_file", "network", "proposals", "kernels", "gram", "fitting")
 } | {"agent/memory", "agent/branches"}
 AGENT |= {
-    f"agent/{x}" for x in ("stagnation", "improvement", "observation", "experience", "policy")
+    f"agent/{x}"
+    for x in ("visited", "stagnation", "improvement", "observation", "experience", "policy")
 }
 AGENT |= {f"agent/{x}" for x in ("checkpoint", "returns", "update")}
 EXPERIENCE = {f"agent/{x}" for x in ("guesses", "sources", "trust")}
-VIEW = {"suggest", "hindsight", "view", "visualization/drawing"}
+VIEW = {"quiet", "suggest", "hindsight", "view", "visualization/drawing"}
 GOALS = {"goals"} | {
     f"agent/{x}" for x in ("feasibility", "hypervolume", "many_goals", "unvisited")
 }
 ALLOWED: dict[str, set[str]] = {
     # core
     "arguments": set(),
-    "space": set(),
+    "axes": set(),
+    "space": {"axes"},
     "history": {"space"},
     "features": {"space", "history"},
     "goals": {"space", "history"},
@@ -48,19 +50,21 @@ ALLOWED: dict[str, set[str]] = {
     "agent/sources": CORE | {"agent/kernels", "agent/gram", "agent/fitting", "agent/memory"},
     "agent/trust": set(),
     "agent/experience": CORE | EXPERIENCE | {"agent/proposals", "agent/memory"},
+    "agent/visited": CORE,
     "agent/stagnation": CORE | {"agent/branches"},
     "agent/improvement": CORE | {"agent/proposals", "agent/memory", "agent/branches"},
     "agent/observation": CORE
     | {"agent/gram", "agent/proposals", "agent/memory", "agent/improvement"},
     "agent/policy": CORE
     | {"agent/network", "agent/proposals", "agent/memory", "agent/branches", "agent/stagnation"}
-    | {"agent/gram", "agent/fitting"}
+    | {"agent/gram", "agent/fitting", "agent/visited"}
     | {"agent/improvement", "agent/observation", "agent/experience"},
     "agent/feasibility": CORE | {"agent/memory"},
     "agent/hypervolume": CORE | {"goals"},
     "agent/unvisited": CORE | {"goals", "agent/proposals"},
     "agent/many_goals": CORE
     | {"goals", "agent/feasibility", "agent/hypervolume", "agent/unvisited"}
+    | {"agent/visited"}
     | {"agent/network", "agent/proposals", "agent/memory", "agent/policy"}
     | {"agent/improvement", "agent/observation"},
     "agent/checkpoint": CORE | {"agent/weights_file", "agent/network", "agent/observation"},
@@ -109,7 +113,7 @@ ALLOWED: dict[str, set[str]] = {
     # adapter
     "constraints": set(),
     "attributes": set(),
-    "random_values": set(),
+    "random_values": {"axes"},
     "suggestions": {"attributes"},
     "costs": set(),
     "curves": {"constraints", "costs", "suggestions"}
@@ -121,6 +125,7 @@ ALLOWED: dict[str, set[str]] = {
     "conditions": {"space", "history"},
     "beliefs": CORE | AGENT | GOALS | {"rows"},
     "claims": {"space", "history", "trials", "records"},
+    "quiet": set(),
     "priors": {"arguments", "space", "agent/guesses"},
     "source_studies": {"space", "history", "trials", "records", "rows"},
     "past_studies": CORE | {"trials", "records", "rows", "conditions", "source_studies"},
@@ -132,6 +137,7 @@ ALLOWED: dict[str, set[str]] = {
     | GOALS
     | {
         "fidelity/approximation",
+        "quiet",
         "suggestions",
         "trials",
         "records",
@@ -141,7 +147,7 @@ ALLOWED: dict[str, set[str]] = {
         "beliefs",
     },
     "sampler": CORE
-    | {"arguments"}
+    | {"arguments", "axes"}
     | {"agent/weights_file", "suggestions", "trials", "records", "suggest", "claims"}
     | {"priors", "source_studies", "experience", "random_values"},
     "pruner": {"fidelity/forecast", "fidelity/expectation", "fidelity/guards"}
@@ -160,14 +166,14 @@ ALLOWED: dict[str, set[str]] = {
     "hindsight": CORE
     | AGENT
     | GOALS
-    | {"trials", "records", "suggest", "sampler", "view", "moments"},
+    | {"quiet", "trials", "records", "suggest", "sampler", "view", "moments"},
     "alternatives": CORE | AGENT | {"suggest", "view"},
     "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "moments"},
     "reasons": {"forecasts", "alternatives"},
     "wording": {"reasons", "alternatives"},
     "explanation": CORE
     | AGENT
-    | {"constraints", "suggestions", "trials", "suggest", "bands", "fronts", "view"}
+    | {"constraints", "suggestions", "trials", "quiet", "suggest", "bands", "fronts", "view"}
     | {"hindsight", "alternatives", "forecasts", "reasons", "wording"},
     "visualization/drawing": {"hindsight", "wording"},
     "visualization/policy_timeline": CORE | VIEW | {"fronts"},
@@ -218,6 +224,7 @@ ADAPTER |= VIEWS
 TORCH_FREE = {
     "__init__",
     "arguments",
+    "axes",
     "random_values",
     "sampler",
     "pruner",
@@ -297,7 +304,7 @@ def test_training_is_imported_by_training_alone(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(FILES) - ADAPTER))
 def test_only_the_adapter_knows_studies(name: str) -> None:
     optuna_modules = {module for module in imports_of(name) if module.split(".")[0] == "optuna"}
-    if name == "space":
+    if name in ("axes", "space"):
         assert all(module.startswith("optuna.distributions") for module in optuna_modules)
     else:
         assert not optuna_modules

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import math
 from pathlib import Path
+import sys
 from typing import Any
 from typing import Literal
 
@@ -148,6 +149,20 @@ def test_the_first_feasible_trial_is_searched_for() -> None:
     study = optuna.create_study(sampler=RocketSampler(seed=0))
     study.optimize(objective, n_trials=30)  # the feasible part is 1 / 500 of the space
     assert len([t for t in study.trials if all(c <= 0 for c in t.constraints.values())]) > 3
+
+
+@pytest.mark.parametrize("violated", [math.inf, sys.float_info.max])
+def test_an_infinite_violation_is_one(violated: float) -> None:
+    def objective(trial: Trial) -> float:
+        x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
+        trial.set_constraint("memory", violated if x < 0.5 else -1.0)
+        return x + (y - 0.3) ** 2
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=30)
+    assert study.best_value < 0.55
+    ends = [trial.params["x"] < 0.5 for trial in study.trials[10:]]
+    assert sum(ends) < 18  # at the edge many are; all were where none counted
 
 
 def test_constraints_of_several_objectives() -> None:

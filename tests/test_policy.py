@@ -17,6 +17,7 @@ from optuna_rocket.agent import improvement
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import observation
 from optuna_rocket.agent import policy
+from optuna_rocket.agent import visited
 from optuna_rocket.agent.experience import Guide
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.policy import Decision
@@ -237,11 +238,11 @@ def test_is_in_agrees_with_sets() -> None:
     rng = generator()
     tried = torch.randint(-30, 30, (3, 25), generator=rng)
     keys = torch.randint(-30, 30, (3, 40), generator=rng)
-    found = policy.is_in(keys, tried)
+    found = visited.is_in(keys, tried)
     for row in range(3):
         known = set(tried[row].tolist())
         assert found[row].tolist() == [key in known for key in keys[row].tolist()]
-    assert not bool(policy.is_in(keys, tried[:, :0]).any())
+    assert not bool(visited.is_in(keys, tried[:, :0]).any())
 
 
 def expected_improvement(u: float) -> float:

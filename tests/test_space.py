@@ -186,6 +186,8 @@ def test_the_widest_range_is_modelled_and_a_wider_one_is_not() -> None:
     assert space.decode([space.encode(0, 1e308)])["p"] == pytest.approx(1e308)
     with pytest.raises((ArithmeticError, ValueError)):
         Space({"p": IntDistribution(-(10**400), 10**400)})
+    with pytest.raises(ValueError, match="cannot tell its values apart"):
+        Space({"p": IntDistribution(2**60, 2**60 + 3)})
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def load(path: str | Path) -> Checkpoint:
             format, or made for other features.
     """
     header, body = weights_file.read(path)
-    with torch.device("meta"):  # no draw from the global generator
+    with torch.device("meta"):  # no draw from the global generator; the types come with the state
         network = RecurrentScorer(len(CANDIDATE_FEATURES), len(STUDY_FEATURES))
     expected = {name: list(value.shape) for name, value in network.state_dict().items()}
     if header.get("tensors") != expected or any(header.get(k) != v for k, v in _FEATURES.items()):

@@ -27,6 +27,7 @@ from optuna_rocket.agent import observation
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent import unvisited
+from optuna_rocket.agent import visited
 from optuna_rocket.agent.memory import MAX_CONTEXT
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.memory import Reading
@@ -143,8 +144,7 @@ def decide(
         _, candidates = observation.observe(objectives, pool, reading)
         state = beliefs.objectives.recurrent_state
         logits = network(logits.float(), candidates, study, state)
-    keys, tried = geometry.keys(pool.units), geometry.keys(history.units)
-    return Choice(pool, policy.forbid(logits, keys, tried), reading)
+    return Choice(pool, visited.by(history, geometry).forbid(logits, pool.units), reading)
 
 
 class Outlook(NamedTuple):
@@ -251,9 +251,9 @@ def _refine(
     Under a constraint the best configurations lie in a thin wedge at the edge of the feasible
     region, which few of the first pool hit.
     """
-    tried = geometry.keys(history.units)
+    tried = visited.by(history, geometry)
     for scales in _REFINEMENTS:
-        allowed = policy.forbid(judged.rule, geometry.keys(judged.pool.units), tried)
+        allowed = tried.forbid(judged.rule, judged.pool.units)
         best = allowed.topk(min(_N_REFINED, allowed.shape[1]), -1).indices
         parents = judged.pool.take(best.repeat_interleave(_N_MOVES, -1))
         pool = proposals.around(parents, geometry, scales, generator, fixed)

@@ -300,7 +300,8 @@ def _condition_failure(history: History, kernel: Tensor) -> tuple[Tensor | None,
     if not bool(failed.any()):
         return None, None
     finished = history.outcomes != Outcome.PENDING
-    base = (failed.sum(-1, keepdim=True) + 0.5) / (finished.sum(-1, keepdim=True) + 3)
+    n_failed, n_finished = (x.sum(-1, keepdim=True).float() for x in (failed, finished))
+    base = (n_failed + 0.5) / (n_finished + 3)
     ones = torch.ones(len(failed), dtype=kernel.dtype)
     all_equal = torch.ones(failed.shape, dtype=kernel.dtype)
     certainty = gram.Certainty(all_equal, 0 * all_equal)

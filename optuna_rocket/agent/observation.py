@@ -94,7 +94,7 @@ def study_features(
         torch.full((batch,), float(horizon is not None), dtype=torch.float64),
         torch.full((batch,), share, dtype=torch.float64),
         torch.log1p(stagnation) / 3,
-        (history.outcomes == Outcome.FAILED).sum(-1) / finished,
+        (history.outcomes == Outcome.FAILED).sum(-1).float() / finished,
         (relevance.amax(-1) - mean_relevance) / 4,
         scored.sum(-1) >= improvement.RULE_FROM,
     ]

@@ -23,6 +23,7 @@ from optuna_rocket.agent import memory
 from optuna_rocket.agent import observation
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent import stagnation
+from optuna_rocket.agent import visited
 from optuna_rocket.agent.experience import Guide
 from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.agent.memory import Expectation
@@ -191,7 +192,7 @@ def decide(
     elif elsewhere or (starts and experienced):
         logits = improvement.start_rule(remembered, pool, experienced).float()
     if not repeats:
-        logits = forbid(logits, geometry.keys(pool.units), geometry.keys(history.units))
+        logits = visited.by(history, geometry).forbid(logits, pool.units)
     return Decision(pool, logits, inputs, reading, remembered.expected)
 
 
@@ -201,22 +202,6 @@ def heeded(guide: Guide | None, history: History, geometry: Geometry) -> Guide |
         return None
     is_control = history.n_trials % _CONTROL_EVERY == _CONTROL_AT
     return None if is_control or stagnation.takes_turn(history, geometry) else guide
-
-
-def forbid(logits: Tensor, keys: Tensor, tried: Tensor) -> Tensor:
-    """Minus infinity for configurations that some trial has, unless nothing else is left."""
-    repeated = is_in(keys, tried)
-    repeated = repeated & ~repeated.all(-1, keepdim=True)
-    return logits.masked_fill(repeated, -torch.inf)
-
-
-def is_in(keys: Tensor, tried: Tensor) -> Tensor:
-    """Which of ``keys`` ``(B, m)`` are among ``tried`` ``(B, n)`` of the same study."""
-    if tried.shape[1] == 0:
-        return torch.zeros_like(keys, dtype=torch.bool)
-    ordered = tried.sort(-1).values
-    index = torch.searchsorted(ordered, keys).clamp_max(tried.shape[1] - 1)
-    return ordered.gather(1, index) == keys
 
 
 def act(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:

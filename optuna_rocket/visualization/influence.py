@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from optuna.study import Study
 
 from optuna_rocket import hindsight
-from optuna_rocket.suggest import quietly
+from optuna_rocket.quiet import quietly
 from optuna_rocket.visualization import drawing
 
 

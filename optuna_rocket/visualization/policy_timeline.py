@@ -14,7 +14,7 @@ import torch
 from optuna_rocket import fronts
 from optuna_rocket import hindsight
 from optuna_rocket.features import PROPOSAL_KINDS
-from optuna_rocket.suggest import quietly
+from optuna_rocket.quiet import quietly
 from optuna_rocket.view import View
 from optuna_rocket.visualization import drawing
 

@@ -11,7 +11,7 @@ from optuna.study import Study
 import torch
 
 from optuna_rocket import hindsight
-from optuna_rocket.suggest import quietly
+from optuna_rocket.quiet import quietly
 from optuna_rocket.view import View
 from optuna_rocket.visualization import drawing
 

@@ -18,8 +18,8 @@ import torch
 from optuna_rocket import bands
 from optuna_rocket import hindsight
 from optuna_rocket.history import Outcome
+from optuna_rocket.quiet import quietly
 from optuna_rocket.records import Record
-from optuna_rocket.suggest import quietly
 from optuna_rocket.view import View
 from optuna_rocket.visualization import drawing
 from optuna_rocket.visualization import slice_drawing
