@@ -89,7 +89,7 @@ def compare(
     else:
         fresh = decide(*known, horizon=horizon, fixed=fixed, pool=fresh).pool
     others = geometry.keys(fresh.units) != geometry.keys(units)
-    pool = _joined(fresh.take(others[0].nonzero()[:, 0][None]), own)
+    pool = fresh.take(others[0].nonzero()[:, 0][None]).joined(own)
     logits = decide(*known, horizon=horizon, pool=pool, **options).logits[0]
     probabilities = logits.softmax(-1)
     return Standing(
@@ -120,7 +120,7 @@ def _branch(
     past, geometry, remembered = view.history, view.geometry, view.remembered
     n = policy.N_CANDIDATES
     made = proposals.propose(remembered.history, geometry, n, generator, fixed)
-    pool = _joined(made, own)
+    pool = made.joined(own)
     key = branches.branch_keys(own.active, geometry)[0, 0]
     known = branches.standing(past, geometry, pool)
     at = int((known.keys == key).nonzero()[0, 0])
@@ -138,11 +138,3 @@ def _branch(
         is_first_choice=bool(branches.choose(past, geometry, pool) == key),
     )
     return choice, branches.inside(key, remembered, pool, n, generator, fixed)
-
-
-def _joined(first: Pool, second: Pool) -> Pool:
-    return Pool(
-        torch.cat([first.units, second.units], 1),
-        torch.cat([first.active, second.active], 1),
-        torch.cat([first.kind, second.kind], 1),
-    )

@@ -213,12 +213,8 @@ def _propose(
     if fixed is not None:
         held = torch.where(torch.isfinite(fixed), fixed, held)
     own = context.take((branch_keys(context.active, geometry)[0] == key).nonzero()[:, 0])
-    parts = [
+    inner, other = (
         proposals.propose(trials, geometry, n_half, generator, rows[None])
         for trials, rows in zip((own, context), held, strict=True)
-    ]
-    return Pool(
-        torch.cat([part.units for part in parts], 1),
-        torch.cat([part.active for part in parts], 1),
-        torch.cat([part.kind for part in parts], 1),
     )
+    return inner.joined(other)

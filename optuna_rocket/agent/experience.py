@@ -210,12 +210,7 @@ def propose(
         torch.zeros(1, history.n_trials + k, dtype=torch.float64),
     )
     around = proposals.propose(parents, geometry, n_candidates, generator, fixed)
-    own = proposals.finish(elites, kind, geometry, fixed)
-    return Pool(
-        torch.cat([around.units, own.units], 1),
-        torch.cat([around.active, own.active], 1),
-        torch.cat([around.kind, own.kind], 1),
-    )
+    return around.joined(proposals.finish(elites, kind, geometry, fixed))
 
 
 class _Believed(NamedTuple):

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
 import math
-from typing import Any
 from typing import NamedTuple
 
 import torch
@@ -217,13 +216,14 @@ class _Judged(NamedTuple):
     rule: Tensor
 
     def joined(self, other: _Judged) -> _Judged:
-        def cat(one: Any, two: Any) -> Any:
-            parts = ([getattr(x, field.name) for x in (one, two)] for field in fields(one))
-            return type(one)(*(torch.cat(part, 1) for part in parts))
-
         return _Judged(
-            cat(self.pool, other.pool),
-            cat(self.reading, other.reading),
+            self.pool.joined(other.pool),
+            Reading(
+                *(
+                    torch.cat([getattr(x, field.name) for x in (self.reading, other.reading)], 1)
+                    for field in fields(Reading)
+                )
+            ),
             torch.cat([self.log_chance, other.log_chance]),
             torch.cat([self.rule, other.rule], 1),
         )

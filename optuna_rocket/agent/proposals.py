@@ -70,6 +70,14 @@ class Pool:
             self.units.gather(1, wide), self.active.gather(1, wide), self.kind.gather(1, index)
         )
 
+    def joined(self, other: Pool) -> Pool:
+        """These candidates, then those of another pool."""
+        return Pool(
+            torch.cat([self.units, other.units], 1),
+            torch.cat([self.active, other.active], 1),
+            torch.cat([self.kind, other.kind], 1),
+        )
+
 
 def finish(units: Tensor, kind: Tensor, geometry: Geometry, fixed: Tensor | None = None) -> Pool:
     """Snap raw units to values that exist, with ``fixed`` imposed.
