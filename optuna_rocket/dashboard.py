@@ -93,10 +93,10 @@ def save_to_dashboard(study: Study) -> None:
     """Store three figures and a note about the agent where optuna-dashboard shows them.
 
     The figures are on the study's page: the policy's timeline, the slice of its expectation, and
-    the cost saved, or, where no trial reports, the learned relevance. The note explains the best
-    and the latest trial (with several objectives the best compromise on the front) and lists what
-    ``trial.set_constraint`` has stored. It takes a section of its own at the end of the study's
-    note and leaves what others wrote there as it is.
+    the cost saved, or, where no trial reports or there are several objectives, the learned
+    relevance. The note explains the best and the latest trial (with several objectives the best
+    compromise on the front) and lists what ``trial.set_constraint`` has stored. It takes a section
+    of its own at the end of the study's note and leaves what others wrote there as it is.
 
     Everything is stored as study attributes, at most 50 kB a figure: the first two show the latest
     200 trials, or half as many until they are small enough, and a figure that is larger still is
@@ -144,7 +144,10 @@ def _figures(study: Study, agent: Suggester) -> dict[str, go.Figure]:
     from optuna_rocket.visualization import slice_expectation
 
     view = hindsight.look(study, agent)
-    reports = any(trial.intermediate_values for trial in study.get_trials(deepcopy=False))
+    # Trials that were added to a study of several objectives may hold reports all the same.
+    reports = len(study.directions) == 1 and any(
+        trial.intermediate_values for trial in study.get_trials(deepcopy=False)
+    )
     return {
         "policy": _small(lambda n: policy_timeline.figure(view, n)),
         "slice": _small(lambda n: slice_expectation.figure(view, n_recent_trials=n)),

@@ -148,6 +148,26 @@ def test_studies_of_several_objectives_are_shown() -> None:
     assert "**The compromise.** Trial" in note and "hypervolume of the front" in note
 
 
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED])
+def test_added_trials_with_reports_are_shown_in_studies_of_several_objectives(
+    state: TrialState,
+) -> None:
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=RocketSampler(seed=0))
+    study.optimize(lambda trial: (bowl(trial), trial.params["x"]), n_trials=3)
+    study.add_trial(
+        optuna.create_trial(
+            state=state,
+            values=[1.0, 2.0] if state == TrialState.COMPLETE else None,
+            params={"x": 0.5, "y": 0.5},
+            distributions=study.trials[0].distributions,
+            intermediate_values={0: 1.0},
+        )
+    )
+    save_to_dashboard(study)
+    assert set(figure_sizes(study)) == {"rocket-policy", "rocket-slice", "rocket-relevance"}
+    assert "as of 4 trials" in optuna_dashboard.get_note(study)
+
+
 @pytest.mark.parametrize("m", [2, 5])
 def test_large_studies_of_several_objectives_keep_within_the_limits(m: int) -> None:
     rng = np.random.default_rng(m)
