@@ -31,9 +31,9 @@ _EXPLORATION = 0.05
 _GROWTH = 1 / 50
 # How much more than one unseen trial the screened ones of a sampler gain for their cost.
 _SCREENED_GAIN = 3.0
-# Share of the longest report step at which trials are compared before there is a forecast, and how
-# many may be stopped there for each that was not.
-_SCREENING = 1 / 9
+# The part of the longest report step, one in so many, at which trials are compared before there is
+# a forecast, and how many may be stopped there for each that was not.
+_SCREENING = 9
 _MOST_STOPPED = 2
 # Reports from which on a trial can be seen not to have begun to learn. Subsets are fewer.
 _A_CURVE = 3
@@ -204,8 +204,8 @@ def _is_screened_out(own: Curve, evidence: Evidence, last: int) -> bool:
 
 
 def _is_screening_step(steps: Sequence[int], last: int) -> bool:
-    """Whether the latest report step is the first one at or beyond ``_SCREENING`` of the last."""
-    early = math.floor(_SCREENING * last)  # sizes of subsets are rounded
+    """Whether the latest report step is the first one at or beyond a ninth of the last."""
+    early = last // _SCREENING  # sizes of subsets are rounded; integers of any size have a ninth
     return steps[-1] >= early and all(step < early for step in steps[:-1])
 
 

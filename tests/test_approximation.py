@@ -109,6 +109,17 @@ def test_it_depends_on_the_given_trials_alone() -> None:
     assert torch.equal(one.scores, other.scores) and torch.equal(one.errors, other.errors)
 
 
+@pytest.mark.parametrize("power", [17, 19, 400])
+@pytest.mark.parametrize("n_complete", [1, 9])
+def test_large_amounts_of_effort_are_evidence_like_others(power: int, n_complete: int) -> None:
+    complete = [k % 4 == 0 and k < 4 * n_complete for k in range(40)]
+    history, reports, _ = study_of(40, complete, noise=0.02)
+    large: list[Reports] = [([10**power * step for step in steps], x) for steps, x in reports]
+    one, other = approximate(history, reports), approximate(history, large)
+    assert bool((one.errors > 0).any())
+    assert torch.equal(one.scores, other.scores) and torch.equal(one.errors, other.errors)
+
+
 def test_strange_reports_are_no_evidence() -> None:
     complete = [k % 3 == 0 for k in range(12)]
     history, reports, _ = study_of(12, complete)

@@ -188,6 +188,22 @@ def test_scores_at_a_step_of_trials_with_other_grids() -> None:
     assert np.array_equal(evidence.at(99), [nan] * 3, equal_nan=True)
 
 
+@pytest.mark.parametrize("power", [17, 19, 400])
+def test_large_amounts_of_effort_are_steps_like_others(power: int) -> None:
+    """Such as floating-point operations; products with the number of trials pass 64 bits."""
+    unit, nan, finals = 10**power, math.nan, [i / 200 for i in range(200)]
+    evidence = gather([((unit, 2 * unit), (x, x + 1), x) for x in finals])
+    assert evidence.at(unit).tolist() == finals
+    assert evidence.at(2 * unit).tolist() == [x + 1 for x in finals]
+    assert np.isnan(evidence.at(unit - 1)).all() and np.isnan(evidence.at(2 * unit + 1)).all()
+    small, large = (
+        gather([((1, k), (x, 2.0), x) if x > 0.3 else ((1,), (x,), nan) for x in finals])
+        for k in (3, unit)
+    )
+    assert small.forecast(1, 0.5) == large.forecast(1, 0.5)
+    assert large.forecast(unit, 2.0) is None, "nobody went beyond"
+
+
 def test_expected_gain() -> None:
     draws = np.random.default_rng(0).normal(0.3, 2.0, 400_000)
     gain = np.maximum(draws - 1.5, 0).mean()

@@ -172,6 +172,28 @@ def test_subsets_that_are_trained_from_nothing_cost_more() -> None:
     assert (spent(100), spent(300), spent(900)) == (100 / 1300, 400 / 1300, 1)
 
 
+@pytest.mark.parametrize("n", [2, 30])
+@pytest.mark.parametrize("power", [17, 19, 400])
+def test_large_amounts_of_effort_are_steps_like_others(power: int, n: int) -> None:
+    def reports(x: float, last: int) -> dict[int, float]:
+        return {10**power * k: falling(x, k) for k in (1, 3, 9, 27) if k <= last}
+
+    study = optuna.create_study()
+    for x in np.random.default_rng(0).random(n).tolist():
+        study.add_trial(optuna.create_trial(value=x, intermediate_values=reports(x, 27)))
+    pruner, stopped = RocketPruner(), {0.001: 0, 0.95: 0}
+    with package_log("pruner") as messages:
+        for x in stopped:
+            for number in range(100, 200):
+                trial = optuna.create_trial(
+                    state=TrialState.RUNNING, intermediate_values=reports(x, 3)
+                )
+                trial.number = number
+                stopped[x] += pruner.prune(study, trial)
+    assert messages == []
+    assert stopped[0.001] == 0 and stopped[0.95] > 85
+
+
 def test_nobody_is_stopped_at_the_end() -> None:
     study = stored_study(30)
     for step in (26, 30):

@@ -68,7 +68,7 @@ def approximate(history: History, reports: Sequence[Reports]) -> History:
     rows = (is_pruned | (telling & is_final)).nonzero()[0][-_MAX_TRIALS:]
     evidence = gather([(*reports[i], float(finals[i])) for i in rows])
     is_missing = ~is_final[rows]
-    if contradicts(evidence, int(evidence.last_steps[is_missing].min())):
+    if contradicts(evidence, evidence.steps[evidence.last_places[is_missing].min()]):
         scores[is_pruned] = np.nan  # what they reported says nothing, or the contrary
     elif (~is_missing).sum() >= MIN_PAIRS and evidence.scaled[2] > 0:
         expected, error = _forecast(evidence)
@@ -110,7 +110,7 @@ def _forecast(evidence: Evidence) -> tuple[Array, Array]:
 
 def _first_rung(evidence: Evidence) -> tuple[Array, Array]:
     """Scores ``(n,)`` on the first rung that anyone reported, and what they may be off."""
-    x = evidence.at(int(evidence.steps.min()))
+    x = evidence.at(evidence.steps[0])
     x = np.where(np.isfinite(x), x, np.nan)
     _, _, spread = scale(x)
     return x, np.full(len(x), _FIRST_RUNG_ERROR * min(spread, _HUGE))

@@ -16,11 +16,14 @@ Notation: ``n`` trials; ``x`` ``(n,)`` scores at a rung; ``y`` ``(n,)`` final sc
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from functools import cached_property
+from itertools import chain
 import math
 from statistics import NormalDist
 from typing import NamedTuple
@@ -69,36 +72,38 @@ class Evidence:
     """What the finished trials of a study reported.
 
     Attributes:
-        steps: Report steps of all trials in a row, rising within each trial.
+        steps: The report steps that there are, rising: amounts of effort of any size, also beyond
+            64 bits, so that arrays hold their places in here.
+        places: Place in ``steps`` of every report, all trials in a row, rising within each trial.
         scores: The scores reported there; NaN counts as the worst.
         counts: ``(n,)`` number of reports of each trial, at least 1.
         finals: ``(n,)`` final scores, NaN for a pruned trial.
     """
 
-    steps: NDArray[np.int64]
+    steps: tuple[int, ...]
+    places: NDArray[np.int64]
     scores: Array
     counts: NDArray[np.int64]
     finals: Array
 
     @cached_property
-    def last_steps(self) -> NDArray[np.int64]:
-        """``(n,)`` latest report step of every trial."""
-        return np.asarray(self.steps[np.cumsum(self.counts) - 1])
+    def last_places(self) -> NDArray[np.int64]:
+        """``(n,)`` place in ``steps`` of the latest report of every trial."""
+        return np.asarray(self.places[np.cumsum(self.counts) - 1])
 
     @cached_property
     def _keys(self) -> NDArray[np.int64]:
         trial = np.repeat(np.arange(len(self.counts)), self.counts)
-        return np.asarray(trial * self._stride + self.steps)
-
-    @cached_property
-    def _stride(self) -> int:
-        return int(self.steps.max()) + 1
+        return np.asarray(trial * len(self.steps) + self.places)
 
     def at(self, step: int) -> Array:
         """``(n,)`` latest scores up to a report step, NaN for trials that did not reach it."""
-        query = np.arange(len(self.counts)) * self._stride + min(step, self._stride - 1)
+        # Before all steps this is the last key of the trial before: ``_first`` sorts that out.
+        latest = bisect_right(self.steps, step) - 1
+        query = np.arange(len(self.counts)) * len(self.steps) + latest
         position = np.searchsorted(self._keys, query, side="right") - 1
-        reached = (self.last_steps >= step) & (position >= self._first)
+        is_there = self.last_places >= bisect_left(self.steps, step)
+        reached = is_there & (position >= self._first)
         return np.where(reached, self._comparable[position], np.nan)
 
     def rises(self, step: int) -> Array:
@@ -132,10 +137,10 @@ class Evidence:
         y = self.scaled[0].copy()
         v = np.zeros_like(y)
         missing = np.isnan(y)
-        rungs = np.array([rung_of(step) for step in self.last_steps.tolist()])
+        rungs = np.array([rung_of(self.steps[place]) for place in self.last_places.tolist()])
         for rung in np.unique(rungs[missing])[::-1]:
             group = missing & (rungs == rung)
-            step = int(self.last_steps[group].min())
+            step = self.steps[self.last_places[group].min()]
             x = self.at(step)
             pairs = ~np.isnan(x) & ~np.isnan(y)
             if pairs.sum() >= MIN_PAIRS:
@@ -193,7 +198,8 @@ class Evidence:
         """The regression at a report step; None with fewer than ``MIN_PAIRS`` pairs."""
         y, v = self.completed
         x = self.at(step)
-        pairs = ~np.isnan(x) & ~np.isnan(y) & (self.last_steps > step)
+        goes_on = self.last_places >= bisect_right(self.steps, step)
+        pairs = ~np.isnan(x) & ~np.isnan(y) & goes_on
         if pairs.sum() < MIN_PAIRS or self.scaled[2] <= 0:
             return None
         return calibrate(x[pairs], y[pairs], v[pairs], x[~np.isnan(x)])
@@ -251,8 +257,12 @@ def rung_of(step: int) -> int:
 
 def gather(curves: Sequence[tuple[Sequence[int], Sequence[float], float]]) -> Evidence:
     """Evidence from ``(report steps, scores, final score)`` of each trial."""
+    steps = tuple(sorted(set().union(*(steps for steps, _, _ in curves))))
+    place_of = {step: place for place, step in enumerate(steps)}
+    reported = chain.from_iterable(steps for steps, _, _ in curves)
     return Evidence(
-        np.concatenate([np.asarray(steps, dtype=np.int64) for steps, _, _ in curves]),
+        steps,
+        np.fromiter(map(place_of.__getitem__, reported), dtype=np.int64),
         np.concatenate([np.asarray(scores, dtype=np.float64) for _, scores, _ in curves]),
         np.array([len(steps) for steps, _, _ in curves], dtype=np.int64),
         np.array([final for _, _, final in curves], dtype=np.float64),
