@@ -14,9 +14,12 @@ from optuna.trial import BaseTrial
 
 from optuna_rocket.attributes import fits
 from optuna_rocket.costs import COSTS
+from optuna_rocket.costs import INSTANCE_MARK
 from optuna_rocket.costs import examples_of
 from optuna_rocket.costs import is_warm
 from optuna_rocket.costs import rounds_of
+from optuna_rocket.costs import summary
+from optuna_rocket.costs import totals_of
 
 
 class Loop:
@@ -54,6 +57,12 @@ class Loop:
             self._costs["examples"] = self._examples
         if reported and is_warm(trial.user_attrs):
             self._costs["warm"] = True
+        # Rounds of a retried trial, and their seconds, of which the totals alone are known.
+        self._before = (0, 0.0)
+        if by_instance:
+            self._costs |= INSTANCE_MARK
+            if reported and not steps:
+                self._before = totals_of(trial.user_attrs)
         self._begun = 0.0
 
     def begin(self) -> None:
@@ -78,10 +87,18 @@ class Loop:
         # Instances may be many: their costs are written once, at the end.
         is_stopped = may_ask and self.trial.should_prune()
         if is_stopped or subset.is_full or not self.by_instance:
-            if fits(self._costs):  # those of some thousand instances do not
-                self.trial.set_user_attr(COSTS, self._costs)
+            self._store_costs()
         if is_stopped:
             raise optuna.TrialPruned(f"Pruned at report step {subset.step}.")
+
+    def _store_costs(self) -> None:
+        n_before, seconds_before = self._before
+        if n_before == 0 and fits(self._costs):
+            self.trial.set_user_attr(COSTS, self._costs)
+        elif self.by_instance:  # some thousand do not fit
+            seconds = self._costs["seconds"]
+            totals = summary(n_before + len(seconds), seconds_before + sum(seconds))
+            self.trial.set_user_attr(COSTS, totals)
 
 
 class Subset:

@@ -15,7 +15,11 @@ import pytest
 
 from optuna_rocket import RocketPruner
 from optuna_rocket import SubsetEvaluator
+from optuna_rocket.costs import COSTS
 from optuna_rocket.costs import examples_of
+from optuna_rocket.costs import is_by_instance
+from optuna_rocket.costs import summary
+from optuna_rocket.costs import totals_of
 from tests.support import open_storage
 from tests.support import package_log
 
@@ -180,6 +184,38 @@ def test_a_retried_trial_goes_on(evaluator: SubsetEvaluator, kind: str, tmp_path
     assert steps == [900, 2700]
     assert again.user_attrs["rocket:costs"]["steps"] == list(SIZES)
     assert study.trials[1].intermediate_values == {100: 1.0, 300: 1.0, 900: 2.0, 2700: 2.0}
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [summary(3, 1.5), {"steps": [4, 0, 3], "seconds": [0.5] * 3}],
+    ids=["totals", "lists without a mark"],
+)
+def test_a_retried_trial_adds_to_the_costs_of_its_instances(stored: dict[str, Any]) -> None:
+    evaluator = SubsetEvaluator(5, min_fraction=0.2, by="instance")
+    study = seeded_study(Recorder())
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.WAITING,
+            user_attrs={COSTS: stored},
+            intermediate_values={4: 1.0, 0: 1.0, 3: 1.0},
+        )
+    )
+    for subset in evaluator.subsets(study.ask()):
+        subset.report(2.0)
+    attributes = study.trials[0].user_attrs
+    n_rounds, seconds = totals_of(attributes)
+    assert n_rounds == 5 and seconds >= 1.5
+    assert is_by_instance(attributes) and subset.value == pytest.approx(7 / 5)
+
+
+def test_steps_tell_instances_from_examples_where_older_trials_have_no_mark() -> None:
+    def is_told(steps: list[int]) -> bool:
+        return is_by_instance({COSTS: {"steps": steps, "seconds": [1.0] * len(steps)}})
+
+    assert is_told([3, 0, 1]) and is_told([7, 3, 9, 2])
+    assert not is_told([100, 300, 900, 900])
+    assert not is_told([100, 300, 90, 270, 900]), "retried with another evaluator"
 
 
 def test_a_trial_that_reported_all_repeats_the_last(evaluator: SubsetEvaluator) -> None:

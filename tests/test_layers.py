@@ -115,7 +115,7 @@ ALLOWED: dict[str, set[str]] = {
     "attributes": set(),
     "random_values": {"axes"},
     "suggestions": {"attributes"},
-    "costs": set(),
+    "costs": {"arguments"},
     "curves": {"constraints", "costs", "suggestions"}
     | {"fidelity/forecast", "fidelity/expectation"},
     "retries": set(),

@@ -20,6 +20,7 @@ import torch
 import optuna_rocket
 from optuna_rocket import RocketPruner
 from optuna_rocket import RocketSampler
+from optuna_rocket import attributes
 from optuna_rocket import costs
 from optuna_rocket.hindsight import look
 from tests import related_studies
@@ -323,7 +324,15 @@ def test_cost_of_plain_reports_is_the_last_step() -> None:
     assert info.unit == "report steps"
 
 
-@pytest.mark.parametrize("stored", [7, {"steps": [1]}, {"steps": ["a"], "seconds": [1]}])
+STRANGE_NUMBERS: list[Any] = [-1, math.inf, math.nan, "many", [], None]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [7, {"steps": [1]}, {"steps": ["a"], "seconds": [1]}, {"by": "instance"}]
+    + [{"by": "instance", "rounds": n, "seconds": 1} for n in (0, 2.5, *STRANGE_NUMBERS)]
+    + [{"by": "instance", "rounds": 3, "seconds": x} for x in STRANGE_NUMBERS],
+)
 def test_strange_costs_are_left_out(stored: Any) -> None:
     study = optuna.create_study()
     trial = study.ask()
@@ -343,6 +352,51 @@ def test_instances_are_counted_not_added() -> None:
     study = optuna.create_study()
     study.optimize(objective, n_trials=2)
     assert cost.cost_info(study).costs == (1.0, 1.0)
+
+
+class _StopsAt21(optuna.pruners.BasePruner):
+    """Stops all trials but the first at their 21st report."""
+
+    def prune(self, study: Study, trial: optuna.trial.FrozenTrial) -> bool:
+        return trial.number > 0 and len(trial.intermediate_values) == 21
+
+
+def _without_mark(trial: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial:
+    """The trial as it was stored before by="instance" left a mark."""
+    stored = trial.user_attrs.get(costs.COSTS, {})
+    lists = {name: stored[name] for name in ("steps", "seconds") if name in stored}
+    trial.user_attrs = {costs.COSTS: lists} if "steps" in lists else {}
+    return trial
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_very_many_instances_are_counted_not_added(
+    is_marked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attributes, "MAX_LENGTH", 1000)  # as with thousands of instances
+    subsets = optuna_rocket.SubsetEvaluator(200, min_fraction=0.1, by="instance")
+
+    def objective(trial: Trial) -> float:
+        for instance in subsets.subsets(trial):
+            instance.report(1.0)
+        return float(instance.value)
+
+    study = optuna.create_study(pruner=_StopsAt21())
+    study.optimize(objective, n_trials=3)
+    rounds = [costs.rounds_of(trial.user_attrs)[0] for trial in study.trials]
+    assert [len(steps) for steps in rounds] == [0, 21, 21]
+    assert not any(0 in steps for steps in rounds)
+    running = study.ask()
+    for step in range(150, 160):
+        running.report(1.0, step)
+    shown = optuna.create_study()
+    shown.add_trials([t if is_marked else _without_mark(t) for t in study.trials])
+    info = cost.cost_info(shown)
+    assert info.costs == pytest.approx((1, 21 / 200, 21 / 200, 10 / 200))
+    assert (info.full, info.unit) == (200, "instances")
+    timed = cost.cost_info(shown, "seconds")
+    assert timed.numbers == ((0, 1, 2) if is_marked else ())
+    assert timed.costs[:1] == ((1.0,) if is_marked else ())
 
 
 def test_relevance_is_sorted(reported: Study) -> None:

@@ -16,8 +16,10 @@ from optuna.trial import TrialState
 
 from optuna_rocket import hindsight
 from optuna_rocket.costs import examples_of
+from optuna_rocket.costs import is_by_instance
 from optuna_rocket.costs import is_warm
 from optuna_rocket.costs import rounds_of
+from optuna_rocket.costs import totals_of
 from optuna_rocket.visualization import drawing
 
 
@@ -64,7 +66,8 @@ def plot_cost(
     """Plot what the trials have cost beside what full evaluations of all of them would have.
 
     A trial with ``SubsetEvaluator`` has cost the examples of all of its rounds: a complete trial
-    costs more than one full evaluation. A trial that only reports has cost its latest report step.
+    costs more than one full evaluation; with ``by="instance"`` it has cost the number of its
+    instances. A trial that only reports has cost its latest report step.
     A full evaluation costs the full data, or the longest report step of a complete trial. Trials
     without any report are left out.
 
@@ -98,15 +101,19 @@ def cost_info(
     if full is not None and not 0 < full < math.inf:
         raise ValueError(f"full={full!r} is not a number above 0. Leave it out if unknown.")
     stored = study.get_trials(deepcopy=False)
-    rounds = {trial.number: rounds_of(trial.user_attrs) for trial in stored}
-    by_instance = any(0 in steps for steps, _ in rounds.values())
-    told = [t for t in stored if rounds[t.number][0] or (t.intermediate_values and by == "steps")]
-    costs = [_cost(t, *rounds[t.number], by, by_instance) for t in told]
+    evaluated = {t.number for t in stored if totals_of(t.user_attrs)[0]}
+    by_instance = any(is_by_instance(t.user_attrs) for t in stored)
+    told = [
+        t for t in stored if t.number in evaluated or (t.intermediate_values and by == "steps")
+    ]
+    costs = [_cost(t, by, by_instance) for t in told]
     warm = full is None and by == "seconds" and any(is_warm(t.user_attrs) for t in told)
     if full is None:
-        full = _full_cost(told, rounds, by, in_all=by_instance or warm)
+        complete = [t for t in told if t.state == TrialState.COMPLETE]
+        measures = [t for t in complete if t.number in evaluated] or complete
+        full = _full_cost(measures, by, by_instance, in_all=by_instance or warm)
     unit = "seconds" if by == "seconds" else "report steps"
-    if by == "steps" and any(steps for steps, _ in rounds.values()):
+    if by == "steps" and evaluated:
         unit = "instances" if by_instance else "examples"
     if not full > 0:
         told, costs, full = [], [], math.nan
@@ -120,38 +127,31 @@ def cost_info(
     )
 
 
-def _cost(
-    trial: FrozenTrial,
-    steps: Sequence[float],
-    seconds: Sequence[float],
-    by: str,
-    by_instance: bool,
-) -> float:
+def _cost(trial: FrozenTrial, by: str, by_instance: bool) -> float:
+    n_rounds, seconds = totals_of(trial.user_attrs)
     if by == "seconds":
-        return sum(seconds)
-    if steps:
-        return float(len(steps) if by_instance else sum(examples_of(trial.user_attrs)))
-    return float(max(trial.intermediate_values))
+        return seconds
+    if by_instance:
+        return float(n_rounds or len(trial.intermediate_values))
+    examples = examples_of(trial.user_attrs)
+    return float(sum(examples) if examples else max(trial.intermediate_values))
 
 
-def _full_cost(
-    told: Sequence[FrozenTrial],
-    rounds: dict[int, tuple[list[float], list[float]]],
-    by: str,
-    in_all: bool,
-) -> float:
+def _full_cost(complete: Sequence[FrozenTrial], by: str, by_instance: bool, in_all: bool) -> float:
     """Cost of one full evaluation, 0 as long as none is known.
 
     ``in_all`` says that it is that of all rounds of a complete trial, not that of the last.
     """
-    complete = [trial for trial in told if trial.state == TrialState.COMPLETE]
-    evaluated = [rounds[trial.number] for trial in complete if rounds[trial.number][0]]
     if by == "seconds":
-        times = [sum(seconds) if in_all else seconds[-1] for _, seconds in evaluated]
+        times = [
+            totals_of(trial.user_attrs)[1] if in_all else rounds_of(trial.user_attrs)[1][-1]
+            for trial in complete
+        ]
         return median(times) if times else 0.0
-    if evaluated:
-        return float(max(len(s) if in_all else max(s) for s, _ in evaluated))
-    return float(max((max(trial.intermediate_values) for trial in complete), default=0))
+    if by_instance:
+        return max((_cost(trial, by, by_instance) for trial in complete), default=0.0)
+    steps = (rounds_of(trial.user_attrs)[0] or trial.intermediate_values for trial in complete)
+    return float(max(map(max, steps), default=0))
 
 
 def _draw(info: CostInfo) -> go.Figure:
