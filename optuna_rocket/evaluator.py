@@ -30,13 +30,15 @@ from numpy.typing import NDArray
 import optuna
 from optuna.study import Study
 from optuna.trial import BaseTrial
+from optuna.trial import FixedTrial
+from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
-from optuna_rocket.arguments import is_number
 from optuna_rocket.costs import rounds_of
 from optuna_rocket.fidelity.correlation import misleads
 from optuna_rocket.fidelity.correlation import rank_correlation
+from optuna_rocket.fidelity.scaling import checked_guesses
 from optuna_rocket.fidelity.subset import Stratify
 from optuna_rocket.fidelity.subset import nested_subsets
 from optuna_rocket.rounds import Loop
@@ -61,6 +63,8 @@ class SubsetEvaluator:
 
     In a study of several objectives, and for a ``FixedTrial`` or ``FrozenTrial``, there is nobody
     to report to: the loop has one round, with the full data, and ``report`` only keeps the value.
+    Nor is there for a trial of another class, such as ``TorchDistributedTrial``, which stands for
+    one that rank 0 alone has; a warning says so once.
 
     Example:
         ```python
@@ -136,7 +140,7 @@ class SubsetEvaluator:
         self._by_instance = by == "instance"
         self._n_before_pruning = math.ceil(len(self._nested.order) * min_fraction - 1e-9)
         self._seed = seed
-        self._guesses = _checked_scale({} if scale is None else scale)
+        self._guesses = checked_guesses({} if scale is None else scale)
         self._told: set[object] = set()
         self._lock = threading.Lock()
         self._reader: CurveReader | None = None
@@ -173,6 +177,7 @@ class SubsetEvaluator:
         from optuna_rocket.trials import reported_values
 
         reported = reported_values(trial)
+        self._warn_of_a_stand_in(trial)
         exponents = self._exponents_for(trial, reported)
         loop = Loop(trial, reported, self._may_ask, self._by_instance, exponents)
         if self._by_instance:
@@ -235,13 +240,14 @@ class SubsetEvaluator:
         if not self._guesses or reported is None:
             return {}
         from optuna_rocket.scaling import EXPONENTS
+        from optuna_rocket.scaling import check_scaled
         from optuna_rocket.scaling import used_exponents
 
         assert isinstance(trial, Trial)
         if EXPONENTS in trial.user_attrs:
             return used_exponents(trial.user_attrs)
         for name in self._guesses:
-            _check_scaled(name, trial.params.get(name, 0.0))
+            check_scaled(name, trial.params.get(name, 0.0))
         fitted = self.exponents(trial.study)
         values = {
             name: round(fitted[name].value if name in fitted else guess, 6)
@@ -294,6 +300,16 @@ class SubsetEvaluator:
             )
         return False
 
+    def _warn_of_a_stand_in(self, trial: BaseTrial) -> None:
+        if isinstance(trial, (Trial, FixedTrial, FrozenTrial)) or not self._tell_once("stand-in"):
+            return
+        _logger.warning(
+            f"A {type(trial).__name__} is no optuna.trial.Trial, whose study the evaluator needs: "
+            "it is evaluated on the full data, nothing is reported and no pruner is asked. In "
+            "distributed training only rank 0 has the Trial: train on the full data, and to stop "
+            "trials early call trial.report and trial.should_prune by epoch."
+        )
+
     def _warn_of_another_grid(self, trial: BaseTrial, reported: dict[int, float] | None) -> None:
         if reported is None or trial.number == 0:
             return
@@ -319,25 +335,3 @@ def _correlation(curves: Sequence[Curve], step: int) -> tuple[float, int]:
     x = np.array([curve.scores[curve.steps.index(step)] for curve in held], dtype=np.float64)
     y = np.array([curve.final for curve in held], dtype=np.float64)
     return rank_correlation(x, y)
-
-
-def _checked_scale(scale: Mapping[str, float]) -> dict[str, float]:
-    if not isinstance(scale, Mapping):
-        raise ValueError(
-            f"scale={scale!r} is not a mapping from names to exponents. Write {{'lr': 0.0}}."
-        )
-    for name, guess in scale.items():
-        if not is_number(guess) or not -0.5 <= guess <= 1.5:
-            raise ValueError(
-                f"scale={dict(scale)!r} holds {guess!r} for {name!r}. Give a first guess of the "
-                "exponent between -0.5 and 1.5, for example {'lr': 0.0}."
-            )
-    return {name: float(guess) for name, guess in scale.items()}
-
-
-def _check_scaled(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, float) or not value >= 0:
-        raise ValueError(
-            f"scale= names {name!r}, which is {value!r} in this trial: only floats of at least 0 "
-            "can be scaled. Leave it out of scale=, or suggest a float."
-        )

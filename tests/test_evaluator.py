@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.pruners import BasePruner
+from optuna.trial import BaseTrial
 from optuna.trial import TrialState
 import pytest
 
@@ -249,6 +250,31 @@ def test_trials_outside_of_a_study(evaluator: SubsetEvaluator) -> None:
     assert objective(study.best_trial) == study.best_value
     rounds = [s.step for s in _reporting(evaluator, optuna.trial.FixedTrial({}), 1.0)]
     assert rounds == [2700]
+
+
+def stand_in(trial: optuna.Trial) -> Any:
+    """Stands for a trial, as TorchDistributedTrial does, and passes on what it is asked."""
+
+    def passed_on(name: str) -> property:
+        return property(lambda _: getattr(trial, name))
+
+    names = {*BaseTrial.__abstractmethods__, "number"}
+    return type("StandIn", (BaseTrial,), {name: passed_on(name) for name in names})()
+
+
+@pytest.mark.parametrize("by", ["resource", "instance"])
+def test_a_trial_of_another_class_is_evaluated_in_full_and_told_once(by: Any) -> None:
+    evaluator = SubsetEvaluator(90, min_fraction=1 / 9, by=by)
+    objective: Any = objective_of(evaluator)
+    study = seeded_study(Recorder(stop_at=10))
+    with package_log("evaluator") as messages:
+        study.optimize(lambda trial: float(objective(stand_in(trial))), n_trials=2)
+        objective(optuna.trial.FixedTrial({"x": 0.5}))
+        objective(study.trials[0])
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
+    assert [trial.intermediate_values for trial in study.trials] == [{}, {}]
+    assert len(messages) == 1
+    assert "StandIn" in messages[0] and "full data" in messages[0] and "rank 0" in messages[0]
 
 
 @pytest.mark.parametrize("by", ["resource", "instance"])

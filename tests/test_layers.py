@@ -74,7 +74,7 @@ ALLOWED: dict[str, set[str]] = {
     "fidelity/__init__": set(),
     "fidelity/subset": {"arguments"},
     "fidelity/correlation": set(),
-    "fidelity/scaling": {"fidelity/correlation"},
+    "fidelity/scaling": {"arguments", "fidelity/correlation"},
     "fidelity/calibration": {"fidelity/correlation"},
     "fidelity/forecast": {"fidelity/correlation", "fidelity/calibration"},
     "fidelity/guards": {"fidelity/forecast"},
@@ -155,7 +155,7 @@ ALLOWED: dict[str, set[str]] = {
     "scaling": {"space", "fidelity/scaling", "curves", "records"},
     "rounds": {"attributes", "costs"},
     "evaluator": {"fidelity/subset", "fidelity/correlation", "fidelity/scaling"}
-    | {"arguments", "costs", "curves", "trials", "scaling", "rounds"},
+    | {"costs", "curves", "trials", "scaling", "rounds"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
     | {"explanation", "dashboard", "visualization/__init__"},
     # views
@@ -237,6 +237,7 @@ TORCH_FREE = {
     "fidelity/__init__",
     "fidelity/subset",
     "fidelity/correlation",
+    "fidelity/scaling",
 }
 
 

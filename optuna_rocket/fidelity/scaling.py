@@ -14,6 +14,7 @@ Notation: ``n`` trials that were evaluated on a subset, ``q`` columns of their o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 import math
@@ -21,6 +22,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from optuna_rocket.arguments import is_number
 from optuna_rocket.fidelity.correlation import normal_scores
 
 
@@ -74,6 +76,21 @@ class Exponent:
     value: float
     mean: float
     std: float
+
+
+def checked_guesses(scale: Mapping[str, float]) -> dict[str, float]:
+    """The first guesses of ``scale=``, or a ValueError where they make no sense."""
+    if not isinstance(scale, Mapping):
+        raise ValueError(
+            f"scale={scale!r} is not a mapping from names to exponents. Write {{'lr': 0.0}}."
+        )
+    for name, guess in scale.items():
+        if not is_number(guess) or not -0.5 <= guess <= 1.5:
+            raise ValueError(
+                f"scale={dict(scale)!r} holds {guess!r} for {name!r}. Give a first guess of the "
+                "exponent between -0.5 and 1.5, for example {'lr': 0.0}."
+            )
+    return {name: float(guess) for name, guess in scale.items()}
 
 
 def fit_exponent(rungs: Sequence[Rung], guess: float) -> Exponent:
