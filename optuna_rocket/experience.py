@@ -154,10 +154,13 @@ class Experience:
         if guide is None or guide.sources is None:
             return {}
         geometry = space.geometry({}, has_gaps=False)
-        elites = guide.sources.elites.flatten(0, 1)
+        elites = guide.sources.elites[:, 0]
         lacks = elites.isnan()
         units = geometry.snap(torch.where(lacks, 0.0, elites)[None])[0]
-        said = guide.sources.read(units, ~lacks).mean(0) - lacks.sum(-1)
+        # Parameters that a source never had are missing; those that its best trial had no use for
+        # are not.
+        missing = (~guide.sources.remembered.geometry.present).sum(-1)
+        said = guide.sources.read(units, ~lacks).mean(0) - missing
         best = int((said * 1e4).round().argmax())
         values = space.decode(units[best].tolist())
         return {

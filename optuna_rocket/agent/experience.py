@@ -56,6 +56,9 @@ GUESS_ODDS = 0.6
 # agree with each other, which those that mean nothing here do not.
 TURNED_ODDS = -1.0
 AGREEMENT_ODDS = 1.0
+# The first trials, but for the control among them, are the best ones of the sources.
+FAVOURITES_UNTIL = 4
+_SAME = 1e-9
 _INTERCEPT_STD = 2.0
 _N_DRAWS = 16
 _NEGLIGIBLE = 1e-3
@@ -164,6 +167,27 @@ class Guide:
         odds = torch.full((len(said),), GUESS_ODDS, dtype=torch.float64)
         return _believed(said, trust.earned(said, z, odds))
 
+    def favourites(
+        self,
+        history: History,
+        geometry: Geometry,
+        generator: torch.Generator,
+        fixed: Tensor | None,
+    ) -> Pool:
+        """The best trial of each source that no trial here has repeated; none after the start.
+
+        What all sources say together is vague. One of them may have been about a task like this.
+        """
+        d = geometry.present.shape[-1]
+        units = torch.zeros(0, d, dtype=torch.float64)
+        if self.sources is not None and history.n_trials < FAVOURITES_UNTIL:
+            units = self.sources.elites[:, 0]
+        kind = torch.full((1, len(units)), PROPOSAL_KINDS.index("density"))
+        pool = proposals.finish(_filled(units, geometry, generator)[None], kind, geometry, fixed)
+        gap = (pool.units[0][:, None] - history.units[0]).abs()
+        is_same = (gap < _SAME) | units.isnan()[:, None]
+        return pool.take((~is_same.all(-1).any(-1)).nonzero()[:, 0][None])
+
     def elites(self, mixture: Mixture, geometry: Geometry, generator: torch.Generator) -> Tensor:
         """Units ``(k, d)`` that experience recommends, what it does not know drawn at random."""
         found = []
@@ -175,10 +199,7 @@ class Guide:
             drawn = torch.full((_N_DRAWS, d), torch.nan, dtype=torch.float64)
             drawn[:, self.guesses.columns] = self.guesses.draw(_N_DRAWS, generator)
             found.append(drawn)
-        units = torch.cat(found)
-        fresh = torch.rand(units.shape, generator=generator, dtype=torch.float64)
-        fresh = torch.where(geometry.is_categorical, (fresh * geometry.n_cells).floor(), fresh)
-        return torch.where(units.isnan(), fresh, units)
+        return _filled(torch.cat(found), geometry, generator)
 
 
 def propose(
@@ -211,6 +232,13 @@ def propose(
     )
     around = proposals.propose(parents, geometry, n_candidates, generator, fixed)
     return around.joined(proposals.finish(elites, kind, geometry, fixed))
+
+
+def _filled(units: Tensor, geometry: Geometry, generator: torch.Generator) -> Tensor:
+    """Units ``(k, d)`` with random values for what is NaN."""
+    fresh = torch.rand(units.shape, generator=generator, dtype=torch.float64)
+    fresh = torch.where(geometry.is_categorical, (fresh * geometry.n_cells).floor(), fresh)
+    return torch.where(units.isnan(), fresh, units)
 
 
 class _Believed(NamedTuple):
