@@ -28,6 +28,7 @@ from optuna_rocket.agent import proposals
 from optuna_rocket.agent import trust
 from optuna_rocket.agent.guesses import Guesses
 from optuna_rocket.agent.memory import Conditioned
+from optuna_rocket.agent.memory import Expectation
 from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.agent.sources import Sources
 from optuna_rocket.agent.trust import Trust
@@ -167,27 +168,6 @@ class Guide:
         odds = torch.full((len(said),), GUESS_ODDS, dtype=torch.float64)
         return _believed(said, trust.earned(said, z, odds))
 
-    def favourites(
-        self,
-        history: History,
-        geometry: Geometry,
-        generator: torch.Generator,
-        fixed: Tensor | None,
-    ) -> Pool:
-        """The best trial of each source that no trial here has repeated; none after the start.
-
-        What all sources say together is vague. One of them may have been about a task like this.
-        """
-        d = geometry.present.shape[-1]
-        units = torch.zeros(0, d, dtype=torch.float64)
-        if self.sources is not None and history.n_trials < FAVOURITES_UNTIL:
-            units = self.sources.elites[:, 0]
-        kind = torch.full((1, len(units)), PROPOSAL_KINDS.index("density"))
-        pool = proposals.finish(_filled(units, geometry, generator)[None], kind, geometry, fixed)
-        gap = (pool.units[0][:, None] - history.units[0]).abs()
-        is_same = (gap < _SAME) | units.isnan()[:, None]
-        return pool.take((~is_same.all(-1).any(-1)).nonzero()[:, 0][None])
-
     def elites(self, mixture: Mixture, geometry: Geometry, generator: torch.Generator) -> Tensor:
         """Units ``(k, d)`` that experience recommends, what it does not know drawn at random."""
         found = []
@@ -200,6 +180,29 @@ class Guide:
             drawn[:, self.guesses.columns] = self.guesses.draw(_N_DRAWS, generator)
             found.append(drawn)
         return _filled(torch.cat(found), geometry, generator)
+
+
+def favourites(
+    expected: Expectation | None,
+    history: History,
+    geometry: Geometry,
+    generator: torch.Generator,
+    fixed: Tensor | None,
+) -> Pool | None:
+    """The best trial of each source that no trial here has repeated; None after the start.
+
+    What all sources say together is vague. One of them may have been about a task like this.
+    """
+    assert isinstance(expected, Mixture)
+    if expected.read is None or history.n_trials >= FAVOURITES_UNTIL:
+        return None
+    best = expected.read.elites[:, 0]
+    kind = torch.full((1, len(best)), PROPOSAL_KINDS.index("density"))
+    pool = proposals.finish(_filled(best, geometry, generator)[None], kind, geometry, fixed)
+    gap = (pool.units[0][:, None] - history.units[0]).abs()
+    is_same = (gap < _SAME) | best.isnan()[:, None]
+    fresh = (~is_same.all(-1).any(-1)).nonzero()[:, 0]
+    return pool.take(fresh[None]) if len(fresh) else None
 
 
 def propose(

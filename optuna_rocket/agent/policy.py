@@ -170,9 +170,8 @@ def decide(
     # The first trial is experience's own: what is not believed must not shorten the start.
     starts = not guided and history.n_trials < improvement.RULE_FROM + experienced
     study = observation.study_features(history, geometry, belief.weights, horizon)
-    if pool is None and guided and heard is not None:
-        favourites = heard.favourites(history, geometry, generator, fixed)
-        pool = favourites if favourites.units.shape[1] else None
+    if pool is None and guided:
+        pool = experience.favourites(remembered.expected, history, geometry, generator, fixed)
     if pool is None and guided:
         pool = experience.propose(remembered, n_candidates, generator, fixed)
     elif pool is None:
