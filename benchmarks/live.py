@@ -153,7 +153,7 @@ def measure(
         sampler=sisters.make_sampler(meant.sampler, seed, earlier),
         pruner=_make_pruner(pruner, subsets.sizes),
     )
-    for params in sisters.first_trials(meant.sampler, earlier):
+    for params in sisters.first_trials(meant.sampler, earlier, task):
         study.enqueue_trial(params)
     shown = None if pruner == "none" else subsets
     objective = Objective(task, evaluations, seed, shown, meant.is_warm)

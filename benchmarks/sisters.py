@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
 
 from benchmarks import methods
@@ -18,6 +22,7 @@ from optuna_rocket import RocketSampler
 
 
 _SOURCES, _ENQUEUED = "rocket_sources", "_enqueued"
+_N_PROBES = 100
 
 
 def studies_of(storage: str, task: Task) -> list[optuna.Study]:
@@ -64,10 +69,39 @@ def make_sampler(method: str, seed: int, sisters: Sequence[optuna.Study]) -> Bas
     return methods.make_sampler(method.removesuffix(_ENQUEUED), seed)
 
 
-def first_trials(method: str, sisters: Sequence[optuna.Study]) -> list[dict[str, Any]]:
-    """The best configuration of each of them, each once, if the method is given them."""
+def first_trials(method: str, sisters: Sequence[optuna.Study], task: Task) -> list[dict[str, Any]]:
+    """The best configuration of each of them, each once, if the method is given them.
+
+    Values that the task does not offer are left out.
+    """
+    if not method.endswith(_ENQUEUED):
+        return []
+    offered = _distributions(task)
     found: list[dict[str, Any]] = []
-    for study in sisters if method.endswith(_ENQUEUED) else ():
-        if study.best_params not in found:
-            found.append(study.best_params)
+    for study in sisters:
+        best = {
+            name: value
+            for name, value in study.best_params.items()
+            if name in offered and _is_in(offered[name], value)
+        }
+        if best not in found:
+            found.append(best)
     return found
+
+
+def _distributions(task: Task) -> dict[str, BaseDistribution]:
+    """Those of all parameters that random configurations of a task have."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    found: dict[str, BaseDistribution] = {}
+    for _ in range(_N_PROBES):
+        trial = study.ask()
+        task.suggest(trial)
+        found |= trial.distributions
+    return found
+
+
+def _is_in(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    return bool(distribution.low <= value <= distribution.high)

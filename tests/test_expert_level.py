@@ -206,6 +206,13 @@ def test_sisters_hand_on_what_they_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert firsts[1] == pytest.approx(counted, abs=1e-6)
     assert firsts[0] > firsts[2] + 0.05  # from nothing the first trial is the middle
 
+    # What a sister has and this task does not is left out.
+    study = optuna.create_study()
+    study.enqueue_trial({"x": 99, "y": 1})
+    study.optimize(lambda t: t.suggest_int("x", 0, 99) + t.suggest_int("y", 0, 1), n_trials=1)
+    assert sisters.first_trials("tpe_enqueued", [study, *told], TASKS["a/b"]) == [{}, {"x": best}]
+    assert sisters.first_trials("rocket_sources", [study], TASKS["a/b"]) == []
+
     with pytest.raises(ValueError, match=r"no study of z/ but of z/b\. Run the family"):
         sisters.studies_of(storage, TASKS["z/b"])
 
