@@ -62,16 +62,7 @@ def studies(
     history = empty_history(*geometry.present.shape)
     belief = policy.initial_belief(geometry)
     for t in range(n_trials):
-        belief, decision = look(
-            geometry,
-            history,
-            belief,
-            network,
-            generator,
-            delay=0,
-            horizon=None,
-            n_candidates=policy.N_CANDIDATES,
-        )
+        belief, decision = look(geometry, history, belief, network, generator)
         action = policy.act(decision.logits)
         before = history
         history, _ = observe_trial(tasks, 1, history, decision, action, noise[:, t])

@@ -31,7 +31,7 @@ def find(past: History, space: Space) -> dict[int, tuple[int, list[bool]]]:
     active = past.active[0, rows].numpy()
     geometry = space.geometry({}, has_gaps=False)
     n_cells = geometry.parent_cells[0].numpy().astype(int)
-    cells_of = geometry.cells_of(past.units[:, rows])[0].numpy()
+    cell_at = geometry.cells_of(past.units[:, rows])[0].numpy()
     parents = [p for p in range(len(space)) if 1 < n_cells[p] <= MAX_PARENT_CELLS]
     found: dict[int, tuple[int, list[bool]]] = {}
     for child in range(len(space)):
@@ -41,7 +41,7 @@ def find(past: History, space: Space) -> dict[int, tuple[int, list[bool]]]:
             if parent == child or (active[:, child] & ~active[:, parent]).any():
                 continue
             with_parent = active[:, parent]
-            cells = np.clip(cells_of[with_parent, parent], 0, n_cells[parent] - 1)
+            cells = np.clip(cell_at[with_parent, parent], 0, n_cells[parent] - 1)
             allowed = _explains(
                 active[with_parent, child],
                 ended[with_parent],

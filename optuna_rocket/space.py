@@ -84,9 +84,16 @@ class Geometry:
         cells = (units * self.n_cells[:, None]).floor()
         if self.log_bounds is not None:
             low, high = self.log_bounds[:, :, None]
-            value = torch.exp(low + units.clamp(0, 1) * (high - low)).round()
-            cells = torch.where(high > low, value - (low.exp() + 0.5).round(), cells)
+            cells = torch.where(high > low, (self._integers(units) - low.exp()).floor(), cells)
         return torch.where(self.is_categorical[:, None], units, cells)
+
+    def _integers(self, units: Tensor) -> Tensor:
+        """Values ``(B, m, d)`` of log-scaled integers; other columns mean nothing."""
+        assert self.log_bounds is not None
+        low, high = self.log_bounds[:, :, None]
+        value = torch.exp(low + units.clamp(0, 1) * (high - low).clamp_min(1e-12)).round()
+        # The bounds lie half a unit outside of the integers, so that every one has a cell.
+        return value.maximum(torch.exp(low) + 0.5).minimum(torch.exp(high) - 0.5)
 
     @cached_property
     def n_active(self) -> Tensor:
@@ -129,12 +136,9 @@ class Geometry:
         index = (units * safe).floor().clamp_min(0).minimum(safe - 1)
         grid = torch.where(finite, (index + 0.5) / safe, units.clamp(0, 1))
         if self.log_bounds is not None:
-            low, high = self.log_bounds[0][:, None], self.log_bounds[1][:, None]
+            low, high = self.log_bounds[:, :, None]
             width = (high - low).clamp_min(1e-12)
-            # The bounds lie half a unit outside of the integers, so that every one has a cell.
-            value = torch.exp(low + units.clamp(0, 1) * width).round()
-            value = value.maximum(torch.exp(low) + 0.5).minimum(torch.exp(high) - 0.5)
-            grid = torch.where(high > low, (value.log() - low) / width, grid)
+            grid = torch.where(high > low, (self._integers(units).log() - low) / width, grid)
         choice = units.round().clamp_min(0).minimum(safe - 1)
         snapped = torch.where(self.is_categorical[:, None], choice, grid)
         return torch.where(self.present[:, None], snapped, torch.zeros_like(snapped))

@@ -28,7 +28,6 @@ from optuna_rocket.agent import proposals
 from optuna_rocket.agent import trust
 from optuna_rocket.agent.guesses import Guesses
 from optuna_rocket.agent.memory import Conditioned
-from optuna_rocket.agent.memory import Expectation
 from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.agent.sources import Sources
 from optuna_rocket.agent.trust import Trust
@@ -58,7 +57,7 @@ GUESS_ODDS = 0.6
 TURNED_ODDS = -1.0
 AGREEMENT_ODDS = 1.0
 # The first trials, but for the control among them, are the best ones of the sources.
-FAVOURITES_UNTIL = 4
+_FAVOURITES_UNTIL = 4
 _SAME = 1e-9
 _INTERCEPT_STD = 2.0
 _N_DRAWS = 16
@@ -182,39 +181,23 @@ class Guide:
         return _filled(torch.cat(found), geometry, generator)
 
 
-def favourites(
-    expected: Expectation | None,
-    history: History,
-    geometry: Geometry,
-    generator: torch.Generator,
-    fixed: Tensor | None,
-) -> Pool | None:
-    """The best trial of each source that no trial here has repeated; None after the start.
-
-    What all sources say together is vague. One of them may have been about a task like this.
-    """
-    assert isinstance(expected, Mixture)
-    if expected.read is None or history.n_trials >= FAVOURITES_UNTIL:
-        return None
-    best = expected.read.elites[:, 0]
-    kind = torch.full((1, len(best)), PROPOSAL_KINDS.index("density"))
-    pool = proposals.finish(_filled(best, geometry, generator)[None], kind, geometry, fixed)
-    gap = (pool.units[0][:, None] - history.units[0]).abs()
-    is_same = (gap < _SAME) | best.isnan()[:, None]
-    fresh = (~is_same.all(-1).any(-1)).nonzero()[:, 0]
-    return pool.take(fresh[None]) if len(fresh) else None
-
-
 def propose(
     remembered: Conditioned,
     n_candidates: int,
     generator: torch.Generator,
     fixed: Tensor | None = None,
 ) -> Pool:
-    """Proposals around the trials and around what experience recommends, and the latter itself."""
+    """Proposals around the trials and around what experience recommends, and the latter itself.
+
+    In the first trials the best ones of the sources alone, as long as there are some to repeat.
+    """
     history, geometry = remembered.history, remembered.geometry
     mixture = remembered.expected
     assert isinstance(mixture, Mixture)
+    if mixture.read is not None and history.n_trials < _FAVOURITES_UNTIL:
+        favourites = _favourites(mixture.read, history, geometry, generator, fixed)
+        if favourites.units.shape[1]:
+            return favourites
     elites = mixture.guide.elites(mixture, geometry, generator)[None]
     kind = torch.full(elites.shape[:2], PROPOSAL_KINDS.index("density"))
     own = proposals.finish(elites, kind, geometry)
@@ -235,6 +218,25 @@ def propose(
     )
     around = proposals.propose(parents, geometry, n_candidates, generator, fixed)
     return around.joined(proposals.finish(elites, kind, geometry, fixed))
+
+
+def _favourites(
+    sources: Sources,
+    history: History,
+    geometry: Geometry,
+    generator: torch.Generator,
+    fixed: Tensor | None,
+) -> Pool:
+    """The best trial of each source that no trial here has repeated.
+
+    What all sources say together is vague. One of them may have been about a task like this.
+    """
+    best = sources.elites[:, 0]
+    kind = torch.full((1, len(best)), PROPOSAL_KINDS.index("density"))
+    pool = proposals.finish(_filled(best, geometry, generator)[None], kind, geometry, fixed)
+    gap = (pool.units[0][:, None] - history.units[0]).abs()
+    is_same = (gap < _SAME) | best.isnan()[:, None]
+    return pool.take((~is_same.all(-1).any(-1)).nonzero()[:, 0][None])
 
 
 def _filled(units: Tensor, geometry: Geometry, generator: torch.Generator) -> Tensor:

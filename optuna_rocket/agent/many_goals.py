@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from dataclasses import fields
 from dataclasses import replace
 import math
 from typing import NamedTuple
@@ -33,6 +32,7 @@ from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.agent.visited import Visited
 from optuna_rocket.goals import Goals
 from optuna_rocket.goals import beside
 from optuna_rocket.goals import repeated
@@ -128,9 +128,9 @@ def decide(
         if starts:
             spread = improvement.start_rule(known.objectives, pool)[:1]
             pool = pool.take(spread.topk(min(n_candidates, spread.shape[1]), -1).indices)
-    judged = _judge(known, pool, generator)
+    judged, tried = _judge(known, pool, generator), visited.by(history, geometry)
     if refines:
-        judged = _refine(known, judged, history, geometry, generator, fixed)
+        judged = _refine(known, judged, tried, geometry, generator, fixed)
     pool, reading, objectives = judged.pool, judged.reading, known.objectives
     logits = improvement.shifted(judged.rule)
     if starts:
@@ -143,7 +143,7 @@ def decide(
         _, candidates = observation.observe(objectives, pool, reading)
         state = beliefs.objectives.recurrent_state
         logits = network(logits.float(), candidates, study, state)
-    return Choice(pool, visited.by(history, geometry).forbid(logits, pool.units), reading)
+    return Choice(pool, tried.forbid(logits, pool.units), reading)
 
 
 class Outlook(NamedTuple):
@@ -218,12 +218,7 @@ class _Judged(NamedTuple):
     def joined(self, other: _Judged) -> _Judged:
         return _Judged(
             self.pool.joined(other.pool),
-            Reading(
-                *(
-                    torch.cat([getattr(x, field.name) for x in (self.reading, other.reading)], 1)
-                    for field in fields(Reading)
-                )
-            ),
+            self.reading.joined(other.reading),
             torch.cat([self.log_chance, other.log_chance]),
             torch.cat([self.rule, other.rule], 1),
         )
@@ -241,7 +236,7 @@ def _judge(known: _Known, pool: Pool, generator: torch.Generator) -> _Judged:
 def _refine(
     known: _Known,
     judged: _Judged,
-    history: History,
+    tried: Visited,
     geometry: Geometry,
     generator: torch.Generator,
     fixed: Tensor | None,
@@ -251,7 +246,6 @@ def _refine(
     Under a constraint the best configurations lie in a thin wedge at the edge of the feasible
     region, which few of the first pool hit.
     """
-    tried = visited.by(history, geometry)
     for scales in _REFINEMENTS:
         allowed = tried.forbid(judged.rule, judged.pool.units)
         best = allowed.topk(min(_N_REFINED, allowed.shape[1]), -1).indices

@@ -105,6 +105,15 @@ class Reading:
     failure: Tensor
     nearest: Tensor
 
+    def joined(self, other: Reading) -> Reading:
+        """Of these candidates, then of others."""
+        return Reading(
+            torch.cat([self.mean, other.mean], 1),
+            torch.cat([self.std, other.std], 1),
+            torch.cat([self.failure, other.failure], 1),
+            torch.cat([self.nearest, other.nearest], 1),
+        )
+
 
 def context(history: History) -> History:
     """At most ``MAX_CONTEXT`` trials: the latest, and the best of the others, in order.

@@ -171,8 +171,6 @@ def decide(
     starts = not guided and history.n_trials < improvement.RULE_FROM + experienced
     study = observation.study_features(history, geometry, belief.weights, horizon)
     if pool is None and guided:
-        pool = experience.favourites(remembered.expected, history, geometry, generator, fixed)
-    if pool is None and guided:
         pool = experience.propose(remembered, n_candidates, generator, fixed)
     elif pool is None:
         spreads = starts or elsewhere

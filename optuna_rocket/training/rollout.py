@@ -159,9 +159,9 @@ def look(
     network: RecurrentScorer,
     generator: torch.Generator,
     *,
-    delay: int,
-    horizon: int | None,
-    n_candidates: int,
+    delay: int = 0,
+    horizon: int | None = None,
+    n_candidates: int = policy.N_CANDIDATES,
     forget: bool = False,
     repeats: bool = False,
 ) -> tuple[Belief, Decision]:
