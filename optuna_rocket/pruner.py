@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import math
 from typing import TYPE_CHECKING
 from typing import Any
@@ -37,6 +36,8 @@ _SCREENING = 9
 _MOST_STOPPED = 2
 # Reports from which on a trial can be seen not to have begun to learn. Subsets are fewer.
 _A_CURVE = 3
+# Where so many trials were judged last is remembered; more do not run at a time.
+_MOST_JUDGED = 1000
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
 
@@ -61,13 +62,14 @@ class RocketPruner(BasePruner):
     Before there are enough complete trials to forecast from, a trial goes on if it is in the best
     third of all at a ninth of the longest report step, or if two of three have been stopped
     already, or if the complete trials did not end in the order of their reports there; the first
-    trial always does. Later, a trial is judged at report steps that are a
+    trial always does. Later, a trial is judged when it is asked about at report steps that are a
     factor of 1.5 apart, and never at or after the longest report step of any complete trial. A
-    late bloomer has a forecast as wide as earlier surprises at its rank were; a trial that has
-    hardly risen since its first report is not stopped before two like it have gone to the end, nor
-    once one of those was among the best third (``fidelity.guards``); and one judgement in twenty
-    lets the trial pass, so that surprises go on being seen. A judgement depends on the
-    stored trials, the trial and the seed alone.
+    late bloomer has a forecast as wide as earlier surprises at its rank were; nobody is stopped
+    before the step where complete trials had begun to learn, and a trial that has hardly risen
+    since its first report not before two like it have gone to the end, nor once one of those was
+    among the best third (``fidelity.guards``); and one judgement in twenty lets the trial pass:
+    with few report steps surprises go on being seen. A judgement depends on the stored trials,
+    the trial, the step where it was judged before and the seed alone.
 
     Example:
         ```python
@@ -93,6 +95,8 @@ class RocketPruner(BasePruner):
         self._n_startup_trials = check_integer("n_startup_trials", n_startup_trials, least=3)
         self._seed = check_integer("seed", seed, least=0)
         self._failures: set[type[Exception]] = set()
+        # By a study's name and a trial's number: where it was judged before, and where last.
+        self._judged: dict[tuple[str, int], tuple[int | None, int | None]] = {}
         self._forget()
 
     def _forget(self) -> None:
@@ -102,7 +106,7 @@ class RocketPruner(BasePruner):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what can be rebuilt."""
-        return {**self.__dict__, "_reader": None, "_evidence": None}
+        return {**self.__dict__, "_reader": None, "_evidence": None, "_judged": {}}
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether to stop the trial; a failure of the forecast costs a warning, not the trial."""
@@ -122,19 +126,20 @@ class RocketPruner(BasePruner):
         from optuna_rocket.curves import curve_of
         from optuna_rocket.curves import horizon
         from optuna_rocket.curves import level_to_beat
+        from optuna_rocket.fidelity.guards import had_begun
         from optuna_rocket.fidelity.guards import may_rise_late
         from optuna_rocket.trials import CurveReader
         from optuna_rocket.trials import score_sign
 
-        rung = _rung_just_reached(trial)
-        if rung is None or self._lets_pass(trial.number, rung):
+        step, before = self._next_judgement(study, trial)
+        if step is None or self._lets_pass(trial.number, step):
             return False
         if self._reader is None:
             self._reader = CurveReader()
         curves = [curve for curve in self._reader.read(study) if curve.steps]
         best, last = level_to_beat(curves), horizon(curves)
         own = curve_of(trial, score_sign(study))
-        if best is None or own.steps[-1] >= last:
+        if best is None or step >= last:
             return False
 
         evidence, trusted = self._arrange(curves)
@@ -142,13 +147,33 @@ class RocketPruner(BasePruner):
         if n_complete < self._n_startup_trials:
             # A lucky first trial must not stop all that follow before there is a second one.
             may_stop = len(curves) - n_complete < _MOST_STOPPED * n_complete
-            stops = may_stop and _is_screened_out(own, evidence, last)
+            stops = may_stop and _is_screened_out(own, evidence, last, before)
         else:
             stops = self._is_not_worth_it(own, curves, evidence, trusted, best)
         # Asked last: few trials get here.
-        is_curve = len(own.steps) >= _A_CURVE
+        if not stops or not had_begun(evidence, step, _A_CURVE):
+            return False
         rise = own.scores[-1] - own.scores[0]
-        return stops and not (is_curve and may_rise_late(evidence, own.steps[-1], rise))
+        return len(own.steps) < _A_CURVE or not may_rise_late(evidence, step, rise)
+
+    def _next_judgement(self, study: Study, trial: FrozenTrial) -> tuple[int | None, int | None]:
+        """The step to judge the trial at, None if its rung was judged; where it was judged before.
+
+        Trials report more often than they ask, so what they asked is remembered here. Asked at the
+        same step again, a trial gets the same answer.
+        """
+        from optuna_rocket.fidelity.forecast import rung_of
+
+        key, step = (study.study_name, trial.number), trial.last_step
+        before, last = self._judged.get(key, (None, None))
+        if step is None or step == last:
+            return step, before
+        if last is not None and rung_of(step) == rung_of(last):
+            return None, last
+        if len(self._judged) >= _MOST_JUDGED:
+            self._judged = {}
+        self._judged[key] = last, step
+        return step, last
 
     def _is_not_worth_it(
         self, own: Curve, curves: list[Curve], evidence: Evidence, trusted: Trust, best: float
@@ -187,34 +212,22 @@ class RocketPruner(BasePruner):
         self._evidence = (used, *learn(used))
         return self._evidence[1:]
 
-    def _lets_pass(self, number: int, rung: int) -> bool:
-        code = zlib.crc32(f"{self._seed}:{number}:{rung}".encode())
+    def _lets_pass(self, number: int, step: int) -> bool:
+        from optuna_rocket.fidelity.forecast import rung_of
+
+        code = zlib.crc32(f"{self._seed}:{number}:{rung_of(step)}".encode())
         return code < _EXPLORATION * 2**32
 
 
-def _is_screened_out(own: Curve, evidence: Evidence, last: int) -> bool:
-    """Whether a trial is behind at the step where trials are compared before a forecast."""
+def _is_screened_out(own: Curve, evidence: Evidence, last: int, before: int | None) -> bool:
+    """Whether a trial is behind at the step where trials are compared before a forecast.
+
+    That is the first one judged at or beyond a ninth of the last; ``before`` is the one before it.
+    """
     from optuna_rocket.fidelity.guards import contradicts
 
     step = own.steps[-1]
-    is_behind = _is_screening_step(own.steps, last) and not evidence.is_leading(
-        step, own.scores[-1]
-    )
-    return is_behind and not contradicts(evidence, step)
-
-
-def _is_screening_step(steps: Sequence[int], last: int) -> bool:
-    """Whether the latest report step is the first one at or beyond a ninth of the last."""
     early = last // _SCREENING  # sizes of subsets are rounded; integers of any size have a ninth
-    return steps[-1] >= early and all(step < early for step in steps[:-1])
-
-
-def _rung_just_reached(trial: FrozenTrial) -> int | None:
-    """The rung of the latest report step, None where an earlier report was on it already."""
-    from optuna_rocket.fidelity.forecast import rung_of
-
-    steps = sorted(trial.intermediate_values)[-2:]
-    if not steps:
-        return None
-    rungs = [rung_of(step) for step in steps]
-    return None if len(rungs) == 2 and rungs[0] == rungs[1] else rungs[-1]
+    if step < early or (before is not None and before >= early):
+        return False
+    return not (evidence.is_leading(step, own.scores[-1]) or contradicts(evidence, step))

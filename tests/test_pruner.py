@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import copy
 import math
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from optuna_rocket import RocketPruner
 from optuna_rocket import RocketSampler
 from optuna_rocket import curves
+from optuna_rocket import pruner as package_pruner
 from optuna_rocket.costs import COSTS
 from optuna_rocket.curves import spending
 from optuna_rocket.fidelity import forecast
@@ -29,6 +31,8 @@ from tests.support import package_log
 
 
 Curve = Callable[[float, int], float]
+# Of a trial that no judgement lets pass.
+NUMBER = 1001
 
 
 def falling(x: float, step: int) -> float:
@@ -65,12 +69,24 @@ def running(number: int, x: float, step: int, curve: Curve = falling) -> FrozenT
     return trial
 
 
-def verdicts(study: optuna.Study, x: float, step: int, n: int = 100, **options: Any) -> float:
-    """Share of trial numbers that are stopped there."""
+def verdicts(
+    study: optuna.Study,
+    x: float,
+    step: int,
+    n: int = 100,
+    curve: Curve = falling,
+    **options: Any,
+) -> float:
+    """Share of trial numbers that are stopped there, when they are asked about first."""
     pruner = RocketPruner(**options)
-    return float(
-        np.mean([pruner.prune(study, running(k, x, step)) for k in range(1000, 1000 + n)])
-    )
+    trials = [running(k, x, step, curve) for k in range(1000, 1000 + n)]
+    return float(np.mean([pruner.prune(study, trial) for trial in trials]))
+
+
+def asked(study: optuna.Study, x: float, steps: Sequence[int]) -> list[int]:
+    """The steps at which a trial that goes on all the same is told to stop."""
+    pruner = RocketPruner()
+    return [step for step in steps if pruner.prune(study, running(NUMBER, x, step))]
 
 
 def test_hopeless_trials_are_stopped_and_good_ones_go_on() -> None:
@@ -99,9 +115,9 @@ def test_the_first_trials_are_screened_at_a_ninth() -> None:
     study = stored_study(2)
     for x in (0.2, 0.4, 0.8):
         add_curve(study, x, 3, 27)
-    assert [verdicts(study, 5.0, step) > 0.9 for step in range(8)] == [False] * 2 + [True] + [
-        False
-    ] * 5
+    assert [verdicts(study, 5.0, step) > 0.9 for step in range(3)] == [False, False, True]
+    assert asked(study, 5.0, range(8)) == [2], "and once alone"
+    assert asked(study, 5.0, (5, 6, 7)) == [5], "or where they are first asked about after it"
     assert verdicts(study, 0.01, 2) == 0, "the best go on"
     assert verdicts(optuna.create_study(), 5.0, 2) == 0, "and the first trial does"
 
@@ -201,11 +217,56 @@ def test_nobody_is_stopped_at_the_end() -> None:
 
 
 def test_a_trial_is_judged_at_few_steps() -> None:
-    study = stored_study(30)
-    shares = [verdicts(study, 0.99, step, n=10) for step in range(26)]
-    judged = [step for step, share in enumerate(shares) if share > 0]
+    judged = asked(stored_study(30), 0.99, range(26))
     assert 4 <= len(judged) <= 9
-    assert 8 not in judged, "step 7 is on the same rung"
+    assert 7 in judged and 8 not in judged, "they are on the same rung"
+
+
+def test_trials_that_ask_seldom_are_judged_when_they_ask() -> None:
+    study = stored_study(30)
+    assert asked(study, 0.99, (8, 18)) == [8, 18]
+    assert asked(study, 0.99, (7, 8)) == [7]
+
+
+def test_the_same_question_gets_the_same_answer() -> None:
+    study, pruner = stored_study(30), RocketPruner()
+    for step in (7, 7, 11, 11):
+        assert pruner.prune(study, running(NUMBER, 0.99, step)), step
+    assert not pruner.prune(study, running(NUMBER, 0.99, 12))
+    assert pruner.prune(study, running(NUMBER, 0.99, 11))
+
+
+def test_where_trials_were_judged_is_forgotten_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(package_pruner, "_MOST_JUDGED", 5)
+    study, pruner = stored_study(30), RocketPruner()
+    for number in range(1000, 1020):
+        pruner.prune(study, running(number, 0.99, 7))
+        assert len(pruner._judged) <= 5
+
+
+def test_nobody_is_stopped_before_anyone_learns() -> None:
+    def warming_up(x: float, step: int) -> float:
+        return 2.0 - x * 1e-3 if step < 9 else falling(x, step - 9)
+
+    study = stored_study(30, curve=warming_up)
+    assert [verdicts(study, 0.9, step, curve=warming_up) > 0.5 for step in (1, 3, 8, 18)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_a_trial_that_breaks_down_is_not_asleep() -> None:
+    study = stored_study(30)
+
+    def breaking(loss: float) -> Curve:
+        return lambda x, step: falling(x, step) if step < 5 else loss
+
+    for loss in (math.inf, 50.0):
+        assert verdicts(study, 0.9, 7, curve=breaking(loss)) > 0.85
 
 
 def test_more_risk_stops_more() -> None:

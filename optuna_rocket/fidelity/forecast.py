@@ -112,6 +112,17 @@ class Evidence:
             return np.asarray(self.at(step) - self._comparable[self._first])
 
     @cached_property
+    def total_rises(self) -> Array:
+        """``(n,)`` how far scores have risen from the first report to the last."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            last = self._first + self.counts - 1
+            return np.asarray(self._comparable[last] - self._comparable[self._first])
+
+    def places_of(self, report: int) -> NDArray[np.int64]:
+        """``(n,)`` place in ``steps`` of a report (0 the first), at most of the last one."""
+        return np.asarray(self.places[self._first + np.minimum(report, self.counts - 1)])
+
+    @cached_property
     def _comparable(self) -> Array:
         return np.where(np.isnan(self.scores), -np.inf, self.scores)
 

@@ -1,9 +1,9 @@
 """When a report is no ground to stop a trial: what the complete trials say of such reports.
 
 A forecast is calibrated on the trials that went on, and these are the ones that looked good: of
-what it has never seen it knows nothing. Two ways to be misled are caught here, at the price of a
-few full evaluations: reports that order trials the wrong way round, and trials that have not
-begun to learn.
+what it has never seen it knows nothing. Three ways to be misled are caught here, at the price of a
+few full evaluations: reports that order trials the wrong way round, reports from before anyone
+learns (a warm-up, a plateau), and trials that have not begun to learn.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import numpy as np
 from optuna_rocket.fidelity.forecast import Evidence
 
 
+# Trials have begun to learn where a quarter of them have risen by this share of what they rise in
+# all. Before, reports differ by chance.
+_BEGUN_SHARE, _BEGUN_QUANTILE = 0.1, 0.75
 # A trial that has risen by less than this share of what others have risen is asleep. So many such
 # trials must have gone to the end before one is stopped, and none of them among the best third.
 _ASLEEP_SHARE = 0.25
@@ -39,6 +42,25 @@ def contradicts(evidence: Evidence, step: int) -> bool:
     return int((orders[0] * orders[1]).sum()) <= 0
 
 
+def had_begun(evidence: Evidence, step: int, n_reports: int) -> bool:
+    """Whether complete trials had begun to learn at a step, so that reports there say something.
+
+    Before their ``n_reports``-th report a rise cannot be told, and what they had risen there
+    counts; trials with fewer reports are no curves. Where fewer than two are, or where they do not
+    rise at all, nothing speaks against the reports.
+    """
+    is_curve = ~np.isnan(evidence.finals) & (evidence.counts >= n_reports)
+    if is_curve.sum() < 2:
+        return True
+    later = evidence.steps[int(np.median(evidence.places_of(n_reports - 1)[is_curve]))]
+    early, total = evidence.rises(max(step, later))[is_curve], evidence.total_rises[is_curve]
+    early, total = early[np.isfinite(early)], total[np.isfinite(total)]
+    if len(early) < 2 or len(total) < 2:
+        return True
+    begun = _BEGUN_SHARE * float(np.median(total))
+    return begun <= 0 or float(np.quantile(early, _BEGUN_QUANTILE)) >= begun
+
+
 def may_rise_late(evidence: Evidence, step: int, rise: float) -> bool:
     """Whether a trial is asleep at a step, and such trials are not known to end badly.
 
@@ -49,9 +71,11 @@ def may_rise_late(evidence: Evidence, step: int, rise: float) -> bool:
     """
     rises, finals = evidence.rises(step), evidence.finals
     known = rises[np.isfinite(rises)]
-    asleep = _ASLEEP_SHARE * float(np.median(known)) if len(known) else math.nan
-    if not (asleep > 0 and rise < asleep):
-        return False  # where others do not rise there is nothing to wait for
+    usual = float(np.median(known)) if len(known) else math.nan
+    asleep = _ASLEEP_SHARE * usual
+    # Where others do not rise there is nothing to wait for, and a fall as deep is no sleep.
+    if not (asleep > 0 and -usual < rise < asleep):
+        return False
     is_complete = ~np.isnan(finals)
     ends = finals[is_complete & np.isfinite(rises) & (rises < asleep)]
     if len(ends) < _ENOUGH_SLEEPERS:
