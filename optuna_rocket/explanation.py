@@ -30,6 +30,8 @@ from optuna_rocket.quiet import quietly
 from optuna_rocket.reasons import Explanation
 from optuna_rocket.reasons import ObjectiveOutlook
 from optuna_rocket.reasons import Origin
+from optuna_rocket.records import Rungs
+from optuna_rocket.records import record_of
 from optuna_rocket.suggest import Suggester
 from optuna_rocket.suggestions import Suggestion
 from optuna_rocket.view import View
@@ -148,7 +150,7 @@ def _consider(
     known: Explanation, view: View, trial: FrozenTrial, suggestion: Suggestion | None
 ) -> Explanation:
     """Add what the agent thinks of the trial's configuration."""
-    (record,) = trials.records_of(view.study, [trial], trial.number)
+    record = record_of(trial, trials.score_signs(view.study), Rungs())
     units, active = view.encode(record)
     reading, feasibility = view.read(units, active)
     is_stored = suggestion is not None and math.isfinite(suggestion.mean + suggestion.std)

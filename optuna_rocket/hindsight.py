@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import copy
-from datetime import datetime
 
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
@@ -67,7 +66,7 @@ def look(study: Study, agent: Suggester | None = None, *, with_controls: bool = 
 def look_back(study: Study, trial: FrozenTrial, agent: Suggester | None = None) -> View:
     """The view that the agent had when ``trial`` started; ``agent`` as for ``look``."""
     stored = [
-        _as_of(other, trial.datetime_start)
+        _as_of(other, trial)
         for other in study.get_trials(deepcopy=False)
         if _was_there(other, trial)
     ]
@@ -133,19 +132,21 @@ def _view(
 
 
 def _was_there(other: FrozenTrial, trial: FrozenTrial) -> bool:
-    """Whether ``other`` had started when ``trial`` did."""
-    if other.number == trial.number or other.state == TrialState.WAITING:
+    """Whether ``other`` had started when ``trial`` did, which itself had."""
+    if other.number == trial.number:
+        return True
+    if other.state == TrialState.WAITING:
         return False
-    waited = {"fixed_params", "retry_history"} & set(trial.system_attrs)
-    if other.number > trial.number and not waited:
+    if other.number > trial.number and not trials.has_waited(trial):
         return False  # numbers are given out in order, unless a trial waited in the queue
     return may_precede(other.datetime_start, trial.datetime_start)
 
 
-def _as_of(trial: FrozenTrial, time: datetime | None) -> FrozenTrial:
-    """A trial as it was at some time: still running where it ended later."""
-    if not trial.state.is_finished() or may_precede(trial.datetime_complete, time):
-        return trial
-    earlier = copy.copy(trial)
+def _as_of(other: FrozenTrial, trial: FrozenTrial) -> FrozenTrial:
+    """A trial as it was when ``trial`` started: still running where it ended later."""
+    had_ended = may_precede(other.datetime_complete, trial.datetime_start)
+    if not other.state.is_finished() or (had_ended and other.number != trial.number):
+        return other
+    earlier = copy.copy(other)
     earlier.state, earlier.values, earlier.intermediate_values = TrialState.RUNNING, None, {}
     return earlier

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-_HISTORY = "retry_history"
+HISTORY = "retry_history"
 
 
 def retried_numbers(attributes: Mapping[str, Any]) -> set[int]:
@@ -19,5 +19,5 @@ def retried_numbers(attributes: Mapping[str, Any]) -> set[int]:
     Args:
         attributes: The trial's system attributes.
     """
-    history = attributes.get(_HISTORY)
+    history = attributes.get(HISTORY)
     return {x for x in history if type(x) is int} if isinstance(history, list) else set()

@@ -36,6 +36,7 @@ from optuna_rocket.suggestions import Suggestion
 # be at work that the limit is this many times the number of running trials, where that is more.
 _MAX_PENDING_AGE = 200
 _MAX_ROUNDS = 4
+_ENQUEUED = "fixed_params"
 
 
 class CurveReader:
@@ -183,13 +184,18 @@ class TrialReader:
 
 
 def records_of(study: Study, stored: Sequence[FrozenTrial], number: int) -> list[Record]:
-    """What a new reader makes of some trials, by number, on behalf of the trial ``number``."""
+    """What a new reader makes of some trials, by number, on behalf of the trial ``number``.
+
+    That one is left out, as in ``TrialReader.read``, but tells which failed trials it runs again.
+    """
     signs, rungs, max_age = score_signs(study), Rungs(), _max_pending_age(stored)
     records: list[Record] = []
     retried: set[int] = set()
     for other in stored:
         retried |= retries.retried_numbers(other.system_attrs)
-        if other.state in OUTCOMES and not _is_dead(other, number, max_age):
+        if other.number == number or other.state not in OUTCOMES:
+            continue
+        if not _is_dead(other, number, max_age):
             records.append(record_of(other, signs, rungs))
             rungs.add(records[-1])
     return _without(records, retried)
@@ -212,8 +218,13 @@ def enqueued_params(
     trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]
 ) -> dict[str, float]:
     """What ``study.enqueue_trial`` has decided of a trial."""
-    enqueued = trial.system_attrs.get("fixed_params")
+    enqueued = trial.system_attrs.get(_ENQUEUED)
     return internal_params(enqueued if isinstance(enqueued, Mapping) else {}, distributions)
+
+
+def has_waited(trial: FrozenTrial) -> bool:
+    """Whether a trial got its number before it started: it was enqueued, or is another run."""
+    return not trial.system_attrs.keys().isdisjoint((_ENQUEUED, retries.HISTORY))
 
 
 def _is_dead(trial: FrozenTrial, number: int, max_age: int) -> bool:

@@ -15,6 +15,9 @@ from optuna_rocket import hindsight
 from optuna_rocket import trials
 from optuna_rocket.features import invert_transform
 from optuna_rocket.features import transform_scores
+from optuna_rocket.records import Rungs
+from optuna_rocket.records import record_of
+from optuna_rocket.trials import TrialReader
 from tests.support import Crash
 from tests.support import mixed_study
 from tests.support import rough
@@ -45,7 +48,7 @@ def test_what_is_recomputed_is_what_was_stored(number: int) -> None:
     stored = trials.stored_suggestion(trial)
     assert stored is not None
     view = hindsight.look_back(study, trial)
-    (record,) = trials.records_of(study, [trial], number)
+    record = record_of(trial, trials.score_signs(study), Rungs())
 
     reading, _ = view.read(*view.encode(record))
 
@@ -61,7 +64,7 @@ def test_pruned_and_failed_trials_are_seen_as_they_were() -> None:
         stored = trials.stored_suggestion(trial)
         if stored is not None and set(stored.params) == set(trial.params):
             view = hindsight.look_back(study, trial)
-            (record,) = trials.records_of(study, [trial], trial.number)
+            record = record_of(trial, trials.score_signs(study), Rungs())
             error = abs(float(view.read(*view.encode(record))[0].mean) - stored.mean)
             close.append(error < 1e-5)
     assert len(close) >= 10
@@ -85,6 +88,27 @@ def test_trials_that_ended_later_count_as_running() -> None:
     states = [record.trial.state for record in view.records]
     assert states == [TrialState.COMPLETE, TrialState.RUNNING, TrialState.COMPLETE]
     assert study.trials[1].state == TrialState.COMPLETE, "the study's own trial is untouched"
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_retried_trial_does_not_see_its_failed_run(has_ended: bool) -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    for k in range(3):
+        study.tell(study.ask(SPACE), float(k))
+    study.tell(study.ask(SPACE), state=TrialState.FAIL)
+    study.add_trial(
+        optuna.create_trial(state=TrialState.WAITING, system_attrs={"retry_history": [3]})
+    )
+    retried = study.ask()
+    assert retried.number == 4
+    before = TrialReader().read(study, study.get_trials(deepcopy=False)[4])
+    if has_ended:
+        study.tell(retried, 1.0)
+
+    view = hindsight.look_back(study, study.trials[4])
+
+    assert [record.number for record in before] == [0, 1, 2]
+    assert [record.number for record in view.records] == [0, 1, 2]
 
 
 def test_relevance_finds_the_parameter_that_matters() -> None:

@@ -173,7 +173,8 @@ ALLOWED: dict[str, set[str]] = {
     "wording": {"reasons", "alternatives"},
     "explanation": CORE
     | AGENT
-    | {"constraints", "suggestions", "trials", "quiet", "suggest", "bands", "fronts", "view"}
+    | {"constraints", "suggestions", "trials", "records", "quiet", "suggest", "bands", "fronts"}
+    | {"view"}
     | {"hindsight", "alternatives", "forecasts", "reasons", "wording"},
     "visualization/drawing": {"hindsight", "wording"},
     "visualization/policy_timeline": CORE | VIEW | {"fronts"},
