@@ -47,12 +47,20 @@ _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
 @dataclass(frozen=True)
 class _Asked:
-    """What one suggestion is about: see ``Suggester.suggest``; ``purpose`` enters the seed."""
+    """What one suggestion is about: see ``Suggester.suggest``.
+
+    ``only`` is the parameter that is asked for by itself, None where all are at once.
+    """
 
     distributions: Mapping[str, BaseDistribution]
     imposed: Mapping[str, float]
     wanted: Collection[str]
-    purpose: str
+    only: str | None = None
+
+    @property
+    def purpose(self) -> str:
+        """What enters the seed."""
+        return "relative" if self.only is None else self.only
 
     @property
     def wanted_distributions(self) -> dict[str, BaseDistribution]:
@@ -203,7 +211,7 @@ class RocketSampler(BaseSampler):
             reader = self._reading()
             records = reader.read(study, trial, fresh=not reader.is_latest_of(trial))
             imposed = trials.imposed_params(trial, distributions)
-            asked = _Asked(distributions, imposed, search_space, "relative")
+            asked = _Asked(distributions, imposed, search_space)
             # The lock is held until it is written: another thread may read then.
             return self._claim(study, trial, records, asked)
 
@@ -246,10 +254,10 @@ class RocketSampler(BaseSampler):
             params, suggestion = self._suggest(trial.number, records, asked, among)
             if suggestion is None:
                 return params
-            if asked.purpose != "relative":
+            if asked.only is not None:
                 if not claims.may_collide(records, asked.distributions):
                     return params
-                suggestion = trials.with_one_more(trial, suggestion, asked.imposed, asked.purpose)
+                suggestion = trials.with_one_more(trial, suggestion, asked.imposed, asked.only)
             trials.write_suggestion(study, trial, suggestion)
             now = self._reading().read(study, trial, fresh=True)
             if not claims.rivals(records, now, suggestion.params, asked.distributions):

@@ -258,6 +258,16 @@ def test_one_write_per_trial() -> None:
             assert write.call_count == expected
 
 
+@pytest.mark.parametrize("name", ["relative", "other"])
+def test_a_parameter_asked_for_by_itself_leaves_what_is_stored(name: str) -> None:
+    study = choices_study({"x": FloatDistribution(0, 1)}, 6)
+    trial = study.ask()
+    trial.suggest_float("x", 0, 1)
+    before = study.trials[-1].system_attrs["rocket:suggestion"]
+    trial.suggest_float(name, 0, 1)
+    assert study.trials[-1].system_attrs["rocket:suggestion"] == before
+
+
 def test_all_parameters_have_one_value() -> None:
     space: dict[str, BaseDistribution] = {
         "a": CategoricalDistribution(["only"]),
