@@ -115,23 +115,10 @@ class TrialReader:
         """
         stored = study._get_trials(deepcopy=False, use_cache=not fresh)
         # Optuna hands out one cached list during one trial of one thread.
-        if stored is self._latest[0] and trial.number == self._latest[1]:
-            return self._latest[2]
-        signs = score_signs(study)
-        max_age = self._settle(stored, signs, trial.number)
-        records, rungs = list(self._settled), self._settled_rungs.copy()
-        retried = set(self._settled_retried)
-        for other in stored[self._n_settled :]:
-            retried |= retries.retried_numbers(other.system_attrs)
-            if other.number == trial.number or other.state not in OUTCOMES:
-                continue
-            if _is_dead(other, trial.number, max_age):
-                continue
-            records.append(self._record(other, signs, rungs))
-            rungs.add(records[-1])
-        records = _without(records, retried)
-        self._latest = (stored, trial.number, records)
-        return records
+        if stored is not self._latest[0] or trial.number != self._latest[1]:
+            records = self._arranged(stored, score_signs(study), trial.number)
+            self._latest = (stored, trial.number, records)
+        return self._latest[2]
 
     def is_latest_of(self, trial: FrozenTrial) -> bool:
         """Whether nobody has read since this trial did: no other thread has decided since."""
@@ -144,6 +131,26 @@ class TrialReader:
         for record in reversed(list(latest)):
             found.update(record.trial.distributions)
         return found
+
+    def _arranged(
+        self, stored: Sequence[FrozenTrial], signs: tuple[float, ...], number: int
+    ) -> list[Record]:
+        """The records of some trials, by number, on behalf of a running one of them or a new one.
+
+        That one is left out, but tells which failed trials it runs again.
+        """
+        max_age = self._settle(stored, signs, number)
+        records, rungs = list(self._settled), self._settled_rungs.copy()
+        retried = set(self._settled_retried)
+        for other in stored[self._n_settled :]:
+            retried |= retries.retried_numbers(other.system_attrs)
+            if other.number == number or other.state not in OUTCOMES:
+                continue
+            if _is_dead(other, number, max_age):
+                continue
+            records.append(self._record(other, signs, rungs))
+            rungs.add(records[-1])
+        return _without(records, retried)
 
     def _settle(self, stored: Sequence[FrozenTrial], signs: tuple[float, ...], number: int) -> int:
         """Bring the settled trials up to date; start again where they are another study's.
@@ -186,19 +193,9 @@ class TrialReader:
 def records_of(study: Study, stored: Sequence[FrozenTrial], number: int) -> list[Record]:
     """What a new reader makes of some trials, by number, on behalf of the trial ``number``.
 
-    That one is left out, as in ``TrialReader.read``, but tells which failed trials it runs again.
+    That one is left out, and is running where it is among them.
     """
-    signs, rungs, max_age = score_signs(study), Rungs(), _max_pending_age(stored)
-    records: list[Record] = []
-    retried: set[int] = set()
-    for other in stored:
-        retried |= retries.retried_numbers(other.system_attrs)
-        if other.number == number or other.state not in OUTCOMES:
-            continue
-        if not _is_dead(other, number, max_age):
-            records.append(record_of(other, signs, rungs))
-            rungs.add(records[-1])
-    return _without(records, retried)
+    return TrialReader()._arranged(stored, score_signs(study), number)
 
 
 def _without(records: list[Record], retried: set[int]) -> list[Record]:
