@@ -171,11 +171,11 @@ class TrialReader:
                 self._settled.append(self._record(other, signs, self._settled_rungs))
                 self._settled_rungs.add(self._settled[-1])
                 self._settled_distributions.update(other.distributions)
-                self._settled_retried |= retries.retried_numbers(other.system_attrs)
             elif _is_dead(other, number - max_age, max_age):  # for every trial that may ask
                 self._dead.append(self._n_settled)
             else:
                 break
+            self._settled_retried |= retries.retried_numbers(other.system_attrs)
             self._n_settled += 1
         return max_age
 

@@ -421,6 +421,14 @@ def test_the_death_of_a_worker_is_no_failure_of_its_trial(state: TrialState) -> 
     assert [r.number for r in reader.read(study, asking, fresh=True)] == [*expected, 4]
 
 
+def test_so_is_it_where_the_next_worker_died_too() -> None:
+    study = optuna.create_study()
+    study.add_trial(failed(state=TrialState.FAIL))
+    study.add_trial(failed(0, state=TrialState.RUNNING))
+    study.add_trials([failed(state=TrialState.COMPLETE, value=1.0)] * 500)
+    assert read(study)[:2] == [2, 3]
+
+
 @pytest.mark.parametrize(
     "history", [None, 3, "0", {"0": 1}, [None], ["0"], [0.0], [[0]], [True], [99], [-1]]
 )
