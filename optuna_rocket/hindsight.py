@@ -29,6 +29,7 @@ from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.moments import may_precede
 from optuna_rocket.quiet import quietly
 from optuna_rocket.records import Record
+from optuna_rocket.records import latest_distributions
 from optuna_rocket.sampler import RocketSampler
 from optuna_rocket.space import Space
 from optuna_rocket.space import modelled
@@ -100,9 +101,7 @@ def _view(
     with_controls: bool = True,
 ) -> View:
     """The agent's view of some records; ``own`` is the space where none of them has one."""
-    known: dict[str, BaseDistribution] = {}
-    for record in records:
-        known.update(record.trial.distributions)
+    known = latest_distributions(record.trial for record in records)
     # A parameter that no earlier trial had was asked for by itself, later.
     space = Space(modelled({name: own.get(name, known[name]) for name in known} or own))
     suggester = agent_of(study) if agent is None else agent

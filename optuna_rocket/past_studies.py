@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.study import Study
 
 from optuna_rocket import conditions
 from optuna_rocket import rows as encoding
-from optuna_rocket import trials
 from optuna_rocket.history import History
-from optuna_rocket.source_studies import is_usable
 from optuna_rocket.source_studies import open_storage
 from optuna_rocket.source_studies import reason
-from optuna_rocket.source_studies import representative
+from optuna_rocket.source_studies import usable
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
-from optuna_rocket.space import modelled
 
 
 MIN_TRIALS = 10
@@ -81,23 +76,9 @@ def read_past_studies(
 
 
 def _past(study: Study) -> PastStudy:
-    if len(study.directions) > 1:
-        raise ValueError(f"it has {len(study.directions)} objectives")
-    stored = study.get_trials(deepcopy=False)
-    records = [x for x in trials.records_of(study, stored, len(stored)) if is_usable(x)]
-    if len(records) < MIN_TRIALS:
-        raise ValueError(f"it has {len(records)} trials with a score, fewer than {MIN_TRIALS}")
-    scores = encoding.finite_scores(np.array([x.score for x in records], dtype=np.float64))
-    if not scores.max() > scores.min():
-        raise ValueError("all its trials have the same score")
-    records = [records[i] for i in representative(scores, _MAX_TRIALS)]
-    known: dict[str, BaseDistribution] = {}
-    for record in records:
-        known.update(record.trial.distributions)
-    space = Space(modelled(known))
-    if not len(space):
-        raise ValueError("it has no parameter that varies")
-    history = encoding.history(encoding.encode_rows(records, space))
+    found = usable(study, MIN_TRIALS, _MAX_TRIALS)
+    space = Space(found.distributions)
+    history = encoding.history(encoding.encode_rows(found.records, space))
     has_gaps = not bool(history.active.all())
     return PastStudy(
         str(study.study_name),

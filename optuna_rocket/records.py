@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 import math
@@ -71,6 +72,14 @@ def internal_params(
         if math.isfinite(representation):
             internal[name] = representation
     return internal
+
+
+def latest_distributions(trials: Iterable[FrozenTrial]) -> dict[str, BaseDistribution]:
+    """The distribution of every parameter that any of some trials has had, in the last of them."""
+    found: dict[str, BaseDistribution] = {}
+    for trial in trials:
+        found.update(trial.distributions)
+    return found
 
 
 class Rungs:

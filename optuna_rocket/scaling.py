@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 
 from optuna_rocket.curves import Curve
@@ -20,6 +19,7 @@ from optuna_rocket.fidelity.scaling import Exponent
 from optuna_rocket.fidelity.scaling import Rung
 from optuna_rocket.fidelity.scaling import fit_exponent
 from optuna_rocket.records import internal_params
+from optuna_rocket.records import latest_distributions
 from optuna_rocket.space import INACTIVE_NUMERIC
 from optuna_rocket.space import Space
 from optuna_rocket.space import modelled
@@ -114,9 +114,7 @@ def _rung(curves: Sequence[Curve], name: str, step: int, fraction: float) -> Run
 
 def _columns(curves: Sequence[Curve], without: str) -> Array:
     """All parameters ``(n, q)`` but one: numbers on the unit interval, a column per choice."""
-    distributions: dict[str, BaseDistribution] = {}
-    for curve in curves:
-        distributions |= curve.trial.distributions
+    distributions = latest_distributions(curve.trial for curve in curves)
     distributions.pop(without, None)
     space = Space(modelled(distributions))
     columns = [np.zeros(len(curves))]

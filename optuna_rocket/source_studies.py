@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -23,6 +24,7 @@ from optuna.study import Study
 from optuna_rocket import trials
 from optuna_rocket.history import Outcome
 from optuna_rocket.records import Record
+from optuna_rocket.records import latest_distributions
 from optuna_rocket.rows import FloatArray
 from optuna_rocket.rows import finite_scores
 from optuna_rocket.space import modelled
@@ -139,41 +141,70 @@ def read_source(study: Study) -> Source:
     Raises:
         ValueError: If there is nothing to learn from; other errors are the storage's.
     """
-    if len(study.directions) > 1:
-        raise ValueError(f"it has {len(study.directions)} objectives")
-    stored = study.get_trials(deepcopy=False)
-    records = [x for x in trials.records_of(study, stored, len(stored)) if is_usable(x)]
-    if len(records) < _MIN_TRIALS:
-        raise ValueError(f"it has {len(records)} trials with a score, fewer than {_MIN_TRIALS}")
-    scores = finite_scores(np.array([record.score for record in records], dtype=np.float64))
-    if not scores.max() > scores.min():
-        raise ValueError("all its trials have the same score")
-    kept = representative(scores, MAX_TRIALS)
-    records = [records[i] for i in kept]
-    found: dict[str, BaseDistribution] = {}
-    for record in records:
-        found.update(record.trial.distributions)
-    names = sorted(modelled(found))
-    if not names:
-        raise ValueError("it has no parameter that varies")
+    found = usable(study, _MIN_TRIALS, MAX_TRIALS)
+    names = sorted(found.distributions)
     return Source(
         str(study.study_name),
-        len(scores),
-        {name: found[name] for name in names},
-        np.array([[x.params.get(name, math.nan) for name in names] for x in records]),
-        scores[kept],
-        np.array([record.fidelity for record in records]),
+        found.n_trials,
+        {name: found.distributions[name] for name in names},
+        np.array([[x.params.get(name, math.nan) for name in names] for x in found.records]),
+        found.scores,
+        np.array([record.fidelity for record in found.records]),
     )
 
 
-def is_usable(record: Record) -> bool:
+class Usable(NamedTuple):
+    """What there is to learn from in an earlier study.
+
+    Attributes:
+        records: Its trials with a score that are worth keeping, by number.
+        scores: ``(n,)`` their scores, finite.
+        distributions: Of the parameters that vary, the latest ones.
+        n_trials: Number of its trials with a score, kept or not.
+    """
+
+    records: list[Record]
+    scores: FloatArray
+    distributions: dict[str, BaseDistribution]
+    n_trials: int
+
+
+def usable(study: Study, least: int, most: int) -> Usable:
+    """What there is to learn from in a study.
+
+    Args:
+        study: An earlier study.
+        least: With fewer trials that have a score there is nothing to learn.
+        most: At most so many are kept.
+
+    Raises:
+        ValueError: If there is nothing to learn from; other errors are the storage's.
+    """
+    if len(study.directions) > 1:
+        raise ValueError(f"it has {len(study.directions)} objectives")
+    stored = study.get_trials(deepcopy=False)
+    records = [x for x in trials.records_of(study, stored, len(stored)) if _is_usable(x)]
+    if len(records) < least:
+        raise ValueError(f"it has {len(records)} trials with a score, fewer than {least}")
+    scores = finite_scores(np.array([record.score for record in records], dtype=np.float64))
+    if not scores.max() > scores.min():
+        raise ValueError("all its trials have the same score")
+    index = _representative(scores, most)
+    kept = [records[i] for i in index]
+    distributions = modelled(latest_distributions(record.trial for record in kept))
+    if not distributions:
+        raise ValueError("it has no parameter that varies")
+    return Usable(kept, scores[index], distributions, len(scores))
+
+
+def _is_usable(record: Record) -> bool:
     """Whether a trial ended with a score and is feasible."""
     ended = record.outcome in (Outcome.COMPLETE, Outcome.PRUNED)
     feasible = all(value <= 0 for value in record.constraints.values())
     return ended and feasible and not math.isnan(record.score)
 
 
-def representative(scores: FloatArray, most: int) -> list[int]:
+def _representative(scores: FloatArray, most: int) -> list[int]:
     """Indices, in order, of at most so many: a third the best, the others spread over the life."""
     n = len(scores)
     if n <= most:

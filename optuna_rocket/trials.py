@@ -27,6 +27,7 @@ from optuna_rocket.records import OUTCOMES
 from optuna_rocket.records import Record
 from optuna_rocket.records import Rungs
 from optuna_rocket.records import internal_params
+from optuna_rocket.records import latest_distributions
 from optuna_rocket.records import record_of
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.suggestions import Suggestion
@@ -126,11 +127,9 @@ class TrialReader:
 
     def distributions(self, records: Sequence[Record]) -> dict[str, BaseDistribution]:
         """The latest distribution of every parameter that any of the latest records has had."""
-        found = dict(self._settled_distributions)
         latest = takewhile(lambda record: record.number >= self._n_settled, reversed(records))
-        for record in reversed(list(latest)):
-            found.update(record.trial.distributions)
-        return found
+        unsettled = [record.trial for record in latest][::-1]
+        return self._settled_distributions | latest_distributions(unsettled)
 
     def _arranged(
         self, stored: Sequence[FrozenTrial], signs: tuple[float, ...], number: int

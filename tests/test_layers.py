@@ -128,7 +128,7 @@ ALLOWED: dict[str, set[str]] = {
     "quiet": set(),
     "priors": {"arguments", "space", "agent/guesses"},
     "source_studies": {"space", "history", "trials", "records", "rows"},
-    "past_studies": CORE | {"trials", "records", "rows", "conditions", "source_studies"},
+    "past_studies": CORE | {"rows", "conditions", "source_studies"},
     "experience": CORE
     | EXPERIENCE
     | {"agent/experience", "agent/memory", "rows", "priors", "source_studies"},
