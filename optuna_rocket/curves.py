@@ -13,13 +13,12 @@ from optuna.trial import TrialState
 
 from optuna_rocket import constraints
 from optuna_rocket import costs
+from optuna_rocket import suggestions
 from optuna_rocket.fidelity.expectation import Trust
 from optuna_rocket.fidelity.expectation import trust
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import gather
-from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.suggestions import Suggestion
-from optuna_rocket.suggestions import parse
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Curve:
     @cached_property
     def suggestion(self) -> Suggestion:
         """What ``RocketSampler`` said of the trial, blank for other samplers."""
-        return parse(self.trial.system_attrs.get(ATTRIBUTE))
+        return suggestions.read(self.trial.system_attrs)
 
 
 def curve_of(trial: FrozenTrial, sign: float) -> Curve:

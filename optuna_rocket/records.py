@@ -19,7 +19,6 @@ from optuna_rocket import suggestions
 from optuna_rocket.curves import Curve
 from optuna_rocket.curves import curve_of
 from optuna_rocket.history import Outcome
-from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.suggestions import Suggestion
 
 
@@ -137,7 +136,7 @@ def record_of(trial: FrozenTrial, signs: tuple[float, ...], rungs: Rungs) -> Rec
         signs: Factor that turns values into scores, for each objective.
         rungs: What complete trials before it reported.
     """
-    suggestion = suggestions.parse(trial.system_attrs.get(ATTRIBUTE))
+    suggestion = suggestions.read(trial.system_attrs)
     params = internal_params(trial.params, trial.distributions)
     scores, fidelity = (math.nan,) * len(signs), 1.0
     if trial.state == TrialState.COMPLETE and trial.values is not None:

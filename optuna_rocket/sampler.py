@@ -58,11 +58,6 @@ class _Asked:
     only: str | None = None
 
     @property
-    def purpose(self) -> str:
-        """What enters the seed."""
-        return "relative" if self.only is None else self.only
-
-    @property
     def wanted_distributions(self) -> dict[str, BaseDistribution]:
         return {name: self.distributions[name] for name in self.wanted}
 
@@ -248,6 +243,7 @@ class RocketSampler(BaseSampler):
     ) -> dict[str, Any]:
         """Suggest and store it; again if another worker has come to the same meanwhile."""
         from optuna_rocket import claims
+        from optuna_rocket import suggestions
         from optuna_rocket import trials
 
         for among in claims.ROUNDS:
@@ -257,7 +253,9 @@ class RocketSampler(BaseSampler):
             if asked.only is not None:
                 if not claims.may_collide(records, asked.distributions):
                     return params
-                suggestion = trials.with_one_more(trial, suggestion, asked.imposed, asked.only)
+                suggestion = suggestions.with_one_more(
+                    trial.system_attrs, suggestion, asked.imposed, asked.only
+                )
             trials.write_suggestion(study, trial, suggestion)
             now = self._reading().read(study, trial, fresh=True)
             if not claims.rivals(records, now, suggestion.params, asked.distributions):
@@ -275,7 +273,7 @@ class RocketSampler(BaseSampler):
                 asked.distributions,
                 asked.imposed,
                 asked.wanted,
-                self._seed(number, asked.purpose),
+                self._seed(number, asked.only),
                 among,
             )
         except Exception as error:
@@ -339,8 +337,9 @@ class RocketSampler(BaseSampler):
                 self._suggester = suggest.load(self._path, self._n_trials, self.experience())
             return self._suggester
 
-    def _seed(self, number: int, purpose: str) -> int:
+    def _seed(self, number: int, only: str | None) -> int:
         """A seed for one suggestion: the same in any process, another for every trial."""
+        purpose = "relative" if only is None else only
         entropy = [self._entropy, number, zlib.crc32(purpose.encode())]
         return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
 

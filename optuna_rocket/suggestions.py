@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from dataclasses import replace
 import json
 import math
+from typing import Any
 
-from optuna_rocket import attributes
+from optuna_rocket.attributes import MAX_LENGTH
+from optuna_rocket.attributes import fits
 
 
 ATTRIBUTE = "rocket:suggestion"
@@ -40,18 +42,21 @@ class Suggestion:
 
 
 def with_one_more(
-    text: object, suggestion: Suggestion, imposed: Mapping[str, float], name: str
+    attributes: Mapping[str, Any],
+    suggestion: Suggestion,
+    imposed: Mapping[str, float],
+    name: str,
 ) -> Suggestion:
     """What is stored already about a trial, with one more parameter decided.
 
     Args:
-        text: What is stored.
+        attributes: The trial's system attributes.
         suggestion: The decision, about more than that parameter.
         imposed: The values that were decided before.
         name: The parameter.
     """
     decided = {name: suggestion.params[name]} if name in suggestion.params else {}
-    return replace(parse(text), params={**imposed, **decided})
+    return replace(read(attributes), params={**imposed, **decided})
 
 
 def encode(suggestion: Suggestion) -> str:
@@ -65,15 +70,19 @@ def encode(suggestion: Suggestion) -> str:
         "spread": _six_digits(suggestion.spread),
     }
     text = json.dumps(content)
-    if not attributes.fits(text):
+    if not fits(text):
         text = json.dumps({**content, "params": {}})
     return text
 
 
-def parse(text: object) -> Suggestion:
-    """A stored suggestion, blank where it is absent or not as this version writes it."""
-    blank = Suggestion({})
-    if not isinstance(text, str) or len(text) > attributes.MAX_LENGTH:
+def read(attributes: Mapping[str, Any]) -> Suggestion:
+    """What is stored about a trial, blank where it is absent or not as this version writes it.
+
+    Args:
+        attributes: The trial's system attributes.
+    """
+    blank, text = Suggestion({}), attributes.get(ATTRIBUTE)
+    if not isinstance(text, str) or len(text) > MAX_LENGTH:
         return blank
     try:
         content = json.loads(text)

@@ -206,7 +206,7 @@ def _without(records: list[Record], retried: set[int]) -> list[Record]:
 
 def stored_suggestion(trial: FrozenTrial) -> Suggestion | None:
     """What the agent said about a trial, None where nothing that can be read is stored."""
-    suggestion = suggestions.parse(trial.system_attrs.get(ATTRIBUTE))
+    suggestion = suggestions.read(trial.system_attrs)
     return suggestion if suggestion.kind >= 0 or suggestion.params else None
 
 
@@ -238,17 +238,10 @@ def imposed_params(
     trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]
 ) -> dict[str, float]:
     """What is already decided of a trial: values set, enqueued, or suggested before."""
-    planned = suggestions.parse(trial.system_attrs.get(ATTRIBUTE)).params
+    planned = suggestions.read(trial.system_attrs).params
     planned = {name: value for name, value in planned.items() if name in distributions}
     enqueued = enqueued_params(trial, distributions)
     return planned | enqueued | internal_params(trial.params, distributions)
-
-
-def with_one_more(
-    trial: FrozenTrial, suggestion: Suggestion, imposed: Mapping[str, float], name: str
-) -> Suggestion:
-    """What is stored already about a running trial, with one more parameter decided."""
-    return suggestions.with_one_more(trial.system_attrs.get(ATTRIBUTE), suggestion, imposed, name)
 
 
 def write_suggestion(study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:

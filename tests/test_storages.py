@@ -112,7 +112,7 @@ def test_stored_suggestions_fit_the_tightest_column(kind: str, n: int | None) ->
     text = suggestions.encode(Suggestion(dict.fromkeys(NAMES[kind][:n], 1 / 3), 1, 0.5, 0.25))
     # Databases hold the attribute as JSON: a text within a text.
     assert len(json.dumps(text).encode()) <= MAX_BYTES
-    assert suggestions.parse(text).kind == 1
+    assert suggestions.read({ATTRIBUTE: text}).kind == 1
 
 
 @pytest.mark.parametrize("kind", NAMES)

@@ -412,7 +412,7 @@ def test_huge_suggestions_are_cut_to_what_storages_hold() -> None:
     ids=range(20),
 )
 def test_garbage_is_a_blank_suggestion(garbage: object) -> None:
-    blank = suggestions.parse(garbage)
+    blank = suggestions.read({ATTRIBUTE: garbage})
     assert blank.params == {} and blank.kind == -1
     assert math.isnan(blank.mean) and math.isnan(blank.std)
 
