@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 import math
 from typing import Any
@@ -19,39 +21,52 @@ COSTS = "rocket:costs"
 INSTANCE_MARK = {"by": "instance"}
 
 
-def rounds_of(attributes: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    """Report steps and seconds of a trial's rounds, empty where none make sense.
+@dataclass(frozen=True)
+class Costs:
+    """What a trial's rounds took, blank where what is stored makes no sense.
+
+    Attributes:
+        steps: Report step of each round, none where the totals alone are known.
+        seconds: What each round took.
+        examples: Examples that each took: its report step, or less where that is stored.
+        n_rounds: Number of the rounds.
+        total: Seconds that all of them took.
+        is_warm: Whether a round went on from what an earlier one had left.
+        by_instance: Whether they were about one instance each.
+    """
+
+    steps: tuple[float, ...] = ()
+    seconds: tuple[float, ...] = ()
+    examples: tuple[float, ...] = ()
+    n_rounds: int = 0
+    total: float = 0.0
+    is_warm: bool = False
+    by_instance: bool = False
+
+
+def read(attributes: Mapping[str, Any]) -> Costs:
+    """What is stored about a trial's rounds.
 
     Args:
         attributes: The trial's user attributes.
     """
     stored = attributes.get(COSTS)
     if not isinstance(stored, dict):
-        return [], []
-    try:
-        steps = [float(step) for step in stored["steps"]]
-        seconds = [float(second) for second in stored["seconds"]]
-    except (KeyError, OverflowError, TypeError, ValueError):
-        return [], []
-    is_sane = len(steps) == len(seconds) and all(0 <= x < math.inf for x in steps + seconds)
-    return (steps, seconds) if is_sane else ([], [])
-
-
-def totals_of(attributes: Mapping[str, Any]) -> tuple[int, float]:
-    """Number of a trial's rounds and the seconds that all took, zeros where none make sense.
-
-    Args:
-        attributes: The trial's user attributes.
-    """
-    _, seconds = rounds_of(attributes)
-    if seconds:
-        return len(seconds), sum(seconds)
-    if not _is_marked(attributes):
-        return 0, 0.0
-    stored = attributes[COSTS]
-    n, total = stored.get("rounds", 0), stored.get("seconds", 0)
-    is_sane = is_number(n, total) and n == int(n) and n > 0 and total >= 0
-    return (int(n), float(total)) if is_sane else (0, 0.0)
+        return Costs()
+    is_marked = stored.items() >= INSTANCE_MARK.items()
+    steps, seconds = _rounds(stored)
+    n_rounds, total = len(seconds), sum(seconds)
+    if not seconds and is_marked:
+        n_rounds, total = _totals(stored)
+    return Costs(
+        steps,
+        seconds,
+        _examples(stored, steps),
+        n_rounds,
+        total,
+        is_warm=stored.get("warm") is True,
+        by_instance=is_marked or _are_instances(steps),
+    )
 
 
 def summary(n_rounds: int, seconds: float) -> dict[str, Any]:
@@ -59,47 +74,39 @@ def summary(n_rounds: int, seconds: float) -> dict[str, Any]:
     return {**INSTANCE_MARK, "rounds": n_rounds, "seconds": round(seconds, 6)}
 
 
-def is_by_instance(attributes: Mapping[str, Any]) -> bool:
-    """Whether a trial's rounds were about one instance each.
-
-    Args:
-        attributes: The trial's user attributes.
-    """
-    if _is_marked(attributes):
-        return True
-    # Older trials have no mark. Numbers of examples are above 0 and rise, but for a trial that was
-    # retried with another evaluator; instances come mixed.
-    steps, _ = rounds_of(attributes)
-    return 0 in steps or sum(b < a for a, b in pairwise(steps)) > 1
-
-
-def examples_of(attributes: Mapping[str, Any]) -> list[float]:
-    """Examples that each of a trial's rounds took: its report step, or less where that is stored.
-
-    Args:
-        attributes: The trial's user attributes.
-    """
-    steps, _ = rounds_of(attributes)
+def _rounds(stored: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Report steps and seconds."""
     try:
-        stored = [float(n) for n in attributes[COSTS]["examples"]]
+        steps = tuple(float(step) for step in stored["steps"])
+        seconds = tuple(float(second) for second in stored["seconds"])
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return (), ()
+    is_sane = len(steps) == len(seconds) and all(0 <= x < math.inf for x in steps + seconds)
+    return (steps, seconds) if is_sane else ((), ())
+
+
+def _totals(stored: Mapping[str, Any]) -> tuple[int, float]:
+    """Number of rounds and seconds, where the lists were too long."""
+    n, total = stored.get("rounds", 0), stored.get("seconds", 0)
+    is_sane = is_number(n, total) and n == int(n) and n > 0 and total >= 0
+    return (int(n), float(total)) if is_sane else (0, 0.0)
+
+
+def _examples(stored: Mapping[str, Any], steps: tuple[float, ...]) -> tuple[float, ...]:
+    try:
+        examples = tuple(float(n) for n in stored["examples"])
     except (KeyError, OverflowError, TypeError, ValueError):
         return steps
-    is_sane = len(stored) == len(steps) and all(
-        0 <= n <= step for n, step in zip(stored, steps, strict=True)
+    is_sane = len(examples) == len(steps) and all(
+        0 <= n <= step for n, step in zip(examples, steps, strict=True)
     )
-    return stored if is_sane else steps
+    return examples if is_sane else steps
 
 
-def is_warm(attributes: Mapping[str, Any]) -> bool:
-    """Whether a round of a trial went on from what an earlier one had left.
+def _are_instances(steps: Sequence[float]) -> bool:
+    """Whether rounds without a mark, as older trials have them, were about one instance each.
 
-    Args:
-        attributes: The trial's user attributes.
+    Numbers of examples are above 0 and rise, but for a trial that was retried with another
+    evaluator; instances come mixed.
     """
-    stored = attributes.get(COSTS)
-    return isinstance(stored, dict) and stored.get("warm") is True
-
-
-def _is_marked(attributes: Mapping[str, Any]) -> bool:
-    stored = attributes.get(COSTS)
-    return isinstance(stored, dict) and stored.items() >= INSTANCE_MARK.items()
+    return 0 in steps or sum(b < a for a, b in pairwise(steps)) > 1

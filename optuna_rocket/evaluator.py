@@ -35,7 +35,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
-from optuna_rocket.costs import rounds_of
+from optuna_rocket import costs
 from optuna_rocket.fidelity.correlation import misleads
 from optuna_rocket.fidelity.correlation import rank_correlation
 from optuna_rocket.fidelity.scaling import checked_guesses
@@ -315,7 +315,7 @@ class SubsetEvaluator:
             return
         assert isinstance(trial, Trial)
         complete = trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        steps = [int(x) for x in rounds_of(complete[-1].user_attrs)[0]] if complete else []
+        steps = [int(x) for x in costs.read(complete[-1].user_attrs).steps] if complete else []
         if steps and not set(steps) <= set(self.sizes) and self._tell_once("grid"):
             _logger.warning(
                 f"Earlier trials of this study report at {steps} examples, this evaluator at "

@@ -15,11 +15,9 @@ from optuna.trial import BaseTrial
 from optuna_rocket.attributes import fits
 from optuna_rocket.costs import COSTS
 from optuna_rocket.costs import INSTANCE_MARK
-from optuna_rocket.costs import examples_of
-from optuna_rocket.costs import is_warm
-from optuna_rocket.costs import rounds_of
+from optuna_rocket.costs import Costs
+from optuna_rocket.costs import read
 from optuna_rocket.costs import summary
-from optuna_rocket.costs import totals_of
 
 
 class Loop:
@@ -47,22 +45,22 @@ class Loop:
         self.carried_step = 0
         self._may_ask = may_ask
         self.instance_values: list[Any] = []
-        steps, seconds = rounds_of(trial.user_attrs) if reported else ([], [])
+        known = read(trial.user_attrs) if reported else Costs()
         self._costs: dict[str, Any] = {
-            "steps": [int(step) for step in steps],
-            "seconds": seconds,
+            "steps": [int(step) for step in known.steps],
+            "seconds": list(known.seconds),
         }
-        self._examples = [int(n) for n in examples_of(trial.user_attrs)] if reported else []
+        self._examples = [int(n) for n in known.examples]
         if self._examples != self._costs["steps"]:
             self._costs["examples"] = self._examples
-        if reported and is_warm(trial.user_attrs):
+        if known.is_warm:
             self._costs["warm"] = True
         # Rounds of a retried trial, and their seconds, of which the totals alone are known.
         self._before = (0, 0.0)
         if by_instance:
             self._costs |= INSTANCE_MARK
-            if reported and not steps:
-                self._before = totals_of(trial.user_attrs)
+            if not known.steps:
+                self._before = known.n_rounds, known.total
         self._begun = 0.0
 
     def begin(self) -> None:

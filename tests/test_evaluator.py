@@ -17,10 +17,8 @@ import pytest
 from optuna_rocket import RocketPruner
 from optuna_rocket import SubsetEvaluator
 from optuna_rocket.costs import COSTS
-from optuna_rocket.costs import examples_of
-from optuna_rocket.costs import is_by_instance
+from optuna_rocket.costs import read
 from optuna_rocket.costs import summary
-from optuna_rocket.costs import totals_of
 from tests.support import open_storage
 from tests.support import package_log
 
@@ -204,15 +202,14 @@ def test_a_retried_trial_adds_to_the_costs_of_its_instances(stored: dict[str, An
     )
     for subset in evaluator.subsets(study.ask()):
         subset.report(2.0)
-    attributes = study.trials[0].user_attrs
-    n_rounds, seconds = totals_of(attributes)
-    assert n_rounds == 5 and seconds >= 1.5
-    assert is_by_instance(attributes) and subset.value == pytest.approx(7 / 5)
+    known = read(study.trials[0].user_attrs)
+    assert known.n_rounds == 5 and known.total >= 1.5
+    assert known.by_instance and subset.value == pytest.approx(7 / 5)
 
 
 def test_steps_tell_instances_from_examples_where_older_trials_have_no_mark() -> None:
     def is_told(steps: list[int]) -> bool:
-        return is_by_instance({COSTS: {"steps": steps, "seconds": [1.0] * len(steps)}})
+        return read({COSTS: {"steps": steps, "seconds": [1.0] * len(steps)}}).by_instance
 
     assert is_told([3, 0, 1]) and is_told([7, 3, 9, 2])
     assert not is_told([100, 300, 900, 900])
@@ -306,7 +303,7 @@ def test_carry_is_handed_on(evaluator: SubsetEvaluator) -> None:
         assert trained == pytest.approx(subset.step)  # what came before is not paid again
         subset.carry = f"weights of {subset.step}"
         subset.report(1.0)
-    assert examples_of(study.trials[0].user_attrs) == [100, 200, 600, 1800]
+    assert read(study.trials[0].user_attrs).examples == (100, 200, 600, 1800)
     assert found == [None, *(f"weights of {size}" for size in SIZES[:-1])]
 
 

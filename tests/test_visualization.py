@@ -277,7 +277,7 @@ def test_the_evaluator_tells_whether_weights_were_carried() -> None:
     subsets = optuna_rocket.SubsetEvaluator(900, min_fraction=1 / 9)
     study = optuna.create_study()
     study.optimize(objective, n_trials=2)
-    assert [costs.is_warm(trial.user_attrs) for trial in study.trials] == [False, True]
+    assert [costs.read(trial.user_attrs).is_warm for trial in study.trials] == [False, True]
 
 
 def test_what_remains_is_what_a_trial_costs() -> None:
@@ -291,15 +291,15 @@ def test_what_remains_is_what_a_trial_costs() -> None:
     subsets = optuna_rocket.SubsetEvaluator(900, min_fraction=1 / 9)
     study = optuna.create_study()
     study.optimize(objective, n_trials=2)
-    assert costs.examples_of(study.trials[0].user_attrs) == [100, 300, 900]
-    assert costs.examples_of(study.trials[1].user_attrs) == [100, 200, 600]
+    assert costs.read(study.trials[0].user_attrs).examples == (100, 300, 900)
+    assert costs.read(study.trials[1].user_attrs).examples == (100, 200, 600)
     assert cost.cost_info(study).costs == pytest.approx((13 / 9, 1))
 
 
 @pytest.mark.parametrize("stored", [None, [1], [1, -1], [1, 10**9], ["a", "b"], [1, math.nan]])
 def test_strange_examples_are_not_believed(stored: Any) -> None:
     attributes = {"rocket:costs": {"steps": [1, 2], "seconds": [0, 0], "examples": stored}}
-    assert costs.examples_of(attributes) == [1, 2]
+    assert costs.read(attributes).examples == (1, 2)
 
 
 @pytest.mark.parametrize("full", [0, -1.0, math.nan, math.inf])
@@ -383,7 +383,7 @@ def test_very_many_instances_are_counted_not_added(
 
     study = optuna.create_study(pruner=_StopsAt21())
     study.optimize(objective, n_trials=3)
-    rounds = [costs.rounds_of(trial.user_attrs)[0] for trial in study.trials]
+    rounds = [costs.read(trial.user_attrs).steps for trial in study.trials]
     assert [len(steps) for steps in rounds] == [0, 21, 21]
     assert not any(0 in steps for steps in rounds)
     running = study.ask()

@@ -9,17 +9,15 @@ import math
 from statistics import median
 from typing import TYPE_CHECKING
 from typing import Literal
+from typing import NamedTuple
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_rocket import hindsight
-from optuna_rocket.costs import examples_of
-from optuna_rocket.costs import is_by_instance
-from optuna_rocket.costs import is_warm
-from optuna_rocket.costs import rounds_of
-from optuna_rocket.costs import totals_of
+from optuna_rocket.costs import Costs
+from optuna_rocket.costs import read
 from optuna_rocket.visualization import drawing
 
 
@@ -100,26 +98,25 @@ def cost_info(
         raise ValueError(f"by={by!r} is neither 'steps' nor 'seconds'.")
     if full is not None and not 0 < full < math.inf:
         raise ValueError(f"full={full!r} is not a number above 0. Leave it out if unknown.")
-    stored = study.get_trials(deepcopy=False)
-    evaluated = {t.number for t in stored if totals_of(t.user_attrs)[0]}
-    by_instance = any(is_by_instance(t.user_attrs) for t in stored)
+    stored = [_Told(t, read(t.user_attrs)) for t in study.get_trials(deepcopy=False)]
+    by_instance = any(x.rounds.by_instance for x in stored)
     told = [
-        t for t in stored if t.number in evaluated or (t.intermediate_values and by == "steps")
+        x for x in stored if x.rounds.n_rounds or (x.trial.intermediate_values and by == "steps")
     ]
-    costs = [_cost(t, by, by_instance) for t in told]
-    warm = full is None and by == "seconds" and any(is_warm(t.user_attrs) for t in told)
+    costs = [_cost(x, by, by_instance) for x in told]
+    warm = full is None and by == "seconds" and any(x.rounds.is_warm for x in told)
     if full is None:
-        complete = [t for t in told if t.state == TrialState.COMPLETE]
-        measures = [t for t in complete if t.number in evaluated] or complete
+        complete = [x for x in told if x.trial.state == TrialState.COMPLETE]
+        measures = [x for x in complete if x.rounds.n_rounds] or complete
         full = _full_cost(measures, by, by_instance, in_all=by_instance or warm)
     unit = "seconds" if by == "seconds" else "report steps"
-    if by == "steps" and evaluated:
+    if by == "steps" and any(x.rounds.n_rounds for x in told):
         unit = "instances" if by_instance else "examples"
     if not full > 0:
         told, costs, full = [], [], math.nan
     return CostInfo(
-        tuple(trial.number for trial in told),
-        tuple(trial.state.name for trial in told),
+        tuple(x.trial.number for x in told),
+        tuple(x.trial.state.name for x in told),
         tuple(cost / full for cost in costs),
         full,
         unit,
@@ -127,30 +124,33 @@ def cost_info(
     )
 
 
-def _cost(trial: FrozenTrial, by: str, by_instance: bool) -> float:
-    n_rounds, seconds = totals_of(trial.user_attrs)
+class _Told(NamedTuple):
+    """A trial and what its rounds took."""
+
+    trial: FrozenTrial
+    rounds: Costs
+
+
+def _cost(told: _Told, by: str, by_instance: bool) -> float:
+    reports, rounds = told.trial.intermediate_values, told.rounds
     if by == "seconds":
-        return seconds
+        return rounds.total
     if by_instance:
-        return float(n_rounds or len(trial.intermediate_values))
-    examples = examples_of(trial.user_attrs)
-    return float(sum(examples) if examples else max(trial.intermediate_values))
+        return float(rounds.n_rounds or len(reports))
+    return float(sum(rounds.examples) if rounds.examples else max(reports))
 
 
-def _full_cost(complete: Sequence[FrozenTrial], by: str, by_instance: bool, in_all: bool) -> float:
+def _full_cost(complete: Sequence[_Told], by: str, by_instance: bool, in_all: bool) -> float:
     """Cost of one full evaluation, 0 as long as none is known.
 
     ``in_all`` says that it is that of all rounds of a complete trial, not that of the last.
     """
     if by == "seconds":
-        times = [
-            totals_of(trial.user_attrs)[1] if in_all else rounds_of(trial.user_attrs)[1][-1]
-            for trial in complete
-        ]
+        times = [x.rounds.total if in_all else x.rounds.seconds[-1] for x in complete]
         return median(times) if times else 0.0
     if by_instance:
-        return max((_cost(trial, by, by_instance) for trial in complete), default=0.0)
-    steps = (rounds_of(trial.user_attrs)[0] or trial.intermediate_values for trial in complete)
+        return max((_cost(x, by, by_instance) for x in complete), default=0.0)
+    steps = (x.rounds.steps or x.trial.intermediate_values for x in complete)
     return float(max(map(max, steps), default=0))
 
 
