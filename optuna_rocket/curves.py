@@ -78,15 +78,18 @@ def horizon(curves: Sequence[Curve]) -> int:
 def spending(curves: Sequence[Curve]) -> Callable[[int], float]:
     """Share of a full evaluation that is spent up to a report step.
 
-    Report steps are amounts of effort. An epoch goes on from the last one, but subsets of the data
-    are trained from the start each, so their costs add up; where they go on from each other the
-    shares are nearly the same (.100 and .111 at a ninth). Told by the longest complete trial, of
+    Report steps are amounts of effort. An epoch goes on from the last one, but of the rounds of
+    ``SubsetEvaluator`` each took examples of its own: all of a subset that is trained from the
+    start, fewer where it goes on from the previous one. Told by the longest complete trial, of
     which there must be one that has reported.
     """
     longest = max(_complete(curves), key=lambda x: x.steps[-1])
-    if costs.COSTS not in longest.trial.user_attrs:
+    rounds = costs.read(longest.trial.user_attrs)
+    total = sum(rounds.examples)
+    if not total > 0:
         return lambda step: step / max(longest.steps[-1], 1)
-    return lambda step: sum(s for s in longest.steps if s <= step) / max(sum(longest.steps), 1)
+    taken = list(zip(rounds.steps, rounds.examples, strict=True))
+    return lambda step: sum(examples for s, examples in taken if s <= step) / total
 
 
 def _complete(curves: Sequence[Curve]) -> list[Curve]:

@@ -173,19 +173,33 @@ def test_a_rejected_start_still_ends() -> None:
     assert 4 <= states.count(TrialState.COMPLETE) <= 15
 
 
-def test_subsets_that_are_trained_from_nothing_cost_more() -> None:
-    epochs, subsets = stored_study(1), optuna.create_study()
-    subsets.add_trial(
+def test_epochs_go_on_from_each_other() -> None:
+    spent = spending(CurveReader().read(stored_study(1)))
+    assert (spent(13), spent(26)) == (0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("more", "shares"),
+    [
+        ({}, (100 / 1300, 400 / 1300, 1)),
+        ({"examples": [100, 200, 600], "warm": True}, (100 / 900, 300 / 900, 1)),
+        ({"seconds": "none"}, (100 / 900, 300 / 900, 1)),
+    ],
+    ids=["from nothing", "from what the last left", "unreadable"],
+)
+def test_subsets_cost_the_examples_that_their_rounds_took(
+    more: dict[str, object], shares: tuple[float, ...]
+) -> None:
+    study = optuna.create_study()
+    study.add_trial(
         optuna.create_trial(
             value=0.1,
             intermediate_values={100: 0.5, 300: 0.3, 900: 0.1},
-            user_attrs={COSTS: {"steps": [100, 300, 900], "seconds": [1, 1, 1]}},
+            user_attrs={COSTS: {"steps": [100, 300, 900], "seconds": [1, 1, 1], **more}},
         )
     )
-    spent = spending(CurveReader().read(epochs))
-    assert (spent(13), spent(26)) == (0.5, 1)
-    spent = spending(CurveReader().read(subsets))
-    assert (spent(100), spent(300), spent(900)) == (100 / 1300, 400 / 1300, 1)
+    spent = spending(CurveReader().read(study))
+    assert tuple(map(spent, (100, 300, 900))) == shares
 
 
 @pytest.mark.parametrize("n", [2, 30])
