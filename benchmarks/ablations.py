@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from benchmarks.report import markdown_rows
+from benchmarks.variants import REPEATS
 from benchmarks.variants import Variant
 from benchmarks.variants import checkpoints
 from benchmarks.variants import compared
@@ -56,7 +57,7 @@ def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Varia
         "agent": Variant(network, greedy_player),
         "agent, no recurrent state": Variant(network, greedy_player, {"forget": True}),
         "agent, 128 candidates": Variant(network, greedy_player, {"n_candidates": 128}),
-        "agent, repeats allowed": Variant(network, greedy_player, {"repeats": True}),
+        "agent, repeats allowed": Variant(network, greedy_player, patches=REPEATS),
         "agent, horizon known": Variant(network, greedy_player, {"horizon_known": True}),
         "rule (nothing learned)": Variant(rule, rule_player),
         "rule, spread 1": Variant(rule, rule_player, patches=((improvement, "SPREAD", 1.0),)),

@@ -21,6 +21,7 @@ from benchmarks.development_tables import PATH
 from benchmarks.development_tables import TableTasks
 from benchmarks.development_tables import read_tables
 from benchmarks.report import markdown_rows
+from benchmarks.variants import REPEATS
 from benchmarks.variants import Variant
 from benchmarks.variants import checkpoints
 from benchmarks.variants import compared
@@ -64,7 +65,7 @@ def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Varia
     table = {
         "agent": Variant(network, greedy_player),
         "agent, no recurrent state": Variant(network, greedy_player, {"forget": True}),
-        "agent, repeats allowed": Variant(network, greedy_player, {"repeats": True}),
+        "agent, repeats allowed": Variant(network, greedy_player, patches=REPEATS),
         "rule (nothing learned)": Variant(rule, rule_player),
         f"rule, first {_N_RANDOM_FIRST} random": Variant(rule, rule_player, random_first, at_once),
         "rule, start without centre": changed(improvement, "_START_CENTRE", 0.0),
@@ -79,7 +80,7 @@ def variants(network: RecurrentScorer, others: Sequence[str]) -> dict[str, Varia
         "rule, spread 2": changed(improvement, "SPREAD", 2.0),
         "rule, noise prior .005": changed(fitting, "_NOISE_MEDIAN", 0.005),
         "rule, noise prior .02": changed(fitting, "_NOISE_MEDIAN", 0.02),
-        "rule, repeats allowed": Variant(rule, rule_player, {"repeats": True}),
+        "rule, repeats allowed": Variant(rule, rule_player, patches=REPEATS),
         "random": Variant(rule, kind_player("random")),
     }
     return table | checkpoints(others)

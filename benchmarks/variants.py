@@ -16,12 +16,22 @@ from torch import Tensor
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import policy
 from optuna_rocket.agent.network import RecurrentScorer
+from optuna_rocket.agent.visited import Visited
 from optuna_rocket.training.league import paired_t
 from optuna_rocket.training.rollout import Player
 from optuna_rocket.training.rollout import greedy_player
 from optuna_rocket.training.rollout import play
 from optuna_rocket.training.rollout import utility
 from optuna_rocket.training.tasks import Tasks
+
+
+def _allowed(_: Visited, logits: Tensor, units: Tensor) -> Tensor:
+    """Logits as they are, whatever has been tried."""
+    return logits
+
+
+# Configurations may be tried again before all were tried.
+REPEATS = ((Visited, "forbid", _allowed),)
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class Variant:
         network: Whose logits are seen.
         player: Who chooses.
         options: Options of ``rollout.play`` that differ.
-        patches: Constants of the package that differ: module, name, value.
+        patches: What differs in the package: module or class, name, value.
     """
 
     network: RecurrentScorer

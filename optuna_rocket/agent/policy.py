@@ -139,7 +139,6 @@ def decide(
     n_candidates: int = N_CANDIDATES,
     fixed: Tensor | None = None,
     pool: Pool | None = None,
-    repeats: bool = False,
     guide: Guide | None = None,
     incumbent: Tensor | None = None,
 ) -> Decision:
@@ -155,8 +154,6 @@ def decide(
         n_candidates: Size of the first pool.
         fixed: ``(B, d)`` unit values imposed from outside, NaN where free.
         pool: Candidates to choose from instead of proposed ones (all that a small space has).
-        repeats: Whether a configuration may be suggested again before all were tried
-            (``benchmarks/README.md`` says why not).
         guide: Experience from elsewhere.
         incumbent: ``(B,)`` level to beat in transformed scores, that of the best trial for None.
     """
@@ -191,8 +188,7 @@ def decide(
         logits = inputs.rule  # the network has seen no start like this one
     elif elsewhere or (starts and experienced):
         logits = improvement.start_rule(remembered, pool, experienced).float()
-    if not repeats:
-        logits = visited.by(history, geometry).forbid(logits, pool.units)
+    logits = visited.by(history, geometry).forbid(logits, pool.units)
     return Decision(pool, logits, inputs, reading, remembered.expected)
 
 

@@ -45,7 +45,10 @@ class Visited:
         return found
 
     def forbid(self, logits: Tensor, units: Tensor) -> Tensor:
-        """Minus infinity for candidates that would repeat a trial, unless nothing else is left."""
+        """Minus infinity for candidates that would repeat a trial, unless nothing else is left.
+
+        What a repetition would tell of the noise is worth less (``benchmarks/README.md``).
+        """
         repeated = self.has(units)
         repeated = repeated & ~repeated.all(-1, keepdim=True)
         return logits.masked_fill(repeated, -torch.inf)

@@ -90,7 +90,6 @@ def play(
     horizon_known: bool,
     record: bool = True,
     forget: bool = False,
-    repeats: bool = False,
 ) -> Trajectory:
     """Play every task with every player.
 
@@ -106,7 +105,6 @@ def play(
         horizon_known: Whether the policy is told T.
         record: Whether to keep the inputs for training (large).
         forget: Whether to empty the recurrent state before every decision (ablation).
-        repeats: Whether a configuration may be tried again (ablation).
     """
     group = len(players)
     geometry = repeat_geometry(tasks.geometry, group)
@@ -131,7 +129,6 @@ def play(
             horizon=horizon,
             n_candidates=n_candidates,
             forget=forget,
-            repeats=repeats,
         )
         n_read.append(belief.n_read)
         if t < n_first:
@@ -163,7 +160,6 @@ def look(
     horizon: int | None = None,
     n_candidates: int = policy.N_CANDIDATES,
     forget: bool = False,
-    repeats: bool = False,
 ) -> tuple[Belief, Decision]:
     """Belief and decision while the last ``delay`` trials are still running."""
     n = history.n_trials
@@ -178,7 +174,6 @@ def look(
         generator,
         horizon=horizon,
         n_candidates=n_candidates,
-        repeats=repeats,
     )
     return belief, decision
 
