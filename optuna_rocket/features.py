@@ -21,9 +21,13 @@ from optuna_rocket.space import Geometry
 
 # Kinds of proposals, in the order of their one-hot code (``agent/proposals.py`` makes them).
 PROPOSAL_KINDS = ("random", "mutation", "crossover", "density", "local")
-# Gaps beyond these, in units of the distance from the best score to the lower quartile, count as
-# equal: much better than the best one, and much worse.
+# A gap is how far a score lies below the best, in units of the distance from that to the lower
+# quartile. Gaps beyond these count as equal: much better than the best one, and much worse.
 FURTHEST_GAPS = (-0.25, 3.0)
+_WORST_GAP = FURTHEST_GAPS[1]
+# What is added to a gap before its logarithm is taken: gaps much smaller than this are alike.
+_LOG_OFFSET = 0.3
+_LEAST_STD = 1e-9  # scores that differ less than so are all equal
 # A trial is ranked among this many trials before it: bounds the cost of a token.
 TOKEN_WINDOW = 64
 N_TOKEN_FEATURES = 15 + len(PROPOSAL_KINDS)
@@ -33,9 +37,9 @@ _CHUNK = 512
 def transform_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Tensor:
     """Scores on a common scale: winsorised log gap to the best, standardised.
 
-    ``t = -log(0.3 + min(g, 3))`` with ``g = (best - score) / (best - lower quartile)``: heavy bad
-    tails are cut, the region near the best is stretched a little. ``benchmarks/README.md`` has
-    the comparison with ranks and z-scores.
+    ``t = -log(0.3 + min(g, 3))`` with ``g`` from ``score_gaps``: heavy bad tails are cut, the
+    region near the best is stretched a little. ``benchmarks/README.md`` has the comparison with
+    ranks and z-scores.
 
     Args:
         scores: ``(B, n)``, anything where ``scored`` is False.
@@ -47,11 +51,21 @@ def transform_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None =
         ``(B, n)`` with mean 0 and standard deviation 1 over the scored trials; 0 elsewhere, and
         everywhere when all scores are equal.
     """
+    known = _log_gap(score_gaps(scores, scored, least_unit))
+    mean, std = _moments(known, scored)
+    is_known = scored & (std > _LEAST_STD)
+    return torch.where(is_known, (known - mean) / std.clamp_min(_LEAST_STD), 0.0)
+
+
+def score_gaps(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Tensor:
+    """How far scores ``(B, n)`` lie below the best of their study, uncut.
+
+    The unit is the distance from the best to the lower quartile, or to the worst where that is 0.
+    """
     if scores.shape[1] == 0:
         return torch.zeros_like(scores)
-    known = _log_gap(scores, *_yardstick(scores, scored, least_unit))
-    mean, std = _moments(known, scored)
-    return torch.where(scored & (std > 1e-9), (known - mean) / std.clamp_min(1e-9), 0.0)
+    best, unit = _yardstick(scores, scored, least_unit)
+    return (best - scores / 2) / unit
 
 
 def continue_transform(scores: Tensor, scored: Tensor, further: Tensor) -> Tensor:
@@ -72,7 +86,7 @@ def invert_transform(
     be at least one.
     """
     scale = _scale(scores, scored, least_unit)
-    return 2 * (scale.best - _gaps(scale, transformed).clamp_max(3) * scale.unit)
+    return 2 * (scale.best - _gaps(scale, transformed).clamp_max(_WORST_GAP) * scale.unit)
 
 
 def expected_score(history: History, mean: float, std: float) -> tuple[float, float]:
@@ -93,27 +107,25 @@ def transform_errors(scores: Tensor, scored: Tensor, errors: Tensor) -> Tensor:
     To first order, by the slope of the transform at each score.
     """
     scale = _scale(scores, scored)
-    gaps = ((scale.best - scores / 2) / scale.unit).clamp(0, 3)
-    slope = 0.5 / (scale.unit * (0.3 + gaps) * scale.std.clamp_min(1e-9))
-    return torch.where(scored & (scale.std > 1e-9), errors * slope, 0.0)
+    gaps = ((scale.best - scores / 2) / scale.unit).clamp(0, _WORST_GAP)
+    slope = 0.5 / (scale.unit * (_LOG_OFFSET + gaps) * scale.std.clamp_min(_LEAST_STD))
+    return torch.where(scored & (scale.std > _LEAST_STD), errors * slope, 0.0)
 
 
 def transform_gaps(
     scores: Tensor, scored: Tensor, gaps: Tensor, least_unit: Tensor | None = None
 ) -> Tensor:
-    """What ``continue_transform`` gives to scores ``(B, k)`` that lie ``gaps`` below the best.
-
-    A gap is in units of the distance from the best score to the lower quartile.
-    """
+    """What ``continue_transform`` gives to scores ``(B, k)`` that lie ``gaps`` below the best."""
     return _at_gaps(_scale(scores, scored, least_unit), gaps)
 
 
 def gaps_of(
     scores: Tensor, scored: Tensor, transformed: Tensor, least_unit: Tensor | None = None
 ) -> Tensor:
-    """Gaps ``(B, k)``, from -0.25 to 3, which ``transform_gaps`` turns into ``transformed``."""
+    """Gaps ``(B, k)`` that ``transform_gaps`` turns into ``transformed``, cut."""
     scale = _scale(scores, scored, least_unit)
-    return torch.where(scale.std > 1e-9, _gaps(scale, transformed), 0.0).clamp(*FURTHEST_GAPS)
+    gaps = torch.where(scale.std > _LEAST_STD, _gaps(scale, transformed), 0.0)
+    return gaps.clamp(*FURTHEST_GAPS)
 
 
 def half_unit(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Tensor:
@@ -132,20 +144,21 @@ class _Scale(NamedTuple):
 
 def _scale(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> _Scale:
     best, unit = _yardstick(scores, scored, least_unit)
-    return _Scale(best, unit, *_moments(_log_gap(scores, best, unit), scored))
+    return _Scale(best, unit, *_moments(_log_gap((best - scores / 2) / unit), scored))
 
 
 def _at_gaps(scale: _Scale, gaps: Tensor) -> Tensor:
-    new = -torch.log(0.3 + gaps.clamp(*FURTHEST_GAPS))
-    return torch.where(scale.std > 1e-9, (new - scale.mean) / scale.std.clamp_min(1e-9), 0.0)
+    new = -torch.log(_LOG_OFFSET + gaps.clamp(*FURTHEST_GAPS))
+    known = (new - scale.mean) / scale.std.clamp_min(_LEAST_STD)
+    return torch.where(scale.std > _LEAST_STD, known, 0.0)
 
 
 def _gaps(scale: _Scale, transformed: Tensor) -> Tensor:
-    return torch.exp(-(transformed * scale.std + scale.mean)) - 0.3
+    return torch.exp(-(transformed * scale.std + scale.mean)) - _LOG_OFFSET
 
 
-def _log_gap(scores: Tensor, best: Tensor, unit: Tensor) -> Tensor:
-    return -torch.log(0.3 + ((best - scores / 2) / unit).clamp(0, 3))
+def _log_gap(gaps: Tensor) -> Tensor:
+    return -torch.log(_LOG_OFFSET + gaps.clamp(0, _WORST_GAP))
 
 
 def _yardstick(

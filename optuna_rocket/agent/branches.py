@@ -22,6 +22,7 @@ from optuna_rocket.agent import memory
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.features import score_gaps
 from optuna_rocket.history import History
 from optuna_rocket.space import Geometry
 
@@ -37,7 +38,7 @@ _PRIOR_COUNT = 0.5  # trials that the common standard deviation of all branches 
 # Every branch gets this many trials before any is compared, fewer where there are many branches.
 _FIRST = 3
 _FIRST_OF_ALL = 48
-# Worse scores than this, in distances of the best to the lower quartile, are equally bad.
+# Scores that lie further below the best than this are equally bad: see ``features.score_gaps``.
 _WORST_GAP = 4.0
 
 
@@ -141,7 +142,9 @@ def standing(history: History, geometry: Geometry, pool: Pool) -> Standing:
     found, index = torch.cat([candidates, trials]).unique(return_inverse=True)
     index = index[len(candidates) :]
     count = torch.bincount(index, minlength=len(found)).double()
-    hope = _hope(*_gaps(history), index, count)
+    scored = history.scored[0]
+    gaps = score_gaps(history.scores, history.scored)[0, scored].clamp(0, _WORST_GAP)
+    hope = _hope(gaps, scored, index, count)
     due = count < min(_FIRST, _FIRST_OF_ALL // len(candidates))
     return Standing(found, count, hope, torch.isin(found, candidates), due)
 
@@ -177,18 +180,6 @@ def _hope(gaps: Tensor, scored: Tensor, index: Tensor, count: Tensor) -> Tensor:
     typical = least[n > 0].median() if len(which) else torch.zeros_like(common)
     least = torch.where(n > 0, least, typical)
     return _HOPE * spread / count.clamp_min(0.5).sqrt() - least
-
-
-def _gaps(history: History) -> tuple[Tensor, Tensor]:
-    """How far scored trials lie below the best, ``(k,)``, and which trials these are."""
-    scored = history.scored[0]
-    half = history.scores[0][scored] / 2  # keeps the differences of huge scores finite
-    if len(half) == 0:
-        return half, scored
-    best, ascending = half.max(), half.sort().values
-    unit = best - ascending[(len(half) - 1) // 4]
-    unit = unit if unit > 0 else (best - ascending[0])
-    return ((best - half) / unit.clamp_min(1e-300)).clamp(0, _WORST_GAP), scored
 
 
 def _propose(
