@@ -27,6 +27,9 @@ FURTHEST_GAPS = (-0.25, 3.0)
 _WORST_GAP = FURTHEST_GAPS[1]
 # What is added to a gap before its logarithm is taken: gaps much smaller than this are alike.
 _LOG_OFFSET = 0.3
+# The better one in 2, 4, 8 and 16 scores, more than four of them, take the place of the lower
+# quartile where they are nearer to the best by this factor (``benchmarks/README.md``).
+_BETTER_PARTS, _LEAST_CROWD, _CROWDED = (2, 4, 8, 16), 4, 0.02
 _LEAST_STD = 1e-9  # scores that differ less than so are all equal
 # A trial is ranked among this many trials before it: bounds the cost of a token.
 TOKEN_WINDOW = 64
@@ -37,9 +40,9 @@ _CHUNK = 512
 def transform_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Tensor:
     """Scores on a common scale: winsorised log gap to the best, standardised.
 
-    ``t = -log(0.3 + min(g, 3))`` with ``g`` from ``score_gaps``: heavy bad tails are cut, the
-    region near the best is stretched a little. ``benchmarks/README.md`` has the comparison with
-    ranks and z-scores.
+    ``t = -log(0.3 + min(g, 3))`` with gaps ``g`` in the unit of ``_yardstick``: heavy bad tails
+    are cut, the region near the best is stretched a little. ``benchmarks/README.md`` has the
+    comparison with ranks and z-scores.
 
     Args:
         scores: ``(B, n)``, anything where ``scored`` is False.
@@ -51,29 +54,35 @@ def transform_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None =
         ``(B, n)`` with mean 0 and standard deviation 1 over the scored trials; 0 elsewhere, and
         everywhere when all scores are equal.
     """
-    known = _log_gap(score_gaps(scores, scored, least_unit))
+    if scores.shape[1] == 0:
+        return torch.zeros_like(scores)
+    best, unit = _yardstick(scores, scored, least_unit)
+    known = _log_gap((best - scores / 2) / unit)
     mean, std = _moments(known, scored)
     is_known = scored & (std > _LEAST_STD)
     return torch.where(is_known, (known - mean) / std.clamp_min(_LEAST_STD), 0.0)
 
 
-def score_gaps(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Tensor:
+def score_gaps(scores: Tensor, scored: Tensor) -> Tensor:
     """How far scores ``(B, n)`` lie below the best of their study, uncut.
 
-    The unit is the distance from the best to the lower quartile, or to the worst where that is 0.
+    The unit is the distance from the best to the lower quartile, or to the worst where that is 0,
+    also where scores span decades.
     """
     if scores.shape[1] == 0:
         return torch.zeros_like(scores)
-    best, unit = _yardstick(scores, scored, least_unit)
-    return (best - scores / 2) / unit
+    best, unit, _ = _to_lower_quartile(scores, scored)
+    return (best - scores / 2) / _usable(unit, None)
 
 
-def continue_transform(scores: Tensor, scored: Tensor, further: Tensor) -> Tensor:
+def continue_transform(
+    scores: Tensor, scored: Tensor, further: Tensor, least_unit: Tensor | None = None
+) -> Tensor:
     """Further scores ``(B, k)`` on the scale that ``transform_scores`` gives to ``scores``.
 
     They may be better than all of those. All are 0 where all of those are equal.
     """
-    scale = _scale(scores, scored)
+    scale = _scale(scores, scored, least_unit)
     return _at_gaps(scale, (scale.best - further / 2) / scale.unit)
 
 
@@ -164,7 +173,25 @@ def _log_gap(gaps: Tensor) -> Tensor:
 def _yardstick(
     scores: Tensor, scored: Tensor, least_unit: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Half of the best score and half of its distance to the lower quartile, each ``(B, 1)``.
+    """Half of the best score and half of the unit of gaps below it, each ``(B, 1)``.
+
+    The unit is the distance to the lower quartile, unless scores span decades (losses without a
+    logarithm, a few divergences). Where the better half lies so near to the best, measured by that
+    distance, that all of it would look equal, the distance to the median takes its place; and so
+    on with the better quarter, eighth and sixteenth. Not where there is a ``least_unit``: what
+    several objectives and constraints want lies at a certain distance.
+    """
+    best, unit, ascending = _to_lower_quartile(scores, scored)
+    last = _last(scored)
+    for part in _BETTER_PARTS if least_unit is None else ():
+        rank = (last * (part - 1) // part).minimum((last - _LEAST_CROWD).clamp_min(0))
+        nearer = best - ascending.gather(1, rank)
+        unit = torch.where((nearer > 0) & (nearer < _CROWDED * unit), nearer, unit)
+    return best, _usable(unit, least_unit)
+
+
+def _to_lower_quartile(scores: Tensor, scored: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Half of the best score, half of its distance to the lower quartile, half of all, rising.
 
     Halving first keeps the differences of huge scores finite.
     """
@@ -172,11 +199,17 @@ def _yardstick(
     best = half.masked_fill(~scored, -torch.inf).amax(-1, keepdim=True)
     worst = half.masked_fill(~scored, torch.inf).amin(-1, keepdim=True)
     ascending = half.masked_fill(~scored, torch.inf).sort(-1).values
-    quarter = (scored.sum(-1, keepdim=True) - 1).clamp_min(0) // 4
-    unit = best - ascending.gather(1, quarter)
-    unit = torch.where(unit > 0, unit, best - worst)
+    unit = best - ascending.gather(1, _last(scored) // 4)
+    return best, torch.where(unit > 0, unit, best - worst), ascending
+
+
+def _last(scored: Tensor) -> Tensor:
+    return (scored.sum(-1, keepdim=True) - 1).clamp_min(0)
+
+
+def _usable(unit: Tensor, least_unit: Tensor | None) -> Tensor:
     unit = torch.where((unit > 0) & torch.isfinite(unit), unit, 1.0)
-    return best, unit if least_unit is None else unit.maximum(least_unit[:, :1])
+    return unit if least_unit is None else unit.maximum(least_unit[:, :1])
 
 
 def tokens(history: History, geometry: Geometry, start: int = 0) -> Tensor:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 import math
 from typing import Any
 
@@ -23,6 +24,7 @@ from optuna_rocket.suggestions import Suggestion
 
 
 _N_RUNG_PEERS = 64
+_FIXED = 5
 OUTCOMES = {
     TrialState.RUNNING: Outcome.PENDING,
     TrialState.COMPLETE: Outcome.COMPLETE,
@@ -73,12 +75,38 @@ def internal_params(
     return internal
 
 
-def latest_distributions(trials: Iterable[FrozenTrial]) -> dict[str, BaseDistribution]:
-    """The distribution of every parameter that any of some trials has had, in the last of them."""
-    found: dict[str, BaseDistribution] = {}
+@dataclass
+class Ranges:
+    """The latest distribution of every parameter that some trials have had.
+
+    A range that depends on another parameter (``suggest_int("k", 1, n)``) leaves no choice now and
+    then: the one before stays, until so many trials in a row say that the parameter was fixed.
+    """
+
+    found: dict[str, BaseDistribution] = field(default_factory=dict)
+    _n_fixed: dict[str, int] = field(default_factory=dict)
+
+    def add(self, trial: FrozenTrial) -> None:
+        """Take in the next trial."""
+        for name, distribution in trial.distributions.items():
+            n_fixed = self._n_fixed.get(name, 0) + 1 if distribution.single() else 0
+            if n_fixed == 0 or n_fixed >= _FIXED or name not in self.found:
+                self.found[name] = distribution
+            self._n_fixed[name] = n_fixed
+
+    def copy(self) -> Ranges:
+        """One that goes on by itself."""
+        return Ranges(dict(self.found), dict(self._n_fixed))
+
+
+def latest_distributions(
+    trials: Iterable[FrozenTrial], before: Ranges | None = None
+) -> dict[str, BaseDistribution]:
+    """The distributions of trials by number: see ``Ranges``; ``before`` is left as it is."""
+    ranges = Ranges() if before is None else before.copy()
     for trial in trials:
-        found.update(trial.distributions)
-    return found
+        ranges.add(trial)
+    return ranges.found
 
 
 class Rungs:
@@ -137,7 +165,9 @@ def record_of(trial: FrozenTrial, signs: tuple[float, ...], rungs: Rungs) -> Rec
         rungs: What complete trials before it reported.
     """
     suggestion = suggestions.read(trial.system_attrs)
-    params = internal_params(trial.params, trial.distributions)
+    # What left no choice was not asked for; nor would it be by another trial like this one.
+    choices = {name: x for name, x in trial.distributions.items() if not x.single()}
+    params = internal_params(trial.params, choices)
     scores, fidelity = (math.nan,) * len(signs), 1.0
     if trial.state == TrialState.COMPLETE and trial.values is not None:
         scores = tuple(sign * value for sign, value in zip(signs, trial.values, strict=False))

@@ -210,7 +210,8 @@ class Space:
     @cached_property
     def n_configurations(self) -> float:
         """Number of different configurations, ignoring conditions; inf where continuous."""
-        return math.prod(axes.n_values(d) or math.inf for d in self.distributions.values())
+        # As floats: what is too large for one is as good as infinite.
+        return math.prod(float(axes.n_values(d) or math.inf) for d in self.distributions.values())
 
     def encode(self, column: int, internal: float) -> float:
         """Unit value of the parameter in ``column``, given as Optuna represents it internally.

@@ -24,6 +24,7 @@ from optuna_rocket.curves import Curve
 from optuna_rocket.curves import curve_of
 from optuna_rocket.history import Outcome
 from optuna_rocket.records import OUTCOMES
+from optuna_rocket.records import Ranges
 from optuna_rocket.records import Record
 from optuna_rocket.records import Rungs
 from optuna_rocket.records import internal_params
@@ -101,7 +102,7 @@ class TrialReader:
         # The leading trials about which nothing can change: finished, or given up as dead.
         self._settled: list[Record] = []
         self._settled_rungs = Rungs()
-        self._settled_distributions: dict[str, BaseDistribution] = {}
+        self._settled_ranges = Ranges()
         self._settled_retried: set[int] = set()
         self._n_settled = 0
         self._dead: list[int] = []
@@ -126,10 +127,10 @@ class TrialReader:
         return self._latest[1] == trial.number
 
     def distributions(self, records: Sequence[Record]) -> dict[str, BaseDistribution]:
-        """The latest distribution of every parameter that any of the latest records has had."""
+        """The distribution of every parameter that any of the latest records has had."""
         latest = takewhile(lambda record: record.number >= self._n_settled, reversed(records))
         unsettled = [record.trial for record in latest][::-1]
-        return self._settled_distributions | latest_distributions(unsettled)
+        return latest_distributions(unsettled, self._settled_ranges)
 
     def _arranged(
         self, stored: Sequence[FrozenTrial], signs: tuple[float, ...], number: int
@@ -169,7 +170,7 @@ class TrialReader:
             if other.state.is_finished():
                 self._settled.append(self._record(other, signs, self._settled_rungs))
                 self._settled_rungs.add(self._settled[-1])
-                self._settled_distributions.update(other.distributions)
+                self._settled_ranges.add(other)
             elif _is_dead(other, number - max_age, max_age):  # for every trial that may ask
                 self._dead.append(self._n_settled)
             else:

@@ -10,6 +10,7 @@ from torch import Tensor
 from optuna_rocket.features import N_TOKEN_FEATURES
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.features import continue_transform
+from optuna_rocket.features import half_unit
 from optuna_rocket.features import row_distance
 from optuna_rocket.features import tokens
 from optuna_rocket.features import transform_errors
@@ -281,3 +282,21 @@ def test_errors_follow_the_slope_of_the_transform() -> None:
     assert bool(
         (transform_errors(torch.ones(1, 5).double(), scored[:, :5], errors[:, :5]) == 0).all()
     )
+
+
+def test_good_scores_stay_apart_where_others_are_decades_worse() -> None:
+    good = [-1e-3 * k for k in range(1, 9)]
+    scores = torch.tensor([[*good, *(-(10.0**k) for k in range(1, 9))]], dtype=torch.float64)
+    z = transform_scores(scores, torch.ones_like(scores, dtype=torch.bool))[0]
+    assert float(z[0] - z[7]) > 0.5, "the best and the worst of the good ones"
+    assert bool((z[:8].diff() < -0.02).all())
+    assert bool((z.diff() <= 0).all())
+
+
+def test_a_few_near_the_best_are_no_new_scale() -> None:
+    """Four scores nearer to the best than the rest leave the yardstick as it is."""
+    spread = torch.linspace(0, -10, 20, dtype=torch.float64)
+    crowded = torch.cat([spread.new_tensor([1e-4, 2e-4, 3e-4]), spread])[None]
+    scored = torch.ones_like(crowded, dtype=torch.bool)
+    expected = (crowded.max() - crowded[0].sort().values[(crowded.shape[1] - 1) // 4]) / 2
+    assert float(half_unit(crowded, scored)) == pytest.approx(float(expected))

@@ -364,7 +364,8 @@ def test_the_next_trials_are_far_from_all_others_and_near_the_centre(
     for seed in range(6):
         pool = random_pool(geometry, 60, seed)
         random = pool.kind[0] == KIND["random"]
-        weight = 2 * improvement._START_CENTRE
+        n = max(history.n_trials, improvement.RULE_FROM)
+        weight = 2 * improvement._START_CENTRE * (improvement.RULE_FROM / n) ** 2
         score = distances(pool, history, geometry) - weight * off_centre(pool, geometry)
         chosen, _ = rule_choice(history, geometry, pool)
         assert bool(random[chosen])

@@ -475,3 +475,18 @@ def test_the_first_trials_of_any_space_lie_apart(n_params: int) -> None:
     points = np.array([[trial.params[name] for name in names] for trial in study.trials])
     apart = np.abs(points[:, None] - points[None]).max(-1)[np.triu_indices(4, 1)]
     assert apart.min() > 0.1
+
+
+@pytest.mark.parametrize("n_params", [1, 2, 3])
+def test_a_start_that_fails_for_long_leaves_the_centre(n_params: int) -> None:
+    """A corner with a twentieth of the space is all that works."""
+    least = 1 - 0.05 ** (1 / n_params)
+
+    def objective(trial: optuna.Trial) -> float:
+        x = [trial.suggest_float(f"x{i}", 0, 1) for i in range(n_params)]
+        return sum(x) if min(x) > least else math.nan
+
+    for seed in range(3):
+        study = optuna.create_study(sampler=RocketSampler(seed=seed))
+        study.optimize(objective, n_trials=50)
+        assert any(trial.state == TrialState.COMPLETE for trial in study.trials)

@@ -439,3 +439,25 @@ def test_enqueued_values_that_do_not_fit_are_ignored() -> None:
     distributions = {"x": X["x"], "c": CategoricalDistribution(["a", "b"])}
     for bad in ({"x": "text"}, {"x": None}, {"x": float("nan")}, {"c": "other"}, {"w": 1}, 7):
         assert trials.imposed_params(frozen({}, {"fixed_params": bad}), distributions) == {}
+
+
+def test_a_range_without_a_choice_does_not_replace_one_with_it() -> None:
+    """``suggest_int("k", 1, n)`` where ``n`` is 1, unless it has been so for some time."""
+    study = new_study()
+    wide, single = IntDistribution(1, 7), IntDistribution(1, 1)
+    ranges = trials.Ranges()
+
+    def read_after(distribution: IntDistribution) -> BaseDistribution:
+        add(study, value=0.0, params={"k": 1}, distributions={"k": distribution})
+        ranges.add(study.trials[-1])
+        reader = TrialReader()
+        records = reader.read(study, study.trials[-1])
+        found = trials.latest_distributions(record.trial for record in [*records])
+        assert found == reader.distributions(records)
+        return ranges.found["k"]
+
+    assert read_after(single) == single
+    assert read_after(wide) == wide
+    assert [read_after(single) for _ in range(5)] == [wide] * 4 + [single]
+    assert read_after(wide) == wide
+    assert "k" not in records_of(study)[0].params, "it was not asked for"

@@ -65,3 +65,28 @@ def test_a_parameter_that_comes_late_opens_everything_again() -> None:
     study = optuna.create_study(sampler=RocketSampler(seed=0))
     study.optimize(objective, n_trials=30)
     assert study.best_params == {"x": 2, "y": 3, "z": 1}
+
+
+def test_the_middle_is_tried_although_a_trial_lacked_the_parameter() -> None:
+    def objective(trial: Trial) -> float:
+        if trial.number == 0:
+            raise RuntimeError("broken before it asked for anything")
+        return abs(trial.suggest_int("n", 1, 9) - 5)
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=10, catch=(RuntimeError,))
+    assert sorted(trial.params["n"] for trial in study.trials[1:]) == list(range(1, 10))
+
+
+def test_a_value_without_a_choice_is_not_tried_again_and_again() -> None:
+    def objective(trial: Trial) -> float:
+        n = trial.suggest_int("n", 1, 20)
+        return 0.1 * (n - 17) ** 2 + (trial.suggest_int("k", 1, n) - 15) ** 2
+
+    counts: Counter[tuple[int, ...]] = Counter()
+    for seed in range(3):
+        study = optuna.create_study(sampler=RocketSampler(seed=seed))
+        study.optimize(objective, n_trials=40)
+        counts.update(tuple(trial.params.values()) for trial in study.trials)
+        assert study.best_value < 1.2
+    assert counts[1, 1] <= 3

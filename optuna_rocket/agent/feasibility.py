@@ -47,7 +47,8 @@ def log_chance(remembered: Conditioned, reading: Reading, spread: float = SPREAD
         spread: Factor of their standard deviations.
     """
     scores, scored = remembered.history.scores, remembered.scored
-    level = continue_transform(scores, scored, torch.zeros(len(scores), 1, dtype=scores.dtype))
+    zero = torch.zeros(len(scores), 1, dtype=scores.dtype)
+    level = continue_transform(scores, scored, zero, remembered.history.least_unit)
     known = scores.masked_fill(~scored, torch.nan)
     flat = ~(known.nan_to_num(-torch.inf).amax(-1) > known.nan_to_num(torch.inf).amin(-1))
     violated = (known < 0).any(-1)

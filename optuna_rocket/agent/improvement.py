@@ -76,14 +76,20 @@ def _is_start(remembered: Conditioned) -> Tensor:
 
 
 def start_rule(remembered: Conditioned, pool: Pool, experienced: bool = False) -> Tensor:
-    """Spread the first trials: see ``improvement_rule``; a guide makes it ``experienced``."""
+    """Spread the first trials: see ``improvement_rule``; a guide makes it ``experienced``.
+
+    Where most trials fail, or many workers begin at once, the start lasts for more than its usual
+    trials. The centre then counts ever less: what is good near it would have been found.
+    """
     context, geometry = remembered.history, remembered.geometry
     late = experienced and context.n_trials == _LATE_CENTRE_AT and _lacks_centre(context, geometry)
     if context.n_trials == 0 or late:
         score = -off_centre(geometry, pool.units)
     else:
         distance = row_distance(pool.units[:, :, None], context.units[:, None], geometry)
-        score = distance.amin(-1) - _START_CENTRE * _start_penalty(geometry, pool)
+        overdue = (RULE_FROM / max(context.n_trials, RULE_FROM)) ** 2
+        centre = torch.where(_is_start(remembered), _START_CENTRE * overdue, _START_CENTRE)
+        score = distance.amin(-1) - centre * _start_penalty(geometry, pool)
         score = score - _FAR * (pool.kind != proposals.KIND["random"])
     return (_START_SHARPNESS * (score - score.amax(-1, keepdim=True))).clamp_min(_RULE_FLOOR)
 

@@ -65,6 +65,8 @@ def by(history: History, geometry: Geometry) -> Visited:
     appeared = (active.cumsum(0) > 0).all(-1)
     explained = (geometry.activity(history.units)[0] == active).all(-1)
     complete = history.outcomes[0] == Outcome.COMPLETE
+    # What fills a gap that nothing explains is a value that was never tried.
+    keys = keys[:, explained]
     rows = (complete & appeared & ~explained & active.any(-1)).nonzero()[:, 0]
     if len(rows) == 0:
         return Visited(geometry, keys)
