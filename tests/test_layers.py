@@ -49,8 +49,8 @@ ALLOWED: dict[str, set[str]] = {
     "agent/guesses": set(),
     "agent/sources": CORE | {"agent/kernels", "agent/gram", "agent/fitting", "agent/memory"},
     "agent/trust": set(),
-    "agent/experience": CORE | EXPERIENCE | {"agent/proposals", "agent/memory"},
     "agent/visited": CORE,
+    "agent/experience": CORE | EXPERIENCE | {"agent/proposals", "agent/memory", "agent/visited"},
     "agent/stagnation": CORE | {"agent/branches"},
     "agent/improvement": CORE | {"agent/proposals", "agent/memory", "agent/branches"},
     "agent/observation": CORE

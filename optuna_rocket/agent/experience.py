@@ -26,6 +26,7 @@ from torch import Tensor
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import proposals
 from optuna_rocket.agent import trust
+from optuna_rocket.agent import visited
 from optuna_rocket.agent.guesses import Guesses
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.proposals import Pool
@@ -58,7 +59,6 @@ TURNED_ODDS = -1.0
 AGREEMENT_ODDS = 1.0
 # The first trials, but for the control among them, are the best ones of the sources.
 _FAVOURITES_UNTIL = 4
-_SAME = 1e-9
 _INTERCEPT_STD = 2.0
 _N_DRAWS = 16
 _NEGLIGIBLE = 1e-3
@@ -234,9 +234,11 @@ def _favourites(
     best = sources.elites[:, 0]
     kind = torch.full((1, len(best)), PROPOSAL_KINDS.index("density"))
     pool = proposals.finish(_filled(best, geometry, generator)[None], kind, geometry, fixed)
-    gap = (pool.units[0][:, None] - history.units[0]).abs()
-    is_same = (gap < _SAME) | best.isnan()[:, None]
-    return pool.take((~is_same.all(-1).any(-1)).nonzero()[:, 0][None])
+    # What the source's trial lacked is drawn at random: the rest tells whether it was repeated.
+    known = ~best.isnan()
+    mine = geometry.keys(pool.units[0] * known)[:, None]
+    theirs = geometry.keys(history.units * known[:, None])
+    return pool.take((~visited.is_in(mine, theirs)[:, 0]).nonzero()[:, 0][None])
 
 
 def _filled(units: Tensor, geometry: Geometry, generator: torch.Generator) -> Tensor:
