@@ -25,7 +25,6 @@ from optuna_rocket.agent import policy
 from optuna_rocket.agent import weights_file
 from optuna_rocket.agent.many_goals import Beliefs
 from optuna_rocket.agent.policy import Belief
-from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.moments import may_precede
 from optuna_rocket.quiet import quietly
 from optuna_rocket.records import Record
@@ -107,9 +106,10 @@ def _view(
     suggester = agent_of(study) if agent is None else agent
     history, geometry, beliefs, goals = suggester.believe(records, space)
     guide, names = suggester.guidance(space, goals)
+    several = None
     if goals is not None and isinstance(beliefs, Beliefs):
-        none = Pool(*(x[:, :0] for x in (history.units, history.active, history.kind)))
-        remembered = many_goals.outlook(goals, history, geometry, beliefs, none).objectives
+        several = many_goals.remember(history, goals, geometry, beliefs)
+        remembered = several.objectives
     else:
         assert isinstance(beliefs, Belief)
         heeded = policy.heeded(guide, history, geometry) if with_controls else guide
@@ -124,6 +124,7 @@ def _view(
         goals,
         beliefs,
         remembered,
+        several,
         suggester,
         guide,
         names,

@@ -24,6 +24,7 @@ from optuna_rocket.agent import policy
 from optuna_rocket.agent.experience import Guide
 from optuna_rocket.agent.experience import Mixture
 from optuna_rocket.agent.many_goals import Beliefs
+from optuna_rocket.agent.many_goals import Known
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.policy import Belief
@@ -60,6 +61,7 @@ class View:
         goals: What is wanted beside the score of one objective, None for nothing.
         beliefs: After the finished trials.
         remembered: The memory of the objectives, conditioned on the trials, a batch of ``m``.
+        several: That one and those of the constraints, None where nothing but a score is wanted.
         suggester: The agent.
         guide: Experience from elsewhere, None without.
         sources: Names of the earlier studies that it is about.
@@ -73,6 +75,7 @@ class View:
     goals: Goals | None
     beliefs: Belief | Beliefs
     remembered: Conditioned
+    several: Known | None
     suggester: Suggester
     guide: Guide | None
     sources: Sequence[str]
@@ -132,13 +135,10 @@ class View:
         Returns:
             The reading of the objectives ``(m, c)``, and the chance ``(c,)`` to be feasible.
         """
-        if self.goals is not None:
-            kind = torch.full(units.shape[:2], -1)
-            pool = Pool(units, active, kind)
-            seen = many_goals.outlook(
-                self.goals, self.history, self.geometry, _several(self.beliefs), pool
-            )
-            return seen.reading, seen.chance
+        if self.several is not None:
+            pool = Pool(units, active, torch.full(units.shape[:2], -1))
+            reading, log_chance = many_goals.read(self.several, pool)
+            return reading, log_chance.exp()
         wide = (self.n_objectives, -1, -1)
         reading = memory.read(self.remembered, units.expand(wide), active.expand(wide))
         return reading, torch.ones(units.shape[1], dtype=torch.float64)
@@ -267,8 +267,3 @@ class View:
     def _finished(self) -> list[int]:
         rows = (self.history.outcomes[0] != Outcome.PENDING).nonzero()[:, 0]
         return [int(i) for i in rows]
-
-
-def _several(beliefs: Belief | Beliefs) -> Beliefs:
-    assert isinstance(beliefs, Beliefs)
-    return beliefs

@@ -117,7 +117,7 @@ def decide(
 
     ``history`` is a batch of one, as are the pool and the logits.
     """
-    known = _remember(history, goals, geometry, beliefs)
+    known = remember(history, goals, geometry, beliefs)
     starts = int(goals.scored.sum()) < improvement.RULE_FROM
     refines = pool is None and not starts and len(goals.scores) == 1
     if pool is None and fixed is None and not starts:
@@ -146,33 +146,15 @@ def decide(
     return Choice(pool, tried.forbid(logits, pool.units), reading)
 
 
-class Outlook(NamedTuple):
-    """What the memories say of candidates.
+class Known(NamedTuple):
+    """What the memories know.
 
     Attributes:
+        history: The trials that they hold.
+        goals: What was wanted of these.
         objectives: The memories of the objectives, a batch of ``m``.
-        reading: What they say, ``(m, c)``.
-        chance: ``(c,)`` chance to violate no constraint, 1 without constraints.
-    """
-
-    objectives: Conditioned
-    reading: Reading
-    chance: Tensor
-
-
-def outlook(
-    goals: Goals, history: History, geometry: Geometry, beliefs: Beliefs, pool: Pool
-) -> Outlook:
-    """What is expected of candidates, for those who want to know why they were chosen."""
-    known = _remember(history, goals, geometry, beliefs)
-    reading, chance = _read(known.objectives, pool), _log_chance(known, pool).exp()
-    return Outlook(known.objectives, reading, chance)
-
-
-class _Known(NamedTuple):
-    """The trials that the memories hold, what was wanted of them, and the memories.
-
-    ``spread`` widens what the constraints' memories are unsure of.
+        constraints: Those of the constraints, None without.
+        spread: Widens what the latter are unsure of.
     """
 
     history: History
@@ -183,10 +165,12 @@ class _Known(NamedTuple):
 
     @property
     def some_feasible(self) -> bool:
+        """Whether any trial is feasible."""
         return bool(self.goals.feasible.any())
 
 
-def _remember(history: History, goals: Goals, geometry: Geometry, beliefs: Beliefs) -> _Known:
+def remember(history: History, goals: Goals, geometry: Geometry, beliefs: Beliefs) -> Known:
+    """The memories that the beliefs are of, with all trials, pending ones included."""
     index = context_index(goals)
     context, seen = history.take(index), goals.take(index)
 
@@ -201,10 +185,20 @@ def _remember(history: History, goals: Goals, geometry: Geometry, beliefs: Belie
     trusts = goals.n_trials % 2 and bool(seen.feasible.any())
     spread = feasibility.NARROW if trusts else feasibility.SPREAD
     objectives = conditioned(_of_objectives(context, seen), beliefs.objectives)
-    known = _Known(context, seen, objectives, constraints, spread)
+    known = Known(context, seen, objectives, constraints, spread)
     if len(goals.scores) == 1 and known.some_feasible:
         known = known._replace(objectives=replace(objectives, incumbent=_best_feasible(known)))
     return known
+
+
+def read(known: Known, pool: Pool) -> tuple[Reading, Tensor]:
+    """What the memories say of the ``c`` candidates of a pool.
+
+    Returns:
+        The reading of the objectives ``(m, c)``, and the log chance ``(c,)`` to violate no
+        constraint.
+    """
+    return _read(known.objectives, pool), _log_chance(known, pool)
 
 
 class _Judged(NamedTuple):
@@ -224,9 +218,9 @@ class _Judged(NamedTuple):
         )
 
 
-def _judge(known: _Known, pool: Pool, generator: torch.Generator) -> _Judged:
+def _judge(known: Known, pool: Pool, generator: torch.Generator) -> _Judged:
     """Log chance to be of use, times the gain; without feasible trials the search is for one."""
-    reading, log_chance = _read(known.objectives, pool), _log_chance(known, pool)
+    reading, log_chance = read(known, pool)
     rule = log_chance + torch.log1p(-reading.failure[0])
     if known.some_feasible:
         rule = rule + _log_gain(known, pool, reading, generator)
@@ -234,7 +228,7 @@ def _judge(known: _Known, pool: Pool, generator: torch.Generator) -> _Judged:
 
 
 def _refine(
-    known: _Known,
+    known: Known,
     judged: _Judged,
     tried: Visited,
     geometry: Geometry,
@@ -265,7 +259,7 @@ def context_index(goals: Goals) -> Tensor:
     return torch.cat([best.sort().values, torch.arange(n - latest, n)])
 
 
-def _log_gain(known: _Known, pool: Pool, reading: Reading, generator: torch.Generator) -> Tensor:
+def _log_gain(known: Known, pool: Pool, reading: Reading, generator: torch.Generator) -> Tensor:
     """Log expected gain ``(c,)`` over the feasible trials: improvement, or hypervolume."""
     objectives = known.objectives
     spread = reading.std * improvement.SPREAD * improvement.branch_doubt(objectives, pool)
@@ -294,20 +288,20 @@ def _of_constraints(history: History, goals: Goals) -> History:
     return beside(history, feasibility.merged(goals.slacks, MAX_CONSTRAINTS))
 
 
-def _best_feasible(known: _Known) -> Tensor:
+def _best_feasible(known: Known) -> Tensor:
     """Greatest expected transformed score ``(m,)`` among the feasible trials."""
     fitted = known.objectives.fitted
     return fitted.masked_fill(~known.goals.feasible, -torch.inf).amax(-1)
 
 
-def _tried(known: _Known) -> Pool:
+def _tried(known: Known) -> Pool:
     """The trials as if they were candidates."""
     history = known.history
     return Pool(history.units, history.active, history.kind)
 
 
 def _propose(
-    known: _Known,
+    known: Known,
     geometry: Geometry,
     n_candidates: int,
     generator: torch.Generator,
@@ -339,7 +333,7 @@ def _means(remembered: Conditioned, pool: Pool) -> Tensor:
     return memory.means(remembered, wide.units, wide.active)
 
 
-def _log_chance(known: _Known, pool: Pool) -> Tensor:
+def _log_chance(known: Known, pool: Pool) -> Tensor:
     """Log chance ``(c,)`` of candidates to be feasible; 0 without constraints."""
     if known.constraints is None:
         return torch.zeros(pool.units.shape[1], dtype=torch.float64)
