@@ -128,6 +128,11 @@ class Geometry:
             log_bounds=None if bounds is None else bounds[:, index],
         )
 
+    def drawn(self, uniform: Tensor) -> Tensor:
+        """Units ``(B, m, d)``, not yet snapped, from uniform numbers: a choice is as any other."""
+        choice = (uniform * self.n_cells[:, None]).floor()
+        return torch.where(self.is_categorical[:, None], choice, uniform)
+
     def snap(self, units: Tensor) -> Tensor:
         """Move units ``(B, m, d)`` to the nearest value that exists; absent columns become 0."""
         cells = self.n_cells[:, None]

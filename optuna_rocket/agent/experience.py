@@ -244,8 +244,7 @@ def _favourites(
 def _filled(units: Tensor, geometry: Geometry, generator: torch.Generator) -> Tensor:
     """Units ``(k, d)`` with random values for what is NaN."""
     fresh = torch.rand(units.shape, generator=generator, dtype=torch.float64)
-    fresh = torch.where(geometry.is_categorical, (fresh * geometry.n_cells).floor(), fresh)
-    return torch.where(units.isnan(), fresh, units)
+    return torch.where(units.isnan(), geometry.drawn(fresh[None])[0], units)
 
 
 class _Believed(NamedTuple):

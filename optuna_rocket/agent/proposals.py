@@ -111,11 +111,7 @@ def propose(
     m, batch = len(plan.kind), len(geometry.present)
     shape = (batch, m, geometry.present.shape[-1])
     draws = torch.rand(5, *shape, generator=generator, dtype=torch.float64)
-    fresh = torch.where(
-        geometry.is_categorical[:, None],
-        (draws[0] * geometry.n_cells[:, None]).floor(),
-        draws[0],
-    )
+    fresh = geometry.drawn(draws[0])
     if not bool(history.scored.any(-1).all()):
         return finish(fresh, plan.kind.new_zeros(batch, m), geometry, fixed)
     parent = _parents(history, geometry, plan, draws[1:3], fresh, generator)

@@ -166,5 +166,4 @@ def _anchors(geometry: Geometry) -> Tensor:
         generator=torch.Generator(device="cpu").manual_seed(0),
         dtype=torch.float64,
     )
-    choice = (draws * geometry.n_cells).floor()
-    return torch.where(geometry.is_categorical, choice, draws)
+    return geometry.drawn(draws[None])[0]

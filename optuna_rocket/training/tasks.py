@@ -292,9 +292,8 @@ def _sample_failure(tasks: Tasks, generator: torch.Generator) -> Tensor:
 def random_units(geometry: Geometry, count: int, generator: torch.Generator) -> Tensor:
     """Uniform configurations ``(B, count, d)``."""
     shape = (len(geometry.present), count, geometry.present.shape[1])
-    unit = torch.rand(shape, generator=generator, dtype=torch.float64)
-    choice = (unit * geometry.n_cells[:, None]).floor()
-    return _fill(geometry, torch.where(geometry.is_categorical[:, None], choice, unit))
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+    return _fill(geometry, geometry.drawn(uniform))
 
 
 def mutated(
