@@ -34,10 +34,8 @@ from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.features import continue_transform
 from optuna_rocket.history import History
-from optuna_rocket.history import empty_history
 from optuna_rocket.space import Geometry
-from optuna_rocket.training.rollout import look
-from optuna_rocket.training.rollout import observe_trial
+from optuna_rocket.training.playing import begin
 from optuna_rocket.training.tasks import Playable
 from optuna_rocket.training.tasks import random_units
 from optuna_rocket.training.tasks import sample_tasks
@@ -57,16 +55,12 @@ def studies(
 ) -> Iterator[tuple[History, policy.Belief, History]]:
     """The history before every trial, what the agent then believes, and the history after it."""
     generator = torch.Generator().manual_seed(seed)
-    geometry = tasks.geometry
     noise = torch.randn(len(tasks), n_trials, 2, generator=generator, dtype=torch.float64)
-    history = empty_history(*geometry.present.shape)
-    belief = policy.initial_belief(geometry)
+    playing = begin(tasks)
     for t in range(n_trials):
-        belief, decision = look(geometry, history, belief, network, generator)
-        action = policy.act(decision.logits)
-        before = history
-        history, _ = observe_trial(tasks, 1, history, decision, action, noise[:, t])
-        yield before, belief, history
+        before, decision = playing.look(network, generator)
+        playing = before.observed(decision, policy.act(decision.logits), noise[:, t])
+        yield before.history, before.belief, playing.history
 
 
 def errors_elsewhere(

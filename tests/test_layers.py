@@ -85,9 +85,12 @@ ALLOWED: dict[str, set[str]] = {
     "training/__init__": set(),
     "training/functions": set(),
     "training/tasks": CORE | {"training/functions"},
-    "training/rollout": CORE | AGENT | {"training/tasks"},
+    "training/playing": CORE | AGENT | {"training/tasks"},
+    "training/rollout": CORE | AGENT | {"training/tasks", "training/playing"},
     "training/league": CORE | AGENT | {"training/tasks", "training/rollout"},
-    "training/foresight": CORE | AGENT | {"training/tasks", "training/rollout"},
+    "training/foresight": CORE
+    | AGENT
+    | {"training/tasks", "training/playing", "training/rollout"},
     "training/games": CORE
     | AGENT
     | {"training/tasks", "training/rollout", "training/foresight", "training/league"},

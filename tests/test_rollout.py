@@ -15,6 +15,7 @@ from optuna_rocket.agent.policy import Decision
 from optuna_rocket.features import N_TOKEN_FEATURES
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
+from optuna_rocket.training import playing
 from optuna_rocket.training import rollout
 from optuna_rocket.training.league import new_network
 from optuna_rocket.training.rollout import Player
@@ -40,7 +41,7 @@ class Witness:
 @pytest.fixture
 def witness(monkeypatch: pytest.MonkeyPatch) -> Witness:
     seen = Witness()
-    decide, observe = policy.decide, rollout.observe_trial
+    decide, observe = policy.decide, playing.observe_trial
 
     def watched_decide(history: History, *arguments: Any, **options: Any) -> Decision:
         seen.decided_on.append(history)
@@ -53,7 +54,7 @@ def witness(monkeypatch: pytest.MonkeyPatch) -> Witness:
         return history, value
 
     monkeypatch.setattr(policy, "decide", watched_decide)
-    monkeypatch.setattr(rollout, "observe_trial", watched_observe)
+    monkeypatch.setattr(playing, "observe_trial", watched_observe)
     return seen
 
 
@@ -77,20 +78,20 @@ def play(tasks: Tasks, players: list[Player], **options: Any) -> Trajectory:
 def test_shapes_and_ranges() -> None:
     tasks = some_tasks()
     played = play(tasks, [agent_player, greedy_player, agent_player])
-    rows, n, m = 18, 10, played.rule.shape[-1]
+    rows, n, m = 18, 10, played.decisions.rule.shape[-1]
     assert played.group_size == 3
-    assert played.candidates.shape == (rows, n, m, len(observation.CANDIDATE_FEATURES))
-    assert played.study.shape == (rows, n, len(observation.STUDY_FEATURES))
-    assert played.tokens.shape == (rows, n, N_TOKEN_FEATURES)
-    assert played.allowed.shape == played.gains.shape == (rows, n, m)
+    assert played.decisions.candidates.shape == (rows, n, m, len(observation.CANDIDATE_FEATURES))
+    assert played.decisions.study.shape == (rows, n, len(observation.STUDY_FEATURES))
+    assert played.decisions.tokens.shape == (rows, n, N_TOKEN_FEATURES)
+    assert played.decisions.allowed.shape == played.gains.shape == (rows, n, m)
     assert played.actions.shape == played.log_prob.shape == played.regret.shape == (rows, n)
     assert played.decided.tolist() == [False] * 3 + [True] * 7
-    assert played.n_read.tolist() == list(range(10))
+    assert played.decisions.n_read.tolist() == list(range(10))
     assert bool((played.gains >= 0).all())
     assert bool(((played.regret >= 0) & (played.regret <= 1.5)).all())
-    for values in (played.rule, played.candidates, played.study, played.tokens, played.gains):
+    for values in (*played.decisions, played.gains):
         assert bool(torch.isfinite(values).all())
-    taken = played.allowed.gather(-1, played.actions[..., None])[:, played.decided]
+    taken = played.decisions.allowed.gather(-1, played.actions[..., None])[:, played.decided]
     assert bool(taken.all()) and bool((played.log_prob[:, played.decided] <= 0).all())
 
 
@@ -151,9 +152,9 @@ def test_delayed_trials_are_pending_and_unread(witness: Witness) -> None:
             assert not bool(torch.isfinite(history.scores[pending]).any())
         else:
             assert not bool(pending.any())
-    lag = torch.arange(12) - played.n_read
+    lag = torch.arange(12) - played.decisions.n_read
     assert lag[:3].tolist() == [0, 0, 0] and lag[6:].tolist() == [3] * 6
-    assert bool((played.n_read.diff() >= 0).all())
+    assert bool((played.decisions.n_read.diff() >= 0).all())
 
 
 def test_nobody_knows_the_result_of_a_pending_trial(witness: Witness) -> None:
@@ -181,14 +182,14 @@ def test_forgetting_empties_the_recurrent_state(witness: Witness) -> None:
     tasks = some_tasks()
     plain, forgetful = (play(tasks, [agent_player], forget=forget) for forget in (False, True))
     assert not torch.equal(plain.log_prob, forgetful.log_prob)
-    assert torch.equal(forgetful.n_read, plain.n_read)
+    assert torch.equal(forgetful.decisions.n_read, plain.decisions.n_read)
 
 
 def test_the_horizon_is_told_only_when_known() -> None:
     column = observation.STUDY_FEATURES.index("horizon_known")
     for known in (True, False):
         played = play(some_tasks(), [greedy_player], n_trials=4, horizon_known=known)
-        assert bool((played.study[..., column] == float(known)).all())
+        assert bool((played.decisions.study[..., column] == float(known)).all())
 
 
 def test_utility_rewards_halving_alike_and_is_bounded() -> None:

@@ -37,15 +37,7 @@ def played(request: pytest.FixtureRequest) -> Trajectory:
 
 
 def decisions_of(played: Trajectory) -> Decisions:
-    kept = played.decided
-    return Decisions(
-        played.rule[:, kept],
-        played.candidates[:, kept],
-        played.study[:, kept],
-        played.allowed[:, kept],
-        played.tokens,
-        played.n_read[kept],
-    )
+    return played.decisions.at(played.decided)
 
 
 def test_replay_gives_the_probabilities_that_were_played(played: Trajectory) -> None:
@@ -70,7 +62,7 @@ def test_replay_reads_the_tokens_in_their_time(played: Trajectory) -> None:
 
 def test_replay_gives_no_chance_to_what_was_not_allowed(played: Trajectory) -> None:
     log_pi = update.replay(restless_network(), decisions_of(played), PLAY_SHARPNESS)
-    allowed = played.allowed[:, played.decided]
+    allowed = decisions_of(played).allowed
     assert torch.equal(torch.isfinite(log_pi), allowed)
     total = log_pi.exp().sum(-1)
     torch.testing.assert_close(total, torch.ones_like(total))

@@ -6,6 +6,8 @@ candidates that were not allowed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +15,11 @@ from torch import Tensor
 
 from optuna_rocket.agent.network import HIDDEN
 from optuna_rocket.agent.network import RecurrentScorer
+from optuna_rocket.agent.policy import Decision
+from optuna_rocket.features import N_TOKEN_FEATURES
+from optuna_rocket.features import tokens
+from optuna_rocket.history import History
+from optuna_rocket.space import Geometry
 
 
 # A gain of this much utility (a regret lower by about a ninth) is half of what can be won.
@@ -20,9 +27,15 @@ _SMALL_GAIN = 0.05
 
 
 class Decisions(NamedTuple):
-    """Recorded decisions of ``B`` studies over ``T`` trials: see ``training.rollout.Trajectory``.
+    """What the network saw in ``T`` decisions of each of ``B`` studies.
 
-    ``n_read`` ``(T,)`` says how many of the ``tokens`` ``(B, T, k)`` had been read at each one.
+    Attributes:
+        rule: ``(B, T, m)`` inputs of every decision, as are the next two: ``policy.Inputs``.
+        candidates: ``(B, T, m, f)``.
+        study: ``(B, T, s)``.
+        allowed: ``(B, T, m)`` bool, candidates that exist and repeat nothing.
+        tokens: ``(B, n, k)`` of all trials.
+        n_read: ``(T,)`` how many of them had been read when the decision was made.
     """
 
     rule: Tensor
@@ -31,6 +44,55 @@ class Decisions(NamedTuple):
     allowed: Tensor
     tokens: Tensor
     n_read: Tensor
+
+    def at(self, which: Tensor) -> Decisions:
+        """Some of the decisions, ``(T,)`` bool."""
+        rule, candidates, study, allowed = (x[:, which] for x in self[:4])
+        return Decisions(rule, candidates, study, allowed, self.tokens, self.n_read[which])
+
+    def each(self, changed: Callable[[Tensor], Tensor]) -> Decisions:
+        """All tensors changed alike: copied, or on another device."""
+        return Decisions(*(changed(x) for x in self))
+
+
+class Seen(NamedTuple):
+    """What the network saw in one decision of each of ``B`` studies: see ``Decisions``."""
+
+    rule: Tensor
+    candidates: Tensor
+    study: Tensor
+    allowed: Tensor
+
+
+def seen(decision: Decision) -> Seen:
+    """What is kept of a decision."""
+    return Seen(*decision.inputs, torch.isfinite(decision.logits))
+
+
+def recorded(
+    steps: Sequence[Seen], history: History, geometry: Geometry, n_read: Sequence[int]
+) -> Decisions:
+    """Decisions one behind the other, with the tokens of all trials of their studies."""
+    read = tokens(history, geometry) if steps else torch.zeros(0, 0, N_TOKEN_FEATURES)
+    columns = zip(*steps, strict=True) if steps else [()] * len(Seen._fields)
+    rule, candidates, study, allowed = map(stacked, columns)
+    return Decisions(rule, candidates, study, allowed, read, torch.tensor(n_read))
+
+
+def stacked(steps: Sequence[Tensor]) -> Tensor:
+    """Tensors ``(B, ...)`` of ``T`` decisions as ``(B, T, ...)``; smaller pools are padded."""
+    if not steps:
+        return torch.zeros(0)
+    if steps[0].dim() > 1:
+        width = max(x.shape[1] for x in steps)
+        steps = [_widened(x, width) for x in steps]
+    return torch.stack(list(steps), 1)
+
+
+def _widened(values: Tensor, width: int) -> Tensor:
+    """Values of candidates ``(B, m, ...)`` with zeros, False among bools, for missing ones."""
+    missing = width - values.shape[1]
+    return torch.cat([values, values.new_zeros(values.shape[0], missing, *values.shape[2:])], 1)
 
 
 class UpdateMetrics(NamedTuple):

@@ -22,18 +22,15 @@ from optuna_rocket.agent import improvement
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent.network import RecurrentScorer
-from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.update import Decisions
+from optuna_rocket.agent.update import recorded
+from optuna_rocket.agent.update import seen
 from optuna_rocket.features import continue_transform
-from optuna_rocket.features import tokens
-from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
-from optuna_rocket.history import empty_history
-from optuna_rocket.training.rollout import as_seen
-from optuna_rocket.training.rollout import incumbent_regret
-from optuna_rocket.training.rollout import look
-from optuna_rocket.training.rollout import observe_trial
+from optuna_rocket.training.playing import Playing
+from optuna_rocket.training.playing import as_seen
+from optuna_rocket.training.playing import begin
 from optuna_rocket.training.rollout import utility
 from optuna_rocket.training.tasks import Playable
 
@@ -57,7 +54,7 @@ class Labels(NamedTuple):
 
     def copied(self) -> Labels:
         """The same in memory of its own: what comes from a process holds a file descriptor."""
-        decisions = Decisions(*(x.clone() for x in self.decisions))
+        decisions = self.decisions.each(torch.clone)
         return Labels(decisions, self.chosen.clone(), self.returns.clone())
 
 
@@ -122,15 +119,10 @@ def foresee(
         horizon_known: Whether the policy is told ``n_trials``.
         forget: Whether to empty the recurrent state before every decision (ablation).
     """
-    geometry, batch = tasks.geometry, len(tasks)
-    history = empty_history(batch, geometry.present.shape[1])
-    values = torch.zeros(batch, 0, dtype=torch.float64)
-    belief, steps, n_read = policy.initial_belief(geometry), [], []
+    playing = begin(tasks)
+    steps, contests, n_read = [], [], []
     for t in range(n_trials):
-        belief, decision = look(
-            geometry,
-            history,
-            belief,
+        playing, decision = playing.look(
             network,
             generator,
             delay=tasks.delay,
@@ -140,23 +132,14 @@ def foresee(
         )
         if t >= improvement.RULE_FROM and t % every == 0:
             chosen = _contenders(decision, n_contenders, generator)
-            outlook = _look_out(tasks, history, values, belief, decision, n_ahead, generator)
-            steps.append(_label(decision, chosen, _continue(outlook, chosen)))
-            n_read.append(0 if forget else belief.n_read)
-        noise = torch.randn(batch, 2, generator=generator, dtype=torch.float64)
-        action = policy.act(decision.logits)
-        history, value = observe_trial(tasks, 1, history, decision, action, noise)
-        values = torch.cat([values, value[:, None]], 1)
-    stacked = {name: torch.stack([step[name] for step in steps], 1) for name in steps[0]}
-    decisions = Decisions(
-        stacked["rule"],
-        stacked["candidates"],
-        stacked["study"],
-        stacked["allowed"],
-        tokens(history, geometry),
-        torch.tensor(n_read),
-    )
-    return Labels(decisions, stacked["chosen"], stacked["returns"])
+            outlook = _look_out(playing, decision, n_ahead, generator)
+            steps.append(seen(decision))
+            contests.append((chosen, _continue(outlook, chosen).float()))
+            n_read.append(0 if forget else playing.belief.n_read)
+        noise = torch.randn(len(tasks), 2, generator=generator, dtype=torch.float64)
+        playing = playing.observed(decision, policy.act(decision.logits), noise)
+    decisions = recorded(steps, playing.history, playing.geometry, n_read)
+    return Labels(decisions, *(torch.stack(x, 1) for x in zip(*contests, strict=True)))
 
 
 def _contenders(decision: Decision, count: int, generator: torch.Generator) -> Tensor:
@@ -178,14 +161,9 @@ def _contenders(decision: Decision, count: int, generator: torch.Generator) -> T
 
 
 def _look_out(
-    tasks: Playable,
-    history: History,
-    values: Tensor,
-    belief: Belief,
-    decision: Decision,
-    n_ahead: int,
-    generator: torch.Generator,
+    playing: Playing, decision: Decision, n_ahead: int, generator: torch.Generator
 ) -> _Outlook:
+    tasks, history, belief = playing.tasks, playing.history, playing.belief
     pool, reading = decision.pool, decision.reading
     seen = as_seen(history, tasks.delay)
     remembered = memory.condition(memory.context(seen), tasks.geometry, belief.weights)
@@ -205,7 +183,7 @@ def _look_out(
         scores=continue_transform(seen.scores, seen.scored, observed.flatten(1)).view_as(observed),
         incumbent=remembered.incumbent[:, None],
         best_score=history.scores.masked_fill(~complete, -torch.inf).amax(-1, keepdim=True),
-        best_value=-incumbent_regret(history, values)[:, None],
+        best_value=-playing.regret[:, None],
     )
 
 
@@ -265,14 +243,3 @@ def _at(values: Tensor, action: Tensor) -> Tensor:
 
 def _rows(covariance: Tensor, index: Tensor) -> Tensor:
     return covariance.gather(1, index[..., None].expand(*index.shape, covariance.shape[-1]))
-
-
-def _label(decision: Decision, chosen: Tensor, returns: Tensor) -> dict[str, Tensor]:
-    return {
-        "rule": decision.inputs.rule,
-        "candidates": decision.inputs.candidates,
-        "study": decision.inputs.study,
-        "allowed": torch.isfinite(decision.logits),
-        "chosen": chosen,
-        "returns": returns.float(),
-    }

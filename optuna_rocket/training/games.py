@@ -73,12 +73,8 @@ class Game(NamedTuple):
 
     def copied(self) -> Game:
         """The same in memory of its own: what comes from a process holds a file descriptor."""
-        parts: dict[str, Any] = {
-            name: value.clone() if isinstance(value, Tensor) else value
-            for name, value in vars(self.played).items()
-        }
         league = None if self.league is None else self.league.clone()
-        return Game(self.task_seed, Trajectory(**parts), league)
+        return Game(self.task_seed, self.played.copied(), league)
 
     @property
     def shortfall(self) -> float:

@@ -63,7 +63,7 @@ def learn_labels(progress: Progress, settings: Settings, games: list[Labels]) ->
     progress.labels.extend(game.copied() for game in games)
     batches = []
     for game in progress.labels:
-        decisions = update.Decisions(*(x.to(settings.device) for x in game.decisions))
+        decisions = game.decisions.each(lambda x: x.to(settings.device))
         with torch.no_grad():
             log_reference = update.replay(progress.reference, decisions)
         contest = (game.chosen.to(settings.device), game.returns.to(settings.device))
@@ -124,13 +124,5 @@ def _group_batch(progress: Progress, settings: Settings, game: Game) -> GroupBat
 
 def _decisions(played: Trajectory, settings: Settings) -> update.Decisions:
     """The recorded decisions of the policy (not the shared first trials), for replay."""
-    decided = played.decided
-    n_read = torch.zeros_like(played.n_read) if settings.forget else played.n_read
-    return update.Decisions(
-        rule=played.rule[:, decided].to(settings.device),
-        candidates=played.candidates[:, decided].to(settings.device),
-        study=played.study[:, decided].to(settings.device),
-        allowed=played.allowed[:, decided].to(settings.device),
-        tokens=played.tokens.to(settings.device),
-        n_read=n_read[decided],
-    )
+    kept = played.decisions.at(played.decided).each(lambda x: x.to(settings.device))
+    return kept._replace(n_read=torch.zeros_like(kept.n_read)) if settings.forget else kept
