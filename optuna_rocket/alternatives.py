@@ -18,11 +18,10 @@ from torch import Tensor
 
 from optuna_rocket import suggest
 from optuna_rocket.agent import branches
-from optuna_rocket.agent import improvement
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
-from optuna_rocket.agent import stagnation
 from optuna_rocket.agent.branches import Focus
+from optuna_rocket.agent.policy import Turn
 from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.view import View
 
@@ -83,7 +82,7 @@ def compare(
     known = (past, geometry, view.beliefs, view.suggester.network, generator)
     horizon = view.suggester.n_trials
     branch, options = None, dict[str, Any]()
-    if fresh is None and _chooses_a_branch(view):
+    if fresh is None and view.turn is Turn.BRANCH:
         branch, focus = _branch(view, own, fixed, generator)
         fresh, options = focus.pool, {"incumbent": focus.incumbent}
     else:
@@ -99,18 +98,6 @@ def compare(
         entropy=float(torch.special.entr(probabilities).sum()),
         branch=branch,
     )
-
-
-def _chooses_a_branch(view: View) -> bool:
-    """Whether the trial's turn was to choose a branch first, as ``policy.decide`` has it."""
-    is_plain = view.goals is None and view.remembered.expected is None
-    has_begun = view.history.n_trials >= improvement.RULE_FROM
-    return is_plain and has_begun and branches.takes_turn(view.history, view.geometry)
-
-
-def looks_elsewhere(view: View) -> bool:
-    """Whether the trial was to look elsewhere, as ``policy.decide`` has it."""
-    return view.goals is None and stagnation.takes_turn(view.history, view.geometry)
 
 
 def _branch(

@@ -24,6 +24,7 @@ from optuna_rocket import hindsight
 from optuna_rocket import trials
 from optuna_rocket.agent.improvement import RULE_FROM
 from optuna_rocket.agent.memory import Reading
+from optuna_rocket.agent.policy import Turn
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.history import Outcome
 from optuna_rocket.quiet import quietly
@@ -119,7 +120,7 @@ def _look_back(
         n_finished=sum(record.outcome != Outcome.PENDING for record in view.records),
         n_running=sum(record.outcome == Outcome.PENDING for record in view.records),
         is_start=int(torch.isfinite(view.scores).all(0).sum()) < RULE_FROM,
-        is_elsewhere=alternatives.looks_elsewhere(view),
+        is_elsewhere=view.turn is Turn.ELSEWHERE,
         n_best=len(view.front),
         is_best=trial.number in best_numbers(study),
         sources=MappingProxyType(sources),

@@ -28,6 +28,7 @@ from optuna_rocket.agent.many_goals import Known
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.policy import Belief
+from optuna_rocket.agent.policy import Turn
 from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.features import FURTHEST_GAPS
 from optuna_rocket.features import gaps_of
@@ -123,6 +124,13 @@ class View:
             return None
         scores = self.history.scores if self.goals is None else self.goals.standing
         return int(scores.masked_fill(~self.history.scored, -torch.inf).argmax())
+
+    @property
+    def turn(self) -> Turn | None:
+        """What the next trial's turn is, None where more is wanted than a score."""
+        if self.goals is not None:
+            return None
+        return policy.turn(self.history, self.remembered, self.guide is not None)
 
     def encode(self, record: Record) -> tuple[Tensor, Tensor]:
         """Units and activity ``(1, 1, d)`` of any record's configuration."""

@@ -120,7 +120,6 @@ def test_the_focus_stays_inside_its_branch_and_keeps_what_is_imposed() -> None:
     fixed[0, 3] = 1.0
     pool = candidates((1,))
     found = branches.focus(history, remembered(history), pool, 64, generator(), fixed)
-    assert found is not None
     assert bool((found.pool.units[0, :, 3] == 1).all())
     assert found.pool.active[0].tolist() == [[False, True, True, True]] * found.pool.kind.shape[1]
     assert len(found.pool.units[0, :, 1].unique()) > 30, "new and old parameters move"
@@ -132,17 +131,14 @@ def test_every_other_trial_has_no_focus(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(branches, "_LEAST_SHARE", 0.4)  # half of the parameters are common
     for n in range(6, 10):
         history = tried([k % 3 for k in range(n)], [float(k) for k in range(n)])
-        found = branches.focus(history, remembered(history), candidates(), 64, generator(), None)
-        assert (found is None) == (n % branches.EVERY == 1)
+        assert branches.takes_turn(history, GEOMETRY) == (n % branches.EVERY == 0)
 
 
 def test_a_space_with_switches_has_no_focus(monkeypatch: pytest.MonkeyPatch) -> None:
     history = tried([k % 3 for k in range(6)], [float(k) for k in range(6)])
     common = bool(branches.differ(history, GEOMETRY))
     assert not common, "as many parameters are common as are not"
-    assert (
-        branches.focus(history, remembered(history), candidates(), 64, generator(), None) is None
-    )
+    assert not branches.takes_turn(history, GEOMETRY)
     monkeypatch.setattr(branches, "_LEAST_SHARE", 0.4)
     assert bool(branches.differ(history, GEOMETRY))
 
@@ -150,6 +146,4 @@ def test_a_space_with_switches_has_no_focus(monkeypatch: pytest.MonkeyPatch) -> 
 def test_spaces_without_conditions_and_batches_have_no_focus() -> None:
     for geometry in (unit_geometry(2), unit_geometry(2, batch=3)):
         history = random_history(geometry, 8, plain=True)
-        known = memory.condition(history, geometry, fitting.prior_weights(geometry))
-        pool = Pool(history.units, history.active, history.kind)
-        assert branches.focus(history, known, pool, 64, generator(), None) is None
+        assert not branches.takes_turn(history, geometry)

@@ -56,8 +56,8 @@ def focus(
     n_candidates: int,
     generator: torch.Generator,
     fixed: Tensor | None,
-) -> Focus | None:
-    """The branch to try now, None where the rule over everything has its turn.
+) -> Focus:
+    """Candidates inside of the branch to try now, where it is the turn to choose one.
 
     Args:
         history: All trials of one study.
@@ -67,8 +67,6 @@ def focus(
         generator: The source of randomness.
         fixed: ``(1, d)`` imposed unit values, NaN where free.
     """
-    if not takes_turn(history, remembered.geometry):
-        return None
     key = choose(history, remembered.geometry, pool)
     return inside(key, remembered, pool, n_candidates, generator, fixed)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace
+from enum import Enum
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ from optuna_rocket.agent import stagnation
 from optuna_rocket.agent import visited
 from optuna_rocket.agent.experience import Guide
 from optuna_rocket.agent.gram import MemoryWeights
+from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.memory import Expectation
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.network import HIDDEN
@@ -61,6 +63,16 @@ class Belief:
     recurrent_state: Tensor
     n_read: int
     n_links: int
+
+
+class Turn(Enum):
+    """What a trial's turn is: which candidates there are, and who decides among them."""
+
+    GUIDED = "experience joins in"
+    START = "the first trials are spread"
+    ELSEWHERE = "a study that is stuck looks far from its trials"
+    BRANCH = "a branch of a conditional space is chosen first"
+    RULE = "the rule over everything, with what was learned"
 
 
 class Inputs(NamedTuple):
@@ -157,39 +169,69 @@ def decide(
         guide: Experience from elsewhere.
         incumbent: ``(B,)`` level to beat in transformed scores, that of the best trial for None.
     """
-    context = memory.context(history)
-    elsewhere = stagnation.takes_turn(history, geometry)
+    context, experienced = memory.context(history), guide is not None
     heard = heeded(guide, history, geometry)
     remembered = memory.condition(context, geometry, belief.weights, heard)
     if incumbent is not None:
         remembered = replace(remembered, incumbent=incumbent)
-    guided, experienced = remembered.expected is not None, guide is not None
-    # The first trial is experience's own: what is not believed must not shorten the start.
-    starts = not guided and history.n_trials < improvement.RULE_FROM + experienced
+    now = turn(history, remembered, experienced)
     study = observation.study_features(history, geometry, belief.weights, horizon)
-    if pool is None and guided:
-        pool = experience.propose(remembered, n_candidates, generator, fixed)
-    elif pool is None:
-        spreads = starts or elsewhere
-        count = max(n_candidates, START_CANDIDATES) if spreads else n_candidates
-        pool = proposals.propose(context, geometry, count, generator, fixed)
-        if spreads:
-            pool = pool.take(
-                improvement.start_rule(remembered, pool, experienced)
-                .topk(n_candidates, -1)
-                .indices
-            )
-        elif focus := branches.focus(history, remembered, pool, n_candidates, generator, fixed):
-            pool, remembered = focus.pool, replace(remembered, incumbent=focus.incumbent)
+    if pool is None:
+        pool, remembered = _candidates(
+            now, history, remembered, experienced, n_candidates, generator, fixed
+        )
     reading = memory.read(remembered, pool.units, pool.active)
     inputs = Inputs(*observation.observe(remembered, pool, reading), study)
     logits = network(*inputs, belief.recurrent_state)
-    if guided and int(remembered.scored.sum()) < improvement.RULE_FROM:
+    if now is Turn.GUIDED and int(remembered.scored.sum()) < improvement.RULE_FROM:
         logits = inputs.rule  # the network has seen no start like this one
-    elif elsewhere or (starts and experienced):
+    elif now is Turn.ELSEWHERE or (now is Turn.START and experienced):
         logits = improvement.start_rule(remembered, pool, experienced).float()
     logits = visited.by(history, geometry).forbid(logits, pool.units)
     return Decision(pool, logits, inputs, reading, remembered.expected)
+
+
+def turn(history: History, remembered: Conditioned, experienced: bool) -> Turn:
+    """What the turn of the next trial is.
+
+    Args:
+        history: All trials.
+        remembered: The memory of them, with the guide that is heeded.
+        experienced: Whether there is a guide, heeded or not.
+    """
+    if remembered.expected is not None:
+        return Turn.GUIDED
+    # The first trial is experience's own: what is not believed must not shorten the start.
+    if history.n_trials < improvement.RULE_FROM + experienced:
+        return Turn.START
+    if stagnation.takes_turn(history, remembered.geometry):
+        return Turn.ELSEWHERE
+    return Turn.BRANCH if branches.takes_turn(history, remembered.geometry) else Turn.RULE
+
+
+def _candidates(
+    now: Turn,
+    history: History,
+    remembered: Conditioned,
+    experienced: bool,
+    n_candidates: int,
+    generator: torch.Generator,
+    fixed: Tensor | None,
+) -> tuple[Pool, Conditioned]:
+    """Proposals for a turn, and the memory with the level that they have to beat."""
+    context, geometry = remembered.history, remembered.geometry
+    if now is Turn.GUIDED:
+        return experience.propose(remembered, n_candidates, generator, fixed), remembered
+    spreads = now in (Turn.START, Turn.ELSEWHERE)
+    count = max(n_candidates, START_CANDIDATES) if spreads else n_candidates
+    pool = proposals.propose(context, geometry, count, generator, fixed)
+    if now is Turn.BRANCH:
+        focus = branches.focus(history, remembered, pool, n_candidates, generator, fixed)
+        return focus.pool, replace(remembered, incumbent=focus.incumbent)
+    if spreads:
+        spread = improvement.start_rule(remembered, pool, experienced)
+        pool = pool.take(spread.topk(n_candidates, -1).indices)
+    return pool, remembered
 
 
 def heeded(guide: Guide | None, history: History, geometry: Geometry) -> Guide | None:
