@@ -9,6 +9,7 @@ from the latest belief that does not know of later trials.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from optuna_rocket.agent import fitting
 from optuna_rocket.agent.many_goals import Beliefs
 from optuna_rocket.agent.policy import Belief
+from optuna_rocket.fidelity.approximation import Reports
 from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.rows import Rows
@@ -36,12 +38,15 @@ class Evidence:
         geometry: The space.
         finished: The finished trials by number.
         goals: Their goals, None for one objective without constraints.
+        reports: What they reported, where that tells more of their scores than these: none unless
+            one objective is wanted and some trial was pruned.
     """
 
     rows: Rows
     geometry: Geometry
     finished: History
     goals: Goals | None
+    reports: Sequence[Reports] = ()
 
 
 class Step(NamedTuple):

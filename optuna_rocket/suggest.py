@@ -204,41 +204,45 @@ class Suggester:
         finished, reached = past, goals
         if len(done) < past.n_trials:
             finished, reached = past.take(done), None if goals is None else goals.take(done)
-        select: Callable[[History], History] = memory.context
+        told: Sequence[Reports] = ()
         if goals is None and bool((past.outcomes == Outcome.PRUNED).any()):
             reports = encoding.reports(records)  # which matter, and take a while
-            past, select = approximate(past, reports), _select([reports[i] for i in done])
-
-        def advance(n: int, belief: AnyBelief) -> AnyBelief:
-            trials = finished.first(n)
-            if isinstance(belief, Beliefs):
-                assert reached is not None
-                known = reached if n == reached.n_trials else reached.take(torch.arange(n))
-                return many_goals.believe(known, trials, geometry, belief, self.network)
-            return policy.believe(trials, geometry, belief, self.network, select)
-
-        kept = beliefs.updated(
-            kept,
-            Evidence(rows, geometry, finished, reached),
-            int((done == torch.arange(len(done))).sum()),
-            policy.initial_belief(geometry)
-            if reached is None
-            else many_goals.initial_beliefs(reached, geometry),
-            advance,
-        )
+            past, told = approximate(past, reports), [reports[i] for i in done]
+        evidence = Evidence(rows, geometry, finished, reached, told)
+        n_settled = int((done == torch.arange(len(done))).sum())
+        advance = partial(_advanced, self.network, evidence)
+        kept = beliefs.updated(kept, evidence, n_settled, _initial(evidence), advance)
         self._cache[space.names] = kept
         while len(self._cache) > _N_CACHED:
             self._cache.popitem(last=False)
         return past, geometry, kept.belief, goals
 
 
-def _select(reports: Sequence[Reports]) -> Callable[[History], History]:
+def _initial(evidence: Evidence) -> AnyBelief:
+    """What is believed before any trial."""
+    if evidence.goals is None:
+        return policy.initial_belief(evidence.geometry)
+    return many_goals.initial_beliefs(evidence.goals, evidence.geometry)
+
+
+def _advanced(
+    network: RecurrentScorer, evidence: Evidence, n: int, belief: AnyBelief
+) -> AnyBelief:
+    """A belief brought up to date with the first ``n`` finished trials."""
+    geometry, finished, goals = evidence.geometry, evidence.finished.first(n), evidence.goals
+    if isinstance(belief, Beliefs):
+        assert goals is not None
+        reached = goals if n == goals.n_trials else goals.take(torch.arange(n))
+        return many_goals.believe(reached, finished, geometry, belief, network)
+    select = partial(_context, evidence.reports)
+    return policy.believe(finished, geometry, belief, network, select)
+
+
+def _context(reports: Sequence[Reports], history: History) -> History:
     """What the memory holds of the first of some finished trials, as these alone tell it."""
-
-    def select(history: History) -> History:
-        return memory.context(approximate(history, reports[: history.n_trials]))
-
-    return select
+    if reports:
+        history = approximate(history, reports[: history.n_trials])
+    return memory.context(history)
 
 
 def _by_lot(logits: Tensor, among: int, generator: torch.Generator) -> int:

@@ -126,7 +126,7 @@ ALLOWED: dict[str, set[str]] = {
     "trials": {"history", "suggestions", "curves", "retries", "records"},
     "rows": {"space", "history", "fidelity/approximation", "goals", "trials", "records"},
     "conditions": {"space", "history"},
-    "beliefs": CORE | AGENT | GOALS | {"rows"},
+    "beliefs": CORE | AGENT | GOALS | {"fidelity/approximation", "rows"},
     "claims": {"space", "history", "trials", "records"},
     "quiet": set(),
     "priors": {"arguments", "space", "agent/guesses"},
