@@ -29,9 +29,9 @@ from optuna_rocket.agent import kernels
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import weights_file
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.training.league import kind_player
-from optuna_rocket.training.league import new_network
 from optuna_rocket.training.league import rule_player
 from optuna_rocket.training.rollout import greedy_player
 from optuna_rocket.training.settings import TEST_SEED
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.trials < _CHECKPOINTS[-1]:
         parser.error(f"--trials={options.trials} is less than {_CHECKPOINTS[-1]}")
     torch.set_num_threads(1)
-    network = checkpoint.load(options.checkpoint).network
+    network = checkpoint.load(options.checkpoint)
     table = variants(network, options.others)
     results = {
         name: measure(variant, options.batches, options.trials)

@@ -27,9 +27,9 @@ from optuna_rocket.agent import observation
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import update
 from optuna_rocket.agent import weights_file
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Decision
-from optuna_rocket.training.league import new_network
 from optuna_rocket.training.rollout import PLAY_SHARPNESS
 from optuna_rocket.training.rollout import greedy_player
 from optuna_rocket.training.settings import TEST_SEED
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--tasks is a multiple of {_PER_BATCH}, --trials at least 50")
     torch.set_num_threads(1)
     rows = []
-    networks = {"agent": checkpoint.load(options.checkpoint).network, "rule": new_network()}
+    networks = {"agent": checkpoint.load(options.checkpoint), "rule": new_network()}
     for name, network in networks.items():
         still = measure(network, 0.0, options.tasks, options.trials)
         rows.append({"variant": name, **compared(still, still, _CHECKPOINTS)})

@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ],
         "small networks": [TableTasks(tables, _N_COPIES) for _ in streams if tables],
     }
-    network = checkpoint.load(options.checkpoint).network
+    network = checkpoint.load(options.checkpoint)
     with torch.no_grad():
         rows, typical = coverage(named, network, _AT[-1] + 1)
     options.out.write_text(json.dumps({"coverage": rows, "typical": typical}, indent=1) + "\n")

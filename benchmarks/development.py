@@ -31,9 +31,9 @@ from optuna_rocket.agent import improvement
 from optuna_rocket.agent import kernels
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import weights_file
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.training.league import kind_player
-from optuna_rocket.training.league import new_network
 from optuna_rocket.training.league import rule_player
 from optuna_rocket.training.rollout import greedy_player
 from optuna_rocket.training.tasks import Tasks
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not tables:
         parser.error(f"no tables in {options.tables}; benchmarks.small_networks makes them")
     torch.set_num_threads(1)
-    ways = variants(checkpoint.load(options.checkpoint).network, options.others)
+    ways = variants(checkpoint.load(options.checkpoint), options.others)
     tasks = TableTasks(tables, options.copies)
     regrets = {
         name: measure(variant, tasks, options.streams, options.trials)

@@ -80,7 +80,7 @@ class Variant:
 def checkpoints(paths: Sequence[str]) -> dict[str, Variant]:
     """Further agents, played as they are."""
     return {
-        f"checkpoint {Path(path).stem}": Variant(checkpoint.load(path).network, greedy_player)
+        f"checkpoint {Path(path).stem}": Variant(checkpoint.load(path), greedy_player)
         for path in paths
     }
 

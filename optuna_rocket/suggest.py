@@ -263,7 +263,7 @@ def load(
     path: str | Path, n_trials: int | None, experience: Experience | None = None
 ) -> Suggester:
     """The agent of a checkpoint; see ``checkpoint.load`` for errors."""
-    return Suggester(checkpoint.load(path).network, n_trials, experience)
+    return Suggester(checkpoint.load(path), n_trials, experience)
 
 
 def fixed_units(space: Space, imposed: Mapping[str, float]) -> Tensor | None:

@@ -13,7 +13,7 @@ from optuna.distributions import IntDistribution
 import torch
 from torch import Tensor
 
-from optuna_rocket.agent import observation
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
@@ -134,9 +134,7 @@ def restless_network(seed: int = 0) -> RecurrentScorer:
     """A network whose residual and sharpness are not at their start: every input matters."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = RecurrentScorer(
-            len(observation.CANDIDATE_FEATURES), len(observation.STUDY_FEATURES)
-        )
+        network = new_network()
         with torch.no_grad():
             for layer in (network.residual, network.sharpness):
                 layer.weight.normal_(std=0.3)

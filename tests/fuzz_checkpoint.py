@@ -75,7 +75,7 @@ def read_one(data: bytes) -> bool:
     except weights_file.CheckpointError as error:
         assert str(path) in str(error)
         return False
-    for weights in loaded.network.state_dict().values():
+    for weights in loaded.state_dict().values():
         assert math.isfinite(float(weights.sum())) or bool(weights.isfinite().all())
     return True
 

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks import ablations
 from optuna_rocket.agent import improvement
-from optuna_rocket.training.league import new_network
+from optuna_rocket.agent.checkpoint import new_network
 
 
 def test_variants_play_the_same_tasks_and_leave_constants_alone() -> None:

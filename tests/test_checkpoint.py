@@ -16,13 +16,13 @@ from torch import Tensor
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import weights_file
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.network import HIDDEN
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.proposals import finish
 from optuna_rocket.agent.weights_file import SHIPPED
 from optuna_rocket.agent.weights_file import CheckpointError
 from optuna_rocket.features import N_TOKEN_FEATURES
-from optuna_rocket.training.league import new_network
 from tests.builders import history_of
 from tests.builders import mixed_geometry
 from tests.builders import restless_network
@@ -98,18 +98,18 @@ def header_size(content: bytes) -> int:
 
 
 def test_round_trip_keeps_every_weight(stored: Path) -> None:
-    loaded = checkpoint.load(stored)
-    assert same_weights(loaded.network, restless_network())
-    assert not same_weights(loaded.network, new_network())
-    assert loaded.header["made_by"] == {"command": "made for a test", "hours": 0.5}
-    assert loaded.header["format_version"] == weights_file.FORMAT_VERSION
-    assert not any(weight.requires_grad for weight in loaded.network.parameters())
-    assert not loaded.network.training
+    loaded, (header, _) = checkpoint.load(stored), weights_file.read(stored)
+    assert same_weights(loaded, restless_network())
+    assert not same_weights(loaded, new_network())
+    assert header["made_by"] == {"command": "made for a test", "hours": 0.5}
+    assert header["format_version"] == weights_file.FORMAT_VERSION
+    assert not any(weight.requires_grad for weight in loaded.parameters())
+    assert not loaded.training
 
 
 def test_saving_again_gives_the_same_bytes(stored: Path, tmp_path: Path) -> None:
-    loaded = checkpoint.load(stored)
-    checkpoint.save(loaded.network, tmp_path / "again", loaded.header["made_by"])
+    made_by = weights_file.read(stored)[0]["made_by"]
+    checkpoint.save(checkpoint.load(stored), tmp_path / "again", made_by)
     assert (tmp_path / "again").read_bytes() == stored.read_bytes()
 
 
@@ -161,7 +161,7 @@ def test_altered_files_are_refused_or_harmless(stored: Path, flip: int) -> None:
             continue
         n_harmless += 1
         assert informative <= offset < body, "only what is said about the origin may change"
-        assert same_weights(loaded.network, restless_network())
+        assert same_weights(loaded, restless_network())
     assert n_harmless < 15
 
 
@@ -178,7 +178,7 @@ def rewritten(path: Path, body: bytes | None = None, **changes: Any) -> None:
 
 def test_other_features_and_newer_formats_are_refused(stored: Path) -> None:
     original = stored.read_bytes()
-    features = checkpoint.load(stored).header["candidate_features"]
+    features = weights_file.read(stored)[0]["candidate_features"]
     refused: tuple[dict[str, Any], ...] = (
         {"candidate_features": features[::-1]},
         {"candidate_features": features[1:]},
@@ -239,7 +239,7 @@ def test_loading_leaves_the_global_generator_alone(stored: Path) -> None:
 
 
 def test_loaded_networks_do_not_share_memory(stored: Path) -> None:
-    one, two = checkpoint.load(stored).network, checkpoint.load(stored).network
+    one, two = checkpoint.load(stored), checkpoint.load(stored)
     one.middle.weight.zero_()
     assert same_weights(two, restless_network())
 
@@ -250,18 +250,18 @@ def test_shipped_weights_are_small_and_load_quickly() -> None:
     started = time.perf_counter()
     loaded = checkpoint.load(SHIPPED)
     assert time.perf_counter() - started < 1
-    assert golden_action(loaded.network) in range(24)
-    assert "made_by" in loaded.header
+    assert golden_action(loaded) in range(24)
+    assert "made_by" in weights_file.read(SHIPPED)[0]
 
 
 def test_golden_checkpoint_still_means_the_same() -> None:
-    network = checkpoint.load(GOLDEN).network
+    network = checkpoint.load(GOLDEN)
     assert golden_logits(network) == pytest.approx(GOLDEN_LOGITS, abs=1e-4)
     assert golden_action(network) == GOLDEN_ACTION
 
 
 def test_golden_weights_are_those_of_the_formula() -> None:
-    mine, other = weights_of(golden_network()), weights_of(checkpoint.load(GOLDEN).network)
+    mine, other = weights_of(golden_network()), weights_of(checkpoint.load(GOLDEN))
     assert list(mine) == list(other)
     for name, weight in mine.items():
         torch.testing.assert_close(other[name], weight, atol=1e-6, rtol=0)
@@ -271,7 +271,7 @@ def make_golden() -> None:
     """Write the asset anew; put the numbers that are printed above."""
     GOLDEN.parent.mkdir(exist_ok=True)
     checkpoint.save(golden_network(), GOLDEN, {"made_for": "tests/test_checkpoint.py"})
-    network = checkpoint.load(GOLDEN).network
+    network = checkpoint.load(GOLDEN)
     print(f"GOLDEN_ACTION = {golden_action(network)}")
     print(f"GOLDEN_LOGITS = {golden_logits(network)}")
 

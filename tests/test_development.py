@@ -28,7 +28,7 @@ from benchmarks.small_network_specs import Spec
 from benchmarks.small_network_training import train
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import policy
-from optuna_rocket.training.league import new_network
+from optuna_rocket.agent.checkpoint import new_network
 from tests.builders import restless_network
 from tests.support import ROOT
 

@@ -48,12 +48,11 @@ def tuned(storage: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_writes_an_agent_that_differs_a_little(tuned: Path) -> None:
     mine = checkpoint.load(tuned)
     shipped = checkpoint.load(weights_file.SHIPPED)
-    for name, value in mine.network.state_dict().items():
-        gap = float((value - shipped.network.state_dict()[name]).abs().max())
+    for name, value in mine.state_dict().items():
+        gap = float((value - shipped.state_dict()[name]).abs().max())
         assert gap < 0.1
     assert any(
-        not torch.equal(a, b)
-        for a, b in zip(mine.network.parameters(), shipped.network.parameters(), strict=True)
+        not torch.equal(a, b) for a, b in zip(mine.parameters(), shipped.parameters(), strict=True)
     )
     assert target(RocketSampler(seed=0, checkpoint=tuned), 7).best_value < 10
 
@@ -62,7 +61,7 @@ def test_a_checkpoint_holds_weights_and_a_header_and_nothing_of_the_studies(
     tuned: Path, storage: str
 ) -> None:
     header, body = weights_file.read(tuned)
-    network = checkpoint.load(tuned).network
+    network = checkpoint.load(tuned)
     weights = b"".join(x.numpy().astype("<f4").tobytes() for x in network.state_dict().values())
     assert body == weights
     shipped, _ = weights_file.read(weights_file.SHIPPED)
@@ -178,7 +177,7 @@ def test_only_what_is_better_beyond_chance_is_recommended(tmp_path: Path) -> Non
 
 
 def test_an_agent_gains_nothing_on_itself(storage: str) -> None:
-    shipped = checkpoint.load(weights_file.SHIPPED).network
+    shipped = checkpoint.load(weights_file.SHIPPED)
     past, _ = read_past_studies(storage)
     pairs = [(x.history, x.geometry) for x in past[:2]]
     found = verdict.compare(shipped, shipped, pairs, seed=0, n_tasks=2, n_trials=7)

@@ -11,12 +11,12 @@ from optuna_rocket.agent import fitting
 from optuna_rocket.agent import improvement
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import update
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.features import continue_transform
 from optuna_rocket.features import transform_scores
 from optuna_rocket.training import foresight
 from optuna_rocket.training.foresight import Labels
 from optuna_rocket.training.foresight import foresee
-from optuna_rocket.training.league import new_network
 from optuna_rocket.training.rollout import utility
 from optuna_rocket.training.tasks import Tasks
 from optuna_rocket.training.tasks import random_units

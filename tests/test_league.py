@@ -8,6 +8,7 @@ from scipy import stats
 import torch
 
 from optuna_rocket.agent import policy
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.policy import Inputs
 from optuna_rocket.agent.proposals import KIND
@@ -15,7 +16,6 @@ from optuna_rocket.agent.proposals import propose
 from optuna_rocket.training.league import ExperiencePool
 from optuna_rocket.training.league import League
 from optuna_rocket.training.league import kind_player
-from optuna_rocket.training.league import new_network
 from optuna_rocket.training.league import paired_t
 from optuna_rocket.training.league import rule_player
 from tests.builders import generator

@@ -3,9 +3,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.network import HIDDEN
 from optuna_rocket.features import N_TOKEN_FEATURES
-from optuna_rocket.training.league import new_network
 from tests.builders import generator
 from tests.builders import restless_network
 

@@ -18,6 +18,7 @@ from optuna_rocket.agent import memory
 from optuna_rocket.agent import observation
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import visited
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.experience import Guide
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.policy import Decision
@@ -30,7 +31,6 @@ from optuna_rocket.history import empty_history
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
 from optuna_rocket.training import league
-from optuna_rocket.training.league import new_network
 from optuna_rocket.training.tasks import random_units
 from tests.builders import MIXED_CONDITIONS
 from tests.builders import appended

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from optuna_rocket.agent import observation
 from optuna_rocket.agent import policy
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.network import HIDDEN
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.features import N_TOKEN_FEATURES
@@ -17,7 +18,6 @@ from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.training import playing
 from optuna_rocket.training import rollout
-from optuna_rocket.training.league import new_network
 from optuna_rocket.training.rollout import Player
 from optuna_rocket.training.rollout import Trajectory
 from optuna_rocket.training.rollout import agent_player

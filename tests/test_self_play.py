@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent import weights_file
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.training import games
 from optuna_rocket.training import league
 from optuna_rocket.training import progress as progress_module
 from optuna_rocket.training import rollout
 from optuna_rocket.training import self_play
-from optuna_rocket.training.league import new_network
 from optuna_rocket.training.rollout import Trajectory
 from optuna_rocket.training.settings import PHASES
 from optuna_rocket.training.settings import Settings
@@ -84,7 +85,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(games, "play", quick_play)
         first = train(out, 1, 0)
-        weights = flat(checkpoint.load(out / "latest.rocket").network)
+        weights = flat(checkpoint.load(out / "latest.rocket"))
         second = train(out, 1, 1)
     torch.set_num_threads(n_threads)
     return Run(out, first, second, weights)
@@ -94,7 +95,7 @@ def test_a_run_leaves_log_progress_and_checkpoints(run: Run) -> None:
     assert [entry["iteration"] for entry in run.first] == [0]
     names = {path.name for path in run.out.iterdir()}
     assert names == {"log.jsonl", "progress.pt", "best.rocket", "latest.rocket"}
-    made_by = checkpoint.load(run.out / "best.rocket").header["made_by"]
+    made_by = weights_file.read(run.out / "best.rocket")[0]["made_by"]
     assert made_by["iterations"] == 4 and made_by["hours"] >= 0
     assert made_by["settings"]["tasks"] == 5
     assert str(run.out) not in json.dumps(made_by)
@@ -111,7 +112,7 @@ def test_every_phase_learns_and_is_logged(run: Run) -> None:
         assert entry["entropy"] > 0 and entry["loss"] == entry["loss"]
     assert {"shortfall", "valid_utility", "t_against_rule"} <= set(run.second[-1])
     assert "valid_utility" in run.second[0] and "valid_utility" not in run.second[1]
-    latest = flat(checkpoint.load(run.out / "latest.rocket").network)
+    latest = flat(checkpoint.load(run.out / "latest.rocket"))
     assert not torch.equal(latest, run.first_weights)
 
 
@@ -119,8 +120,8 @@ def test_best_is_the_network_with_the_best_validation(run: Run) -> None:
     stored = torch.load(run.out / "progress.pt", weights_only=True)
     scores = [entry["valid_utility"] for entry in run.second if "valid_utility" in entry]
     assert stored["best_score"] == pytest.approx(max(scores), abs=1e-5)
-    best = flat(checkpoint.load(run.out / "best.rocket").network)
-    latest = flat(checkpoint.load(run.out / "latest.rocket").network)
+    best = flat(checkpoint.load(run.out / "best.rocket"))
+    latest = flat(checkpoint.load(run.out / "latest.rocket"))
     expected = run.first_weights if scores[0] >= scores[1] else latest
     assert torch.equal(best, expected)
 
@@ -138,7 +139,7 @@ def test_a_finished_run_started_again_changes_nothing(
     again = torch.load(out / "progress.pt", weights_only=True)
     before = torch.load(run.out / "progress.pt", weights_only=True)
     assert again["iteration"] == before["iteration"]
-    made_by = checkpoint.load(out / "best.rocket").header["made_by"]
+    made_by = weights_file.read(out / "best.rocket")[0]["made_by"]
     assert made_by["iterations"] == 4
 
 

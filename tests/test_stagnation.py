@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from optuna_rocket.agent import observation
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import stagnation
-from optuna_rocket.agent.network import RecurrentScorer
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.features import row_distance
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
@@ -72,7 +71,7 @@ def test_long_studies_are_given_more_patience() -> None:
 
 
 def test_a_stuck_study_tries_what_is_far_from_all_trials() -> None:
-    network = RecurrentScorer(len(observation.CANDIDATE_FEATURES), len(observation.STUDY_FEATURES))
+    network = new_network()
     scores = torch.rand(11, generator=generator(2)).tolist()
     history = study_of([2.0, *scores[1:]])
     belief = policy.believe(history, GEOMETRY, policy.initial_belief(GEOMETRY), network)

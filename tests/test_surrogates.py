@@ -8,12 +8,12 @@ from optuna.distributions import IntDistribution
 import pytest
 import torch
 
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.history import History
 from optuna_rocket.past_studies import PastStudy
 from optuna_rocket.past_studies import read_past_studies
 from optuna_rocket.space import Geometry
 from optuna_rocket.training.foresight import foresee
-from optuna_rocket.training.league import new_network
 from optuna_rocket.training.surrogates import SurrogateTasks
 from optuna_rocket.training.surrogates import surrogate_tasks
 from optuna_rocket.training.tasks import random_units

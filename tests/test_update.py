@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent import update
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.update import Decisions
 from optuna_rocket.features import N_TOKEN_FEATURES
-from optuna_rocket.training.league import new_network
 from optuna_rocket.training.rollout import PLAY_SHARPNESS
 from optuna_rocket.training.rollout import Trajectory
 from optuna_rocket.training.rollout import agent_player

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 import math
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,9 @@ _FEATURES: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A network and the header that came with it."""
-
-    network: RecurrentScorer
-    header: dict[str, Any]
+def new_network() -> RecurrentScorer:
+    """A network for today's features whose policy is the improvement rule."""
+    return RecurrentScorer(len(CANDIDATE_FEATURES), len(STUDY_FEATURES))
 
 
 def save(network: RecurrentScorer, path: str | Path, made_by: dict[str, Any]) -> None:
@@ -41,8 +37,8 @@ def save(network: RecurrentScorer, path: str | Path, made_by: dict[str, Any]) ->
     weights_file.write(path, {**_FEATURES, "tensors": shapes, "made_by": made_by}, body)
 
 
-def load(path: str | Path) -> Checkpoint:
-    """Read and verify a checkpoint.
+def load(path: str | Path) -> RecurrentScorer:
+    """Read and verify the network of a checkpoint.
 
     Raises:
         CheckpointError: If the file is missing, not a checkpoint, truncated, altered, of a newer
@@ -50,7 +46,7 @@ def load(path: str | Path) -> Checkpoint:
     """
     header, body = weights_file.read(path)
     with torch.device("meta"):  # no draw from the global generator; the types come with the state
-        network = RecurrentScorer(len(CANDIDATE_FEATURES), len(STUDY_FEATURES))
+        network = new_network()
     expected = {name: list(value.shape) for name, value in network.state_dict().items()}
     if header.get("tensors") != expected or any(header.get(k) != v for k, v in _FEATURES.items()):
         raise CheckpointError(path, "it was made for other features or another network")
@@ -65,4 +61,4 @@ def load(path: str | Path) -> Checkpoint:
         for (name, shape), piece in zip(expected.items(), values.split(sizes), strict=True)
     }
     network.load_state_dict(state, assign=True)
-    return Checkpoint(network.eval().requires_grad_(False), header)
+    return network.eval().requires_grad_(False)

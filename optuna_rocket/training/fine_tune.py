@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,6 @@ from optuna_rocket.past_studies import PastStudy
 from optuna_rocket.past_studies import read_past_studies
 from optuna_rocket.training.foresight import Labels
 from optuna_rocket.training.foresight import foresee
-from optuna_rocket.training.league import new_network
 from optuna_rocket.training.lessons import learn_labels
 from optuna_rocket.training.progress import start
 from optuna_rocket.training.settings import TEST_SEED
@@ -68,8 +68,8 @@ def fine_tune(past: Sequence[PastStudy], options: Options) -> tuple[RecurrentSco
         ValueError: If there are too few studies.
     """
     taught, apart = divide(past, options)
-    shipped = checkpoint.load(weights_file.SHIPPED).network
-    tuned = _learned([(x.history, x.geometry) for x in taught], options)
+    shipped = checkpoint.load(weights_file.SHIPPED)
+    tuned = _learned(shipped, [(x.history, x.geometry) for x in taught], options)
     verdict = compare(
         shipped,
         tuned,
@@ -99,14 +99,12 @@ def divide(past: Sequence[PastStudy], options: Options) -> tuple[list[PastStudy]
     return order[n_apart:], order[:n_apart]
 
 
-def _learned(past: Sequence[Any], options: Options) -> RecurrentScorer:
-    """The shipped agent after some iterations on tasks half of which are made of studies."""
+def _learned(shipped: RecurrentScorer, past: Sequence[Any], options: Options) -> RecurrentScorer:
+    """An agent after some iterations on tasks half of which are made of studies."""
     settings = Settings(
         foresight=options.iterations, tasks=options.tasks, kl=options.kl, workers=2
     )
-    network = new_network()
-    network.load_state_dict(checkpoint.load(weights_file.SHIPPED).network.state_dict())
-    progress = start(network.requires_grad_(True), settings)
+    progress = start(deepcopy(shipped).train().requires_grad_(True), settings)
     for group in progress.optimizer.param_groups:
         group["lr"] = options.rate
     rng = random.Random(f"fine-tune {options.seed}")

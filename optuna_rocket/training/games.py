@@ -19,11 +19,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.training.foresight import Labels
 from optuna_rocket.training.foresight import foresee
 from optuna_rocket.training.league import FIXED_OPPONENTS
-from optuna_rocket.training.league import new_network
 from optuna_rocket.training.rollout import Player
 from optuna_rocket.training.rollout import Trajectory
 from optuna_rocket.training.rollout import agent_player

@@ -10,9 +10,7 @@ import random
 import torch
 from torch import Tensor
 
-from optuna_rocket.agent import observation
 from optuna_rocket.agent import policy
-from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.proposals import KIND
 from optuna_rocket.training.rollout import Player
@@ -40,11 +38,6 @@ def rule_player(decision: Decision, generator: torch.Generator) -> Tensor:
 
 
 FIXED_OPPONENTS: tuple[Player, ...] = (kind_player("random"), kind_player("density"), rule_player)
-
-
-def new_network() -> RecurrentScorer:
-    """A network whose policy is the improvement rule."""
-    return RecurrentScorer(len(observation.CANDIDATE_FEATURES), len(observation.STUDY_FEATURES))
 
 
 @dataclass

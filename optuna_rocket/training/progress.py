@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent import checkpoint
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.training.foresight import Labels
 from optuna_rocket.training.games import VALIDATION_BATCH
 from optuna_rocket.training.games import State
 from optuna_rocket.training.league import ExperiencePool
 from optuna_rocket.training.league import League
-from optuna_rocket.training.league import new_network
 from optuna_rocket.training.rollout import Trajectory
 from optuna_rocket.training.settings import Settings
 

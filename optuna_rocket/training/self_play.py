@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.training import games as games_module
 from optuna_rocket.training.foresight import Labels
@@ -28,7 +29,6 @@ from optuna_rocket.training.games import Game
 from optuna_rocket.training.games import play_labelled
 from optuna_rocket.training.games import play_order
 from optuna_rocket.training.games import play_validation
-from optuna_rocket.training.league import new_network
 from optuna_rocket.training.league import paired_t
 from optuna_rocket.training.league import rule_player
 from optuna_rocket.training.lessons import learn_group
