@@ -31,6 +31,7 @@ from optuna_rocket.agent.sources import Sources
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.priors import Prior
+from optuna_rocket.quiet import quietly
 from optuna_rocket.rows import FloatArray
 from optuna_rocket.source_studies import Source
 from optuna_rocket.space import Space
@@ -99,12 +100,11 @@ class Experience:
             found.append(f"{source.name} ({count + 1})" if count else source.name)
         return found
 
-    def guide(self, space: Space) -> Guide | None:
-        """What experience says of a space, None where it says nothing."""
-        return self.over(space)[0]
-
     def over(self, space: Space) -> tuple[Guide | None, tuple[int, ...]]:
-        """The same, and which of the sources it is about, in its order."""
+        """What experience says of a space, None where it says nothing.
+
+        Also which of the sources that is about, in its order.
+        """
         key = repr(space.distributions)
         if key not in self._guides:
             found = [i for i, x in enumerate(self.sources) if _shared(x, space)]
@@ -117,6 +117,7 @@ class Experience:
         self._guides.move_to_end(key)
         return self._guides[key]
 
+    @quietly()
     def first_value(self, name: str, distribution: BaseDistribution) -> Any:
         """One parameter of a study's first trial, None where nothing is known of it.
 
@@ -150,7 +151,7 @@ class Experience:
         if not known:
             return {}
         space = Space(known)
-        guide = self.guide(space)
+        guide, _ = self.over(space)
         if guide is None or guide.sources is None:
             return {}
         geometry = space.geometry({}, has_gaps=False)

@@ -284,10 +284,11 @@ class RocketSampler(BaseSampler):
 
     def _first(self, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
         """What experience says of one parameter before any trial, None where it says nothing."""
-        if self.experience() is None:
+        experience = self.experience()
+        if experience is None:
             return None
         try:
-            return self._load().first_value(name, distribution)
+            return experience.first_value(name, distribution)
         except Exception as error:
             self._report(trial.number, error, f"nothing is taken from experience for {name!r}")
             return None

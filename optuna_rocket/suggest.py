@@ -122,13 +122,6 @@ class Suggester:
             *expected,
         )
 
-    def first_value(self, name: str, distribution: BaseDistribution) -> Any:
-        """See ``Experience.first_value``."""
-        if self.experience is None:
-            return None
-        with quietly():
-            return self.experience.first_value(name, distribution)
-
     def _decide(
         self,
         records: Sequence[Record],

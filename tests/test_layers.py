@@ -134,7 +134,7 @@ ALLOWED: dict[str, set[str]] = {
     "past_studies": CORE | {"rows", "conditions", "source_studies"},
     "experience": CORE
     | EXPERIENCE
-    | {"agent/experience", "agent/memory", "rows", "priors", "source_studies"},
+    | {"agent/experience", "agent/memory", "quiet", "rows", "priors", "source_studies"},
     "suggest": CORE
     | AGENT
     | GOALS
@@ -186,7 +186,7 @@ ALLOWED: dict[str, set[str]] = {
     "visualization/slice_drawing": {"visualization/drawing"},
     "visualization/slice_expectation": CORE
     | VIEW
-    | {"bands", "records", "visualization/slice_drawing"},
+    | {"axes", "bands", "records", "visualization/slice_drawing"},
     "visualization/forecast": VIEW | {"fidelity/correlation", "forecasts"},
     "visualization/cost": VIEW | {"costs"},
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}

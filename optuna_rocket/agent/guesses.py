@@ -48,9 +48,9 @@ class Guesses:
         return torch.where(self.is_categorical[:, None], cell, numeric).T
 
 
-def plateau(low: float, high: float, spread: float, n_cells: int = _N_GRID) -> Tensor:
+def plateau(low: float, high: float, spread: float) -> Tensor:
     """A curve that is flat from ``low`` to ``high`` (units) and falls off as a normal density."""
-    centres = (torch.arange(n_cells, dtype=torch.float64) + 0.5) / n_cells
+    centres = (torch.arange(_N_GRID, dtype=torch.float64) + 0.5) / _N_GRID
     outside = (low - centres).maximum(centres - high).clamp_min(0)
     return standardised((-0.5 * (outside / spread).square()).clamp_min(WORST_GUESS))
 

@@ -34,7 +34,7 @@ from optuna_rocket.training.tasks import sample_tasks
 
 
 State = dict[str, Tensor]
-VALIDATION_BATCH = 24
+VALIDATION_BATCH, VALIDATION_TRIALS = 24, 50
 
 
 @dataclass(frozen=True)
@@ -127,17 +127,18 @@ def play_labelled(order: Order, policy_state: State) -> Labels:
     )
 
 
-def play_validation(
-    seed: int, state: State, player: Player, n_trials: int, forget: bool
-) -> Tensor:
-    """Normalised regret ``(VALIDATION_BATCH, n_trials)`` on fixed tasks, played as in use."""
+def play_validation(seed: int, state: State, player: Player, forget: bool) -> Tensor:
+    """Normalised regret on fixed tasks, played as in use.
+
+    It is ``(VALIDATION_BATCH, VALIDATION_TRIALS)``.
+    """
     played = play(
         sample_tasks(VALIDATION_BATCH, torch.Generator().manual_seed(seed)),
         [player],
         _network(state),
         torch.Generator().manual_seed(seed + 1),
         noise_seed=seed,
-        n_trials=n_trials,
+        n_trials=VALIDATION_TRIALS,
         n_first=0,
         n_candidates=160,
         horizon_known=False,

@@ -122,9 +122,8 @@ def validate(
     settings: Settings,
     executor: Executor | None = None,
     player: Player = greedy_player,
-    n_trials: int = 50,
 ) -> Tensor:
-    """Normalised regret ``(tasks, n_trials)`` on the validation tasks."""
+    """Normalised regret ``(tasks, trials)`` on the validation tasks."""
     count = settings.validation
     parts: list[Tensor] = games_module.run(
         executor,
@@ -132,7 +131,6 @@ def validate(
         range(VALIDATION_SEED, VALIDATION_SEED + count),
         [frozen(network)] * count,
         [player] * count,
-        [n_trials] * count,
         [bool(settings.forget)] * count,
     )
     return torch.cat(parts)

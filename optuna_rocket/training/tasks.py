@@ -21,6 +21,7 @@ from optuna_rocket.training.functions import Function
 
 
 MAX_CHOICES = 24
+_MOST_PARAMS = 12
 _N_SAMPLES = 512
 WORST = -50.0
 MAX_DELAY = 5
@@ -127,11 +128,11 @@ class Tasks:
         return values64 - far + self.scale[:, None] * rough
 
 
-def sample_tasks(n_tasks: int, generator: torch.Generator, max_params: int = 12) -> Tasks:
+def sample_tasks(n_tasks: int, generator: torch.Generator) -> Tasks:
     """Draw ``n_tasks`` tasks (rounded up to a multiple of the number of families)."""
     per_family = -(-n_tasks // len(FAMILIES))
     batch = per_family * len(FAMILIES)
-    d = round(math.exp(_uniform(generator, math.log(3.51), math.log(max_params + 0.49))))
+    d = round(math.exp(_uniform(generator, math.log(3.51), math.log(_MOST_PARAMS + 0.49))))
     geometry = _sample_geometry(batch, d, generator)
     importance = _sample_importance(geometry, generator)
     functions = tuple(

@@ -15,6 +15,7 @@ from optuna.distributions import IntDistribution
 from optuna.study import Study
 import torch
 
+from optuna_rocket import axes
 from optuna_rocket import bands
 from optuna_rocket import hindsight
 from optuna_rocket.history import Outcome
@@ -161,12 +162,11 @@ def _slice(view: View, central: int, param: str, k: int, recent: slice) -> Slice
     shown = [i for i, record in enumerate(view.records) if _is_shown(record, param)]
     shown = shown[recent]
     distance = view.distances(central)
-    is_log = isinstance(distribution, (FloatDistribution, IntDistribution)) and distribution.log
     return SliceExpectation(
         param=param,
         objective=k,
         labels=_labels(distribution),
-        is_log=is_log,
+        is_log=axes.is_log(distribution),
         x=tuple(x),
         expected=tuple(view.values(mean, k)),
         low=low,
@@ -190,7 +190,7 @@ def _is_shown(record: Record, param: str) -> bool:
 def _grid(distribution: BaseDistribution, n: int) -> list[float]:
     """Values over a parameter's range, in Optuna's internal representation."""
     if isinstance(distribution, CategoricalDistribution):
-        return [float(index) for index in range(len(distribution.choices))]
+        return axes.grid_values(distribution)
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     low, high, step = distribution.low, distribution.high, distribution.step
     spaced = np.geomspace if distribution.log else np.linspace
