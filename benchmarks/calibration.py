@@ -91,7 +91,7 @@ def _forecasts(
     forecast = evidence.forecast(curve.steps[0], curve.scores[0])
     if forecast is None:
         return None
-    expected = trusted.expected_final(evidence, curve.suggestion)
+    expected = trusted.expected_final(evidence, curve.said)
     return forecast, informed(forecast, expected, evidence), evidence.rescale(final)
 
 

@@ -14,11 +14,11 @@ from optuna.trial import TrialState
 from optuna_rocket import constraints
 from optuna_rocket import costs
 from optuna_rocket import suggestions
+from optuna_rocket.fidelity.expectation import Said
 from optuna_rocket.fidelity.expectation import Trust
 from optuna_rocket.fidelity.expectation import trust
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import gather
-from optuna_rocket.suggestions import Suggestion
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,10 @@ class Curve:
     is_feasible: bool
 
     @cached_property
-    def suggestion(self) -> Suggestion:
-        """What ``RocketSampler`` said of the trial, blank for other samplers."""
-        return suggestions.read(self.trial.system_attrs)
+    def said(self) -> Said:
+        """What ``RocketSampler`` expected of the trial, unknown for other samplers."""
+        suggestion = suggestions.read(self.trial.system_attrs)
+        return Said(suggestion.score, suggestion.spread)
 
 
 def curve_of(trial: FrozenTrial, sign: float) -> Curve:
@@ -61,7 +62,7 @@ def curve_of(trial: FrozenTrial, sign: float) -> Curve:
 def learn(curves: Sequence[Curve]) -> tuple[Evidence, Trust]:
     """What trials that reported, at least one, tell of others, and of the sampler's word."""
     evidence = gather([(curve.steps, curve.scores, curve.final) for curve in curves])
-    return evidence, trust(evidence, [curve.suggestion for curve in curves])
+    return evidence, trust(evidence, [curve.said for curve in curves])
 
 
 def level_to_beat(curves: Sequence[Curve]) -> float | None:

@@ -113,7 +113,7 @@ def _at(
     forecast = evidence.forecast(step, score)
     if forecast is None:
         return None
-    forecast = informed(forecast, trusted.expected_final(evidence, curve.suggestion), evidence)
+    forecast = informed(forecast, trusted.expected_final(evidence, curve.said), evidence)
     _, centre, unit = evidence.scaled
     normal = NormalDist(forecast.mean, forecast.std)
     low, high = sorted(sign * (centre + unit * bound) for bound in forecast.interval(0.8))

@@ -190,7 +190,7 @@ class RocketPruner(BasePruner):
         level, spent = evidence.rescale(best), spending(curves)
         first = min(curve.steps[0] for curve in curves[-N_RECENT:])
         rate = evidence.rate_of_gain(level, first, spent(first))
-        expected = trusted.expected_final(evidence, own.suggestion)
+        expected = trusted.expected_final(evidence, own.said)
         if expected is not None:
             forecast = informed(forecast, expected, evidence)
             rate = min(rate, _SCREENED_GAIN * expected.expected_gain(level))

@@ -11,6 +11,7 @@ import torch
 from optuna_rocket import RocketPruner
 from optuna_rocket.features import expected_score
 from optuna_rocket.features import transform_scores
+from optuna_rocket.fidelity.expectation import Said
 from optuna_rocket.fidelity.expectation import Trust
 from optuna_rocket.fidelity.expectation import joined
 from optuna_rocket.fidelity.expectation import observed
@@ -69,10 +70,6 @@ def test_an_empty_forecast_is_a_vague_observation() -> None:
     assert np.isfinite(seen).all() and (noise > 30).all()
 
 
-def said(score: float, spread: float) -> Suggestion:
-    return Suggestion({}, score=score, spread=spread)
-
-
 def test_what_is_expected_is_an_objective_value() -> None:
     scores = torch.arange(12, dtype=torch.float64)[None]
     everything = torch.ones_like(scores, dtype=torch.bool)
@@ -90,14 +87,14 @@ def test_what_is_expected_is_an_objective_value() -> None:
 def test_trust_is_earned() -> None:
     known = evidence(30)
     unit = known.scaled[2]
-    blind = trust(known, [Suggestion({})] * 30)
+    blind = trust(known, [Said(math.nan, math.nan)] * 30)
     assert blind == Trust(0.0, 2.0)
     rng = np.random.default_rng(0)
-    honest = trust(known, [said(i + float(rng.normal()), 1.0) for i in range(30)])
-    boastful = trust(known, [said(i + 4.0, 0.5) for i in range(30)])
+    honest = trust(known, [Said(i + float(rng.normal()), 1.0) for i in range(30)])
+    boastful = trust(known, [Said(i + 4.0, 0.5) for i in range(30)])
     assert honest.factor == pytest.approx(1.2, abs=0.3) and abs(honest.shift) < 0.2
     assert boastful.factor > 4 and boastful.shift == pytest.approx(-4 / unit * 30 / 34)
-    forecast = boastful.expected_final(known, said(20.0, 0.5))
+    forecast = boastful.expected_final(known, Said(20.0, 0.5))
     assert forecast is not None
     assert forecast.mean == pytest.approx(known.rescale(20.0) + boastful.shift)
     assert forecast.std == pytest.approx(0.5 / unit * boastful.factor)
@@ -105,9 +102,9 @@ def test_trust_is_earned() -> None:
 
 @pytest.mark.parametrize(("score", "spread"), [(math.nan, 1.0), (1.0, math.nan), (math.inf, 1.0)])
 def test_what_is_unknown_is_none(score: float, spread: float) -> None:
-    assert Trust(0.0, 1.0).expected_final(evidence(), said(score, spread)) is None
+    assert Trust(0.0, 1.0).expected_final(evidence(), Said(score, spread)) is None
     nothing = gather([((1,), (0.5,), math.nan)])
-    assert Trust(0.0, 1.0).expected_final(nothing, said(1.0, 1.0)) is None
+    assert Trust(0.0, 1.0).expected_final(nothing, Said(1.0, 1.0)) is None
 
 
 def judged(report: float, suggestion: Suggestion | None) -> bool:
@@ -125,7 +122,8 @@ def judged(report: float, suggestion: Suggestion | None) -> bool:
 
 
 def test_a_trial_is_judged_by_what_was_expected_of_it() -> None:
-    improvement, loser = said(1.1, 0.1), said(0.1, 0.05)
+    improvement = Suggestion({}, score=1.1, spread=0.1)
+    loser = Suggestion({}, score=0.1, spread=0.05)
     outcomes = {
         report: [judged(report, each) for each in (None, improvement, loser)]
         for report in np.linspace(0, 1, 41).tolist()

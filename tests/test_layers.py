@@ -78,7 +78,7 @@ ALLOWED: dict[str, set[str]] = {
     "fidelity/calibration": {"fidelity/correlation"},
     "fidelity/forecast": {"fidelity/correlation", "fidelity/calibration"},
     "fidelity/guards": {"fidelity/forecast"},
-    "fidelity/expectation": {"fidelity/forecast", "suggestions"},
+    "fidelity/expectation": {"fidelity/forecast"},
     "fidelity/approximation": CORE
     | {"fidelity/forecast", "fidelity/expectation", "fidelity/guards"},
     # training

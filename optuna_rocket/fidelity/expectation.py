@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,6 @@ from numpy.typing import NDArray
 from optuna_rocket.fidelity.forecast import N_RECENT
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import Forecast
-from optuna_rocket.suggestions import Suggestion
 
 
 Array = NDArray[np.float64]
@@ -37,6 +37,18 @@ _PRIOR_TRIALS = 4.0
 _MOST_SQUARED = 25.0
 
 
+class Said(NamedTuple):
+    """What was expected of a trial, on the objective's scale, greater is better.
+
+    Attributes:
+        score: Expected objective value, NaN where unknown.
+        spread: Its standard deviation, NaN where unknown.
+    """
+
+    score: float
+    spread: float
+
+
 @dataclass(frozen=True)
 class Trust:
     """How far off a study's expectations have been.
@@ -49,7 +61,7 @@ class Trust:
     shift: float
     factor: float
 
-    def expected_final(self, evidence: Evidence, said: Suggestion) -> Forecast | None:
+    def expected_final(self, evidence: Evidence, said: Said) -> Forecast | None:
         """What was expected of a trial, as a scaled final score; None where it is unknown."""
         forecast = _as_scaled(evidence, said)
         if forecast is None:
@@ -57,7 +69,7 @@ class Trust:
         return Forecast(forecast.mean + self.shift, forecast.std * self.factor)
 
 
-def trust(evidence: Evidence, said: Sequence[Suggestion]) -> Trust:
+def trust(evidence: Evidence, said: Sequence[Said]) -> Trust:
     """How far off the latest expectations have been.
 
     Args:
@@ -78,7 +90,7 @@ def trust(evidence: Evidence, said: Sequence[Suggestion]) -> Trust:
     return Trust(math.fsum(errors) / weight, factor)
 
 
-def _as_scaled(evidence: Evidence, said: Suggestion) -> Forecast | None:
+def _as_scaled(evidence: Evidence, said: Said) -> Forecast | None:
     _, _, unit = evidence.scaled
     if not (math.isfinite(said.score) and math.isfinite(said.spread) and unit > 0):
         return None
