@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 import math
 
+import numpy as np
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_rocket import constraints
 from optuna_rocket import costs
 from optuna_rocket import suggestions
+from optuna_rocket.fidelity.correlation import rank_correlation
 from optuna_rocket.fidelity.expectation import Said
 from optuna_rocket.fidelity.expectation import Trust
 from optuna_rocket.fidelity.expectation import trust
@@ -96,3 +98,11 @@ def spending(curves: Sequence[Curve]) -> Callable[[int], float]:
 def _complete(curves: Sequence[Curve]) -> list[Curve]:
     """The complete trials that have reported."""
     return [x for x in curves if x.steps and not math.isnan(x.final)]
+
+
+def agreement(curves: Sequence[Curve], step: int) -> tuple[float, int]:
+    """Rank correlation of the reports at a step with the final scores, and the number of pairs."""
+    held = [curve for curve in curves if step in curve.steps]
+    x = np.array([curve.scores[curve.steps.index(step)] for curve in held], dtype=np.float64)
+    y = np.array([curve.final for curve in held], dtype=np.float64)
+    return rank_correlation(x, y)

@@ -37,7 +37,6 @@ from optuna.trial import TrialState
 
 from optuna_rocket import costs
 from optuna_rocket.fidelity.correlation import misleads
-from optuna_rocket.fidelity.correlation import rank_correlation
 from optuna_rocket.fidelity.scaling import checked_guesses
 from optuna_rocket.fidelity.subset import Stratify
 from optuna_rocket.fidelity.subset import nested_subsets
@@ -50,6 +49,8 @@ if TYPE_CHECKING:
     from optuna_rocket.fidelity.scaling import Exponent
     from optuna_rocket.trials import CurveReader
 
+# Groups that make the smallest subset this many times as large as it was asked for are told of.
+_FAR_FROM_ASKED = 2
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
 
@@ -137,6 +138,12 @@ class SubsetEvaluator:
             min_examples=min_examples,
             seed=seed,
         )
+        fraction = self._nested.sizes[0] / self._nested.sizes[-1]
+        if groups is not None and fraction > _FAR_FROM_ASKED * min_fraction:
+            _logger.warning(
+                f"Whole groups make the smallest subset {fraction:.0%} of the data instead of "
+                f"min_fraction={min_fraction:.3g}: looking at it saves little. Use smaller groups."
+            )
         self._by_instance = by == "instance"
         self._n_before_pruning = math.ceil(len(self._nested.order) * min_fraction - 1e-9)
         self._seed = seed
@@ -205,8 +212,10 @@ class SubsetEvaluator:
             Number of examples to the rank correlation with the full data (NaN below 3 pairs,
             corrected for the pruned trials that never got there) and the number of pairs.
         """
+        from optuna_rocket.curves import agreement
+
         curves = self._curves(study)
-        return {size: _correlation(curves, size) for size in self.sizes[:-1]}
+        return {size: agreement(curves, size) for size in self.sizes[:-1]}
 
     def exponents(self, study: Study) -> dict[str, Exponent]:
         """The exponents of the parameters in ``scale``, as the next trial would have them.
@@ -246,12 +255,19 @@ class SubsetEvaluator:
         assert isinstance(trial, Trial)
         if EXPONENTS in trial.user_attrs:
             return used_exponents(trial.user_attrs)
+        held = {name: x for name, x in self._guesses.items() if name in trial.params}
         for name in self._guesses:
-            check_scaled(name, trial.params.get(name, 0.0))
+            if name in held:
+                check_scaled(name, trial.params[name])
+            elif self._tell_once(("scale", name)):
+                _logger.warning(
+                    f"scale= names {name!r}, which trial {trial.number} lacks: nothing is scaled "
+                    f"in trials without it. This one has {sorted(trial.params)}."
+                )
         fitted = self.exponents(trial.study)
         values = {
             name: round(fitted[name].value if name in fitted else guess, 6)
-            for name, guess in self._guesses.items()
+            for name, guess in held.items()
         }
         trial.set_user_attr(EXPONENTS, values)
         return values
@@ -289,7 +305,9 @@ class SubsetEvaluator:
         if self._by_instance:
             return len(loop.instance_values) >= self._n_before_pruning
         assert isinstance(loop.trial, Trial)
-        correlation, n_pairs = _correlation(self._curves(loop.trial.study), subset.step)
+        from optuna_rocket.curves import agreement
+
+        correlation, n_pairs = agreement(self._curves(loop.trial.study), subset.step)
         if not misleads(correlation, n_pairs):
             return True
         if self._tell_once(subset.step):
@@ -328,10 +346,3 @@ class SubsetEvaluator:
             is_new = topic not in self._told
             self._told.add(topic)
         return is_new
-
-
-def _correlation(curves: Sequence[Curve], step: int) -> tuple[float, int]:
-    held = [curve for curve in curves if step in curve.steps]
-    x = np.array([curve.scores[curve.steps.index(step)] for curve in held], dtype=np.float64)
-    y = np.array([curve.final for curve in held], dtype=np.float64)
-    return rank_correlation(x, y)

@@ -18,6 +18,7 @@ from optuna_rocket.fidelity.scaling import Rung
 from optuna_rocket.fidelity.scaling import fit_exponent
 from optuna_rocket.scaling import EXPONENTS
 from optuna_rocket.scaling import used_exponents
+from tests.support import package_log
 
 
 FRACTION = 1 / 9
@@ -136,7 +137,20 @@ def test_what_a_subset_is_trained_with() -> None:
         subset.report(1.0)
     assert seen[0] == {"lr": pytest.approx(0.03), "decay": 0.0}
     assert seen[1] == trial.params == {"lr": 0.01, "decay": 0.0}
-    assert trial.user_attrs[EXPONENTS] == {"lr": 0.5, "decay": 1.0, "absent": 1.0}
+    assert trial.user_attrs[EXPONENTS] == {"lr": 0.5, "decay": 1.0}
+
+
+def test_a_name_that_no_trial_has_is_told_once() -> None:
+    study = optuna.create_study()
+    evaluator = make_evaluator(scale={"learning_rate": 0.5})
+    with package_log("evaluator") as messages:
+        for _ in range(3):
+            trial = study.ask()
+            trial.suggest_float("lr", 0.01, 0.1)
+            for subset in evaluator.subsets(trial):
+                subset.report(1.0)
+    assert [message for message in messages if "'learning_rate'" in message] == messages
+    assert len(messages) == 1 and "['lr']" in messages[0]
 
 
 def test_nothing_is_scaled_unless_tagged() -> None:

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from optuna_rocket import SubsetEvaluator
 from optuna_rocket.fidelity.subset import grid
 from optuna_rocket.fidelity.subset import nested_subsets
 from optuna_rocket.fidelity.subset import stratified_order
+from tests.support import package_log
 
 
 @st.composite
@@ -169,3 +171,21 @@ def test_nonsense_is_refused(changed: dict[str, Any], message: str) -> None:
 
 def test_the_fix_that_a_refusal_names_works() -> None:
     assert nested_subsets(np.arange(90) % 3, min_fraction=0.3334).sizes == (30, 90)
+
+
+def test_many_whole_numbers_may_be_a_target() -> None:
+    years = np.random.default_rng(0).integers(0, 1000, 5000)
+    with pytest.raises(ValueError, match="or stratify='quantiles' if data is a target"):
+        nested_subsets(years, min_fraction=1 / 9)
+    nested_subsets(years, min_fraction=1 / 9, stratify="quantiles")
+    with pytest.raises(ValueError, match=r"a lower min_examples\.$"):
+        nested_subsets(years, min_fraction=1 / 9, stratify="classes")
+
+
+def test_groups_that_are_too_large_are_told_of() -> None:
+    labels, uneven = [0, 1] * 450, [0] * 800 + [1] * 100
+    with package_log("evaluator") as messages:
+        SubsetEvaluator(labels, min_fraction=1 / 9, groups=list(range(90)) * 10)
+        assert not messages
+        SubsetEvaluator(labels, min_fraction=1 / 9, groups=uneven)
+    assert len(messages) == 1 and "89% of the data instead of min_fraction=0.111" in messages[0]

@@ -116,7 +116,9 @@ def nested_subsets(
             order, ends = _grouped_order(values, identity, rng, classes=mode != "quantiles")
     if ends is not None:
         sizes = _at_ends(sizes, ends)
-    _check_floor(sizes[0], n, n_strata, min_fraction, min_examples)
+    are_numbers = stratify is None and labels is not None and labels.dtype.kind in "iuf"
+    or_quantiles = mode == "classes" and are_numbers
+    _check_floor(sizes[0], n, n_strata, min_fraction, min_examples, or_quantiles)
     return NestedSubsets(order, sizes)
 
 
@@ -279,7 +281,9 @@ def _check(
     check_integer("seed", seed, least=0)
 
 
-def _check_floor(size: int, n: int, n_strata: int, min_fraction: float, least: int) -> None:
+def _check_floor(
+    size: int, n: int, n_strata: int, min_fraction: float, least: int, or_quantiles: bool
+) -> None:
     needed = least * n_strata
     if size >= min(needed, n):
         return
@@ -287,5 +291,6 @@ def _check_floor(size: int, n: int, n_strata: int, min_fraction: float, least: i
     raise ValueError(
         f"min_fraction={min_fraction:.4g} leaves {size} of {n} examples in the smallest "
         f"subset{each}; min_examples={least} asks for {needed}. Use min_fraction of at least "
-        f"{min(1.0, math.ceil(1e4 * needed / n) / 1e4):.4g}, or a lower min_examples."
+        f"{min(1.0, math.ceil(1e4 * needed / n) / 1e4):.4g}, or a lower min_examples"
+        + (", or stratify='quantiles' if data is a target." if or_quantiles else ".")
     )
