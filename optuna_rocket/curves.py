@@ -21,6 +21,7 @@ from optuna_rocket.fidelity.expectation import Trust
 from optuna_rocket.fidelity.expectation import trust
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import gather
+from optuna_rocket.fidelity.guards import A_CURVE
 
 
 @dataclass(frozen=True)
@@ -78,19 +79,33 @@ def horizon(curves: Sequence[Curve]) -> int:
     return max((x.steps[-1] for x in _complete(curves)), default=0)
 
 
+def begins_late(curves: Sequence[Curve]) -> tuple[int, int] | None:
+    """First and last step of the longest complete trial if it reported in its second half alone.
+
+    None too where it reported seldom or where rounds of ``SubsetEvaluator`` tell what they took.
+    """
+    longest = max(_complete(curves), key=lambda x: x.steps[-1], default=None)
+    if longest is None or len(longest.steps) < A_CURVE:
+        return None
+    if costs.read(longest.trial.user_attrs).steps or 2 * longest.steps[0] <= longest.steps[-1]:
+        return None
+    return longest.steps[0], longest.steps[-1]
+
+
 def spending(curves: Sequence[Curve]) -> Callable[[int], float]:
     """Share of a full evaluation that is spent up to a report step.
 
     Report steps are amounts of effort. An epoch goes on from the last one, but of the rounds of
     ``SubsetEvaluator`` each took examples of its own: all of a subset that is trained from the
     start, fewer where it goes on from the previous one. Told by the longest complete trial, of
-    which there must be one that has reported.
+    which there must be one that has reported. Steps that count from 0 stand for one more.
     """
     longest = max(_complete(curves), key=lambda x: x.steps[-1])
     rounds = costs.read(longest.trial.user_attrs)
     total = sum(rounds.examples)
     if not total > 0:
-        return lambda step: step / max(longest.steps[-1], 1)
+        more = int(longest.steps[0] == 0)
+        return lambda step: (step + more) / max(longest.steps[-1] + more, 1)
     taken = list(zip(rounds.steps, rounds.examples, strict=True))
     return lambda step: sum(examples for s, examples in taken if s <= step) / total
 

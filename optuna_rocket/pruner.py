@@ -34,8 +34,6 @@ _SCREENED_GAIN = 3.0
 # a forecast, and how many may be stopped there for each that was not.
 _SCREENING = 9
 _MOST_STOPPED = 2
-# Reports from which on a trial can be seen not to have begun to learn. Subsets are fewer.
-_A_CURVE = 3
 # Where so many trials were judged last is remembered; more do not run at a time.
 _MOST_JUDGED = 1000
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
@@ -95,6 +93,7 @@ class RocketPruner(BasePruner):
         self._n_startup_trials = check_integer("n_startup_trials", n_startup_trials, least=3)
         self._seed = check_integer("seed", seed, least=0)
         self._failures: set[type[Exception]] = set()
+        self._told_of_late_steps = False
         # By a study's name and a trial's number: where it was judged before, and where last.
         self._judged: dict[tuple[str, int], tuple[int | None, int | None]] = {}
         self._forget()
@@ -126,6 +125,7 @@ class RocketPruner(BasePruner):
         from optuna_rocket.curves import curve_of
         from optuna_rocket.curves import horizon
         from optuna_rocket.curves import level_to_beat
+        from optuna_rocket.fidelity.guards import A_CURVE
         from optuna_rocket.fidelity.guards import had_begun
         from optuna_rocket.fidelity.guards import may_rise_late
         from optuna_rocket.trials import CurveReader
@@ -151,10 +151,10 @@ class RocketPruner(BasePruner):
         else:
             stops = self._is_not_worth_it(own, curves, evidence, trusted, best)
         # Asked last: few trials get here.
-        if not stops or not had_begun(evidence, step, _A_CURVE):
+        if not stops or not had_begun(evidence, step):
             return False
         rise = own.scores[-1] - own.scores[0]
-        return len(own.steps) < _A_CURVE or not may_rise_late(evidence, step, rise)
+        return len(own.steps) < A_CURVE or not may_rise_late(evidence, step, rise)
 
     def _next_judgement(self, study: Study, trial: FrozenTrial) -> tuple[int | None, int | None]:
         """The step to judge the trial at, None if its rung was judged; where it was judged before.
@@ -210,7 +210,21 @@ class RocketPruner(BasePruner):
             if all(old is new for old, new in zip(kept[0], used, strict=True)):
                 return kept[1:]
         self._evidence = (used, *learn(used))
+        self._warn_of_late_steps(used)
         return self._evidence[1:]
+
+    def _warn_of_late_steps(self, curves: list[Curve]) -> None:
+        from optuna_rocket.curves import begins_late
+
+        late = None if self._told_of_late_steps else begins_late(curves)
+        if late is not None:
+            self._told_of_late_steps = True
+            _logger.warning(
+                f"Trials report at steps {late[0]} to {late[1]}. Steps are taken for amounts of "
+                "effort from 0 on, so that most of the effort seems spent at the first report and "
+                "hardly any trial is pruned. If training began there, report steps counted from "
+                "its beginning."
+            )
 
     def _lets_pass(self, number: int, step: int) -> bool:
         from optuna_rocket.fidelity.forecast import rung_of

@@ -120,7 +120,7 @@ ALLOWED: dict[str, set[str]] = {
     "suggestions": {"attributes"},
     "costs": {"arguments"},
     "curves": {"constraints", "costs", "suggestions"}
-    | {"fidelity/forecast", "fidelity/expectation", "fidelity/correlation"},
+    | {"fidelity/forecast", "fidelity/expectation", "fidelity/correlation", "fidelity/guards"},
     "retries": set(),
     "records": {"history", "constraints", "suggestions", "curves"},
     "trials": {"history", "suggestions", "curves", "retries", "records"},

@@ -175,7 +175,7 @@ def test_a_rejected_start_still_ends() -> None:
 
 def test_epochs_go_on_from_each_other() -> None:
     spent = spending(CurveReader().read(stored_study(1)))
-    assert (spent(13), spent(26)) == (0.5, 1)
+    assert (spent(13), spent(26)) == (14 / 27, 1), "the first one is epoch 0"
 
 
 @pytest.mark.parametrize(
@@ -271,6 +271,20 @@ def test_nobody_is_stopped_before_anyone_learns() -> None:
         False,
         True,
     ]
+
+
+def test_steps_that_do_not_count_from_the_beginning_are_told_of() -> None:
+    late = optuna.create_study()
+    for x in (0.1, 0.5, 0.9, 0.3, 0.7):
+        reports = {10_000 + step: falling(x, step) for step in range(27)}
+        late.add_trial(optuna.create_trial(value=x, intermediate_values=reports))
+    pruner = RocketPruner()
+    trial = optuna.create_trial(state=TrialState.RUNNING, intermediate_values={10_000: 1.0})
+    with package_log("pruner") as messages:
+        for _ in range(3):
+            pruner.prune(late, trial)
+        RocketPruner().prune(stored_study(5), running(NUMBER, 0.5, 7))
+    assert len(messages) == 1 and "steps 10000 to 10026" in messages[0]
 
 
 def test_a_trial_that_breaks_down_is_not_asleep() -> None:

@@ -324,6 +324,36 @@ def test_cost_of_plain_reports_is_the_last_step() -> None:
     assert info.unit == "report steps"
 
 
+def test_epochs_from_zero_cost_as_much_as_from_one() -> None:
+    study = optuna.create_study()
+    for first in (0, 1):
+        for last, state in ((4, TrialState.COMPLETE), (0, TrialState.PRUNED)):
+            trial = study.ask()
+            for epoch in range(last + 1):
+                trial.report(0.5, epoch + first)
+            study.tell(trial, 0.5 if last else None, state)
+        info = cost.cost_info(study)
+        if first == 0:
+            assert info.costs == (1.0, 0.2) and info.full == 5
+            study = optuna.create_study()
+    assert info.costs == (1.0, 0.2) and info.full == 5
+
+
+def test_short_trainings_have_saved_nothing() -> None:
+    study = optuna.create_study()
+    for last, state in (
+        (8, TrialState.COMPLETE),
+        (2, TrialState.COMPLETE),
+        (4, TrialState.PRUNED),
+    ):
+        trial = study.ask()
+        for epoch in range(1, last + 1):
+            trial.report(0.5, epoch)
+        study.tell(trial, 0.5 if state == TrialState.COMPLETE else None, state)
+    assert cost.cost_info(study).costs == (1.0, 1.0, 0.5)
+    assert cost.cost_info(study, full=8).costs == (1.0, 0.25, 0.5), "unless told what is full"
+
+
 STRANGE_NUMBERS: list[Any] = [-1, math.inf, math.nan, "many", [], None]
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from optuna_rocket.fidelity.forecast import Evidence
 
 
+# Reports from which on a trial can be seen not to have begun to learn. Subsets are fewer.
+A_CURVE = 3
 # Trials have begun to learn where a quarter of them have risen by this share of what they rise in
 # all. Before, reports differ by chance.
 _BEGUN_SHARE, _BEGUN_QUANTILE = 0.1, 0.75
@@ -42,17 +44,17 @@ def contradicts(evidence: Evidence, step: int) -> bool:
     return int((orders[0] * orders[1]).sum()) <= 0
 
 
-def had_begun(evidence: Evidence, step: int, n_reports: int) -> bool:
+def had_begun(evidence: Evidence, step: int) -> bool:
     """Whether complete trials had begun to learn at a step, so that reports there say something.
 
-    Before their ``n_reports``-th report a rise cannot be told, and what they had risen there
-    counts; trials with fewer reports are no curves. Where fewer than two are, or where they do not
-    rise at all, nothing speaks against the reports.
+    Before the third report a rise cannot be told, and what they had risen there counts. Where
+    fewer than two trials reported so often, or where they do not rise at all, nothing speaks
+    against the reports.
     """
-    is_curve = ~np.isnan(evidence.finals) & (evidence.counts >= n_reports)
+    is_curve = ~np.isnan(evidence.finals) & (evidence.counts >= A_CURVE)
     if is_curve.sum() < 2:
         return True
-    later = evidence.steps[int(np.median(evidence.places_of(n_reports - 1)[is_curve]))]
+    later = evidence.steps[int(np.median(evidence.places_of(A_CURVE - 1)[is_curve]))]
     early, total = evidence.rises(max(step, later))[is_curve], evidence.total_rises[is_curve]
     early, total = early[np.isfinite(early)], total[np.isfinite(total)]
     if len(early) < 2 or len(total) < 2:

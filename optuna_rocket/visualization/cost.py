@@ -65,9 +65,10 @@ def plot_cost(
 
     A trial with ``SubsetEvaluator`` has cost the examples of all of its rounds: a complete trial
     costs more than one full evaluation; with ``by="instance"`` it has cost the number of its
-    instances. A trial that only reports has cost its latest report step.
-    A full evaluation costs the full data, or the longest report step of a complete trial. Trials
-    without any report are left out.
+    instances. A pruned trial that only reports has cost its latest report step (one more where
+    steps count from 0), a complete one is a full evaluation, whatever its length. Else a full
+    evaluation costs the full data, or the longest report step of a complete trial. Trials without
+    any report are left out.
 
     Where rounds hand on weights (``Subset.carry``), a round has cost its examples, less those of
     the previous one if it asked for ``Subset.remaining``; where later rounds train less in another
@@ -103,12 +104,16 @@ def cost_info(
     told = [
         x for x in stored if x.rounds.n_rounds or (x.trial.intermediate_values and by == "steps")
     ]
-    costs = [_cost(x, by, by_instance) for x in told]
+    from_zero = _counts_from_zero(told)
+    costs = [_cost(x, by, by_instance, from_zero) for x in told]
     warm = full is None and by == "seconds" and any(x.rounds.is_warm for x in told)
     if full is None:
         complete = [x for x in told if x.trial.state == TrialState.COMPLETE]
         measures = [x for x in complete if x.rounds.n_rounds] or complete
-        full = _full_cost(measures, by, by_instance, in_all=by_instance or warm)
+        full = _full_cost(measures, by, by_instance, from_zero, in_all=by_instance or warm)
+        # Trainings of different lengths: none of those that came to their end has saved anything.
+        ends = [x.trial.state == TrialState.COMPLETE and not x.rounds.n_rounds for x in told]
+        costs = [full if end else cost for end, cost in zip(ends, costs, strict=True)]
     unit = "seconds" if by == "seconds" else "report steps"
     if by == "steps" and any(x.rounds.n_rounds for x in told):
         unit = "instances" if by_instance else "examples"
@@ -131,16 +136,23 @@ class _Told(NamedTuple):
     rounds: Costs
 
 
-def _cost(told: _Told, by: str, by_instance: bool) -> float:
+def _counts_from_zero(told: Sequence[_Told]) -> bool:
+    """Whether a trial without rounds reported at step 0: what took it there has cost one too."""
+    return any(not x.rounds.n_rounds and 0 in x.trial.intermediate_values for x in told)
+
+
+def _cost(told: _Told, by: str, by_instance: bool, from_zero: bool) -> float:
     reports, rounds = told.trial.intermediate_values, told.rounds
     if by == "seconds":
         return rounds.total
     if by_instance:
         return float(rounds.n_rounds or len(reports))
-    return float(sum(rounds.examples) if rounds.examples else max(reports))
+    return float(sum(rounds.examples) if rounds.examples else max(reports) + from_zero)
 
 
-def _full_cost(complete: Sequence[_Told], by: str, by_instance: bool, in_all: bool) -> float:
+def _full_cost(
+    complete: Sequence[_Told], by: str, by_instance: bool, from_zero: bool, in_all: bool
+) -> float:
     """Cost of one full evaluation, 0 as long as none is known.
 
     ``in_all`` says that it is that of all rounds of a complete trial, not that of the last.
@@ -149,9 +161,9 @@ def _full_cost(complete: Sequence[_Told], by: str, by_instance: bool, in_all: bo
         times = [x.rounds.total if in_all else x.rounds.seconds[-1] for x in complete]
         return median(times) if times else 0.0
     if by_instance:
-        return max((_cost(x, by, by_instance) for x in complete), default=0.0)
-    steps = (x.rounds.steps or x.trial.intermediate_values for x in complete)
-    return float(max(map(max, steps), default=0))
+        return max((_cost(x, by, by_instance, False) for x in complete), default=0.0)
+    steps = [max(x.rounds.steps or x.trial.intermediate_values) for x in complete]
+    return float(max(steps) + from_zero) if steps else 0.0
 
 
 def _draw(info: CostInfo) -> go.Figure:
