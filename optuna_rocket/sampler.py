@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from optuna_rocket.trials import TrialReader
 
 
+# Parameters of the very first trial from which on each is chosen by itself.
+_MANY = 32
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
 
@@ -232,6 +234,8 @@ class RocketSampler(BaseSampler):
                 if value is not None:
                     return value
             known = {**reader.distributions(records), **trial.distributions}
+            if not records and len(known) >= _MANY:
+                known = {}  # without trials parameters tell nothing of each other, but take time
             distributions = self._modelled({**known, param_name: param_distribution})
             imposed = trials.imposed_params(trial, distributions)
             imposed.pop(param_name, None)

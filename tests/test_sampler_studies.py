@@ -490,3 +490,19 @@ def test_a_start_that_fails_for_long_leaves_the_centre(n_params: int) -> None:
         study = optuna.create_study(sampler=RocketSampler(seed=seed))
         study.optimize(objective, n_trials=50)
         assert any(trial.state == TrialState.COMPLETE for trial in study.trials)
+
+
+def test_the_first_trial_may_have_hundreds_of_parameters() -> None:
+    """Each is near the middle of its own range, also those that stand for themselves."""
+
+    def objective(trial: Trial) -> float:
+        trial.suggest_categorical("kind", ["a", "b"])
+        x = np.array([trial.suggest_float(f"x{i:03d}", 0, 1) for i in range(120)])
+        return float(np.abs(x - 0.5).mean())
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=3)
+    first = [value for name, value in study.trials[0].params.items() if name != "kind"]
+    assert max(abs(value - 0.5) for value in first) < 0.05
+    assert len(set(first)) == 120
+    assert study.trials[2].value is not None and study.trials[2].value > 0.05, "then they spread"
