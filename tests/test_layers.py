@@ -99,7 +99,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"training/rollout", "training/foresight", "training/league", "training/games"}
     | {"training/settings"},
     "training/lessons": AGENT
-    | {"training/rollout", "training/foresight", "training/games"}
+    | {"training/playing", "training/rollout", "training/foresight", "training/games"}
     | {"training/settings", "training/progress"},
     "training/self_play": CORE
     | AGENT

@@ -13,6 +13,7 @@ from optuna_rocket.agent.returns import discounted_improvements
 from optuna_rocket.agent.returns import group_advantages
 from optuna_rocket.training.foresight import Labels
 from optuna_rocket.training.games import Game
+from optuna_rocket.training.playing import MAX_REGRET
 from optuna_rocket.training.progress import Progress
 from optuna_rocket.training.rollout import PLAY_SHARPNESS
 from optuna_rocket.training.rollout import Trajectory
@@ -103,7 +104,7 @@ class GroupBatch(NamedTuple):
 def _group_batch(progress: Progress, settings: Settings, game: Game) -> GroupBatch:
     played, league = game.played, game.league
     assert league is not None
-    start = utility(torch.full(played.regret.shape[:1], 1.5, dtype=torch.float64))
+    start = utility(torch.full(played.regret.shape[:1], MAX_REGRET, dtype=torch.float64))
     returns = discounted_improvements(utility(played.regret), start, settings.discount)
     flat = league.flatten(0, 1)
     league_returns = discounted_improvements(flat, start[:1].expand(len(flat)), settings.discount)
