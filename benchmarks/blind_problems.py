@@ -236,6 +236,17 @@ class HeavyTails(BlindProblem):
         return float("inf") if logarithm > 2.5 and overflows else float(10**logarithm)
 
 
+class Decades(BlindProblem):
+    """Losses that nobody took the logarithm of: six decades lie between the median and the best.
+
+    The true value is a sixth of the logarithm of the loss, to base 10.
+    """
+
+    def observe(self, trial: optuna.Trial, point: Array, generator: np.random.Generator) -> float:
+        """Return a loss."""
+        return float(10 ** (6 * super().observe(trial, point, generator)))
+
+
 class Heteroscedastic(BlindProblem):
     """Noise that grows towards the good region, on one side of the best point above all."""
 

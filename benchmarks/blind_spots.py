@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from benchmarks.axes import Array
 from benchmarks.blind_problems import BlindProblem
 from benchmarks.blind_suite import BLIND_PROBLEM_NAMES
+from benchmarks.blind_suite import FOUND_PROBLEM_NAMES
 from benchmarks.blind_suite import load_blind_problem
 from benchmarks.blind_summary import blind_markdown
 from benchmarks.blind_summary import blind_rows
@@ -158,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cells = [
         Cell(problem, check_method(method), seed, args.trials)
         for seed in range(args.first_seed, args.first_seed + args.seeds)
-        for problem in select_problems(args.problems, BLIND_PROBLEM_NAMES)
+        for problem in select_problems(args.problems, BLIND_PROBLEM_NAMES + FOUND_PROBLEM_NAMES)
         for method in args.methods
     ]
     complete(args, cells, lambda missing: _measure_in_workers(missing, args.jobs))

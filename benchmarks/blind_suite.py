@@ -14,6 +14,7 @@ from benchmarks.axes import Real
 from benchmarks.axes import Whole
 from benchmarks.blind_problems import Beyond
 from benchmarks.blind_problems import BlindProblem
+from benchmarks.blind_problems import Decades
 from benchmarks.blind_problems import Failing
 from benchmarks.blind_problems import HeavyTails
 from benchmarks.blind_problems import Heteroscedastic
@@ -81,6 +82,10 @@ def _failing(
         return Failing(name, landscape, Beyond(landscape, share, distance, rng))
 
     return build
+
+
+def _decades(axes: tuple[Axis, ...], bend: str) -> Build:
+    return lambda name, rng: Decades(name, Landscape(axes, rng, bend), noise=0.02)
 
 
 def _heavy_tails(axes: tuple[Axis, ...], bend: str, share: float) -> Build:
@@ -155,7 +160,7 @@ _LARGE_TREE = Branch(
     },
 )
 
-_FAR, _BESIDE = (0.1, 0.5), (0.01, 0.05)
+_FAR, _BESIDE, _NEAR = (0.1, 0.5), (0.01, 0.05), (0.005, 0.3)
 _BUILDS: dict[str, Build] = {
     "failing/20": _failing(_reals(3), "square", 0.2, _FAR),
     "failing/40": _failing(_NETWORK, "log", 0.4, _FAR),
@@ -180,6 +185,15 @@ _BUILDS: dict[str, Build] = {
     "heteroscedastic/5": _heteroscedastic(_reals(5), "root"),
 }
 BLIND_PROBLEM_NAMES = tuple(_BUILDS)
+# Made after a defect had been found, as it would show elsewhere.
+_FOUND: dict[str, Build] = {
+    "found/rare_3": _failing(_reals(3), "square", 0.9, _NEAR),
+    "found/rare_network": _failing(_NETWORK, "log", 0.9, _NEAR),
+    "found/decades_3": _decades(_reals(3), "square"),
+    "found/decades_5": _decades(_reals(5), "square"),
+    "found/decades_network": _decades(_NETWORK, "root"),
+}
+FOUND_PROBLEM_NAMES = tuple(_FOUND)
 
 
 @cache
@@ -187,9 +201,9 @@ def load_blind_problem(name: str) -> BlindProblem:
     """Build a problem of the suite; a second call returns the same object.
 
     Args:
-        name: One of `BLIND_PROBLEM_NAMES`.
+        name: One of `BLIND_PROBLEM_NAMES` or `FOUND_PROBLEM_NAMES`.
     """
-    if name not in _BUILDS:
-        choices = ", ".join(BLIND_PROBLEM_NAMES)
-        raise ValueError(f"Unknown problem {name!r}. Choose from {choices}.")
-    return _BUILDS[name](name, np.random.default_rng(zlib.crc32(name.encode())))
+    builds = _BUILDS | _FOUND
+    if name not in builds:
+        raise ValueError(f"Unknown problem {name!r}. Choose from {', '.join(builds)}.")
+    return builds[name](name, np.random.default_rng(zlib.crc32(name.encode())))

@@ -26,6 +26,9 @@ from benchmarks.records import read_lines
 from benchmarks.records import write_lines
 
 
+_FOUND = "found"
+
+
 @dataclass(frozen=True)
 class Cell:
     """What identifies a replication; its record has the same fields.
@@ -122,6 +125,9 @@ def add_summary_options(parser: argparse.ArgumentParser) -> None:
 def select_problems(names: Sequence[str], known: Sequence[str]) -> list[str]:
     """Return the problems that are meant, each once.
 
+    The family "found" holds problems that a defect led to: "all" leaves it out, and it does not
+    mix with others.
+
     Args:
         names: "all", families or problems.
         known: All problems, named family/problem.
@@ -129,6 +135,10 @@ def select_problems(names: Sequence[str], known: Sequence[str]) -> list[str]:
     Raises:
         ValueError: If a name is none of these.
     """
+    if any(name.startswith(_FOUND) for name in names):
+        known = [name for name in known if name.startswith(_FOUND)]
+    elif "all" in names:
+        known = [name for name in known if not name.startswith(_FOUND)]
     chosen: list[str] = []
     for name in names:
         matching = [x for x in known if name in ("all", x, x.split("/")[0])]

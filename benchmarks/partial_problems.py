@@ -71,7 +71,7 @@ class PartialProblem:
 
     @property
     def family(self) -> str:
-        """``curves`` or ``subsets``."""
+        """``curves``, ``subsets`` or ``found``."""
         return self.name.removeprefix(DEV_PREFIX).split("/")[0]
 
     def true_values(self, points: Array) -> Array:
@@ -122,6 +122,18 @@ def _bloom(problem: PartialProblem, points: Array) -> Array:
     return np.where(late[:, None], asleep * plateau + (1 - asleep) * curve, curve)
 
 
+def _warm_up(problem: PartialProblem, points: Array) -> Array:
+    """For the first third of the epochs nothing is learned, and then late or early ones are."""
+    true = problem.true_values(points)
+    rate = 0.6 + 0.6 * _slope(problem, points)
+    epochs = np.arange(1, len(problem.effort) + 1.0)
+    begun = np.maximum(epochs - (0.25 + 0.15 * problem.constants[3]) * epochs[-1], 0)
+    last = begun[-1] + 1
+    excess = (begun + 1) ** -rate[:, None] - last ** -rate[:, None]
+    learned = true[:, None] + 2.0 * excess
+    return np.where(begun > 0, learned, np.maximum(2.0, true[:, None]))
+
+
 def _biased(problem: PartialProblem, points: Array) -> Array:
     """Less data is worse, for some configurations more than for others."""
     true = problem.true_values(points)
@@ -163,6 +175,12 @@ _BUILDS: dict[str, tuple[Law, int | None, float, str, bool]] = {
     "subsets/steep": (_shifted, None, 0.1, "root", True),
 }
 PARTIAL_PROBLEM_NAMES = tuple(_BUILDS)
+# Made after a defect had been found, as it would show elsewhere.
+_FOUND: dict[str, tuple[Law, int | None, float, str, bool]] = {
+    "found/warm_up": (_warm_up, 27, 0.1, "root", False),
+    "found/long_warm_up": (_warm_up, 100, 0.2, "square", False),
+}
+FOUND_PROBLEM_NAMES = tuple(_FOUND)
 
 
 @cache
@@ -170,10 +188,10 @@ def load_partial_problem(name: str) -> PartialProblem:
     """Build a problem; a second call returns the same object.
 
     Args:
-        name: One of ``PARTIAL_PROBLEM_NAMES``, with ``DEV_PREFIX`` before it for its twin.
+        name: One of ``PARTIAL_PROBLEM_NAMES`` or ``FOUND_PROBLEM_NAMES``, with ``DEV_PREFIX``
+            before it for its twin.
     """
-    law = name.removeprefix(DEV_PREFIX)
-    if law not in _BUILDS:
-        choices = ", ".join(PARTIAL_PROBLEM_NAMES)
-        raise ValueError(f"Unknown problem {name!r}. Choose from {choices}.")
-    return PartialProblem(name, *_BUILDS[law])
+    law, builds = name.removeprefix(DEV_PREFIX), _BUILDS | _FOUND
+    if law not in builds:
+        raise ValueError(f"Unknown problem {name!r}. Choose from {', '.join(builds)}.")
+    return PartialProblem(name, *builds[law])

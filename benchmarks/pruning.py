@@ -28,6 +28,7 @@ from benchmarks.cells import select_problems
 from benchmarks.methods import check_method
 from benchmarks.methods import make_sampler
 from benchmarks.partial_problems import DEV_PREFIX
+from benchmarks.partial_problems import FOUND_PROBLEM_NAMES
 from benchmarks.partial_problems import N_EXAMPLES
 from benchmarks.partial_problems import PARTIAL_PROBLEM_NAMES
 from benchmarks.partial_problems import PartialProblem
@@ -227,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cells = [
         Cell(prefix + problem, _check(method), seed, args.trials)
         for seed in range(args.first_seed, args.first_seed + args.seeds)
-        for problem in select_problems(args.problems, PARTIAL_PROBLEM_NAMES)
+        for problem in select_problems(args.problems, PARTIAL_PROBLEM_NAMES + FOUND_PROBLEM_NAMES)
         for method in args.methods
     ]
     complete(args, cells, lambda missing: _measure_in_workers(missing, args.jobs))

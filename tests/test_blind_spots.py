@@ -19,6 +19,7 @@ from benchmarks.blind_problems import HeavyTails
 from benchmarks.blind_problems import Heteroscedastic
 from benchmarks.blind_problems import Pruned
 from benchmarks.blind_suite import BLIND_PROBLEM_NAMES
+from benchmarks.blind_suite import FOUND_PROBLEM_NAMES
 from benchmarks.blind_suite import load_blind_problem
 from benchmarks.blind_summary import blind_markdown
 from benchmarks.blind_summary import blind_rows
@@ -59,7 +60,7 @@ def test_every_blind_spot_has_two_or_three_problems() -> None:
         load_blind_problem("failing/21")
 
 
-@pytest.mark.parametrize("name", BLIND_PROBLEM_NAMES)
+@pytest.mark.parametrize("name", BLIND_PROBLEM_NAMES + FOUND_PROBLEM_NAMES)
 def test_regret_is_0_at_the_best_params_1_at_the_median_and_never_below(name: str) -> None:
     problem = load_blind_problem(name)
     points = _points(problem)

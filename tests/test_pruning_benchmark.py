@@ -10,6 +10,7 @@ import pytest
 from benchmarks import calibration
 from benchmarks import pruning
 from benchmarks.partial_problems import DEV_PREFIX
+from benchmarks.partial_problems import FOUND_PROBLEM_NAMES
 from benchmarks.partial_problems import PARTIAL_PROBLEM_NAMES
 from benchmarks.partial_problems import load_partial_problem
 from benchmarks.pruning_summary import curve
@@ -20,7 +21,7 @@ from benchmarks.subset_grids import parse_method
 from benchmarks.subset_grids import subset_evaluator
 
 
-@pytest.mark.parametrize("name", PARTIAL_PROBLEM_NAMES)
+@pytest.mark.parametrize("name", PARTIAL_PROBLEM_NAMES + FOUND_PROBLEM_NAMES)
 def test_full_evaluations_show_the_truth(name: str) -> None:
     problem = load_partial_problem(name)
     rng = np.random.default_rng(0)
