@@ -65,11 +65,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.expert_bounds", description=__doc__
     )
-    parser.add_argument("raw", nargs="?", type=Path, default=PATH)
+    parser.add_argument("raw", nargs="*", type=Path, default=[PATH])
     parser.add_argument("--experts", type=Path, default=EXPERTS)
     parser.add_argument("--method", default=METHOD)
     args = parser.parse_args(argv)
-    experts, studies = read_experts(args.experts), read_studies(args.raw)
+    experts, studies = read_experts(args.experts), read_studies(*args.raw)
     # One study per task, of those where there is a subset.
     pairs = [
         (own, studies[task, RIVAL][0], experts[task].validation)
@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if method == args.method and len(own["sizes"]) == 2 and (task, RIVAL) in studies
     ]
     if not pairs:
-        raise SystemExit(f"{args.raw} holds no studies of {args.method} and {RIVAL} to compare.")
+        files = ", ".join(map(str, args.raw))
+        raise SystemExit(f"{files} holds no studies of {args.method} and {RIVAL} to compare.")
     rivals = [min(cost_of_level(rival, level), max(BUDGETS)) for _, rival, level in pairs]
     rows: list[dict[str, Any]] = []
     for name, rule in RULES.items():
