@@ -215,8 +215,10 @@ class Space:
     @cached_property
     def n_configurations(self) -> float:
         """Number of different configurations, ignoring conditions; inf where continuous."""
-        # As floats: what is too large for one is as good as infinite.
-        return math.prod(float(axes.n_values(d) or math.inf) for d in self.distributions.values())
+        counts = [axes.n_values(distribution) for distribution in self.distributions.values()]
+        # Integers may be too large for a float, also to be multiplied by infinity.
+        finite = [count for count in counts if count is not None]
+        return math.inf if len(finite) < len(counts) else math.prod(finite)
 
     def encode(self, column: int, internal: float) -> float:
         """Unit value of the parameter in ``column``, given as Optuna represents it internally.
