@@ -27,9 +27,10 @@ FURTHEST_GAPS = (-0.25, 3.0)
 _WORST_GAP = FURTHEST_GAPS[1]
 # What is added to a gap before its logarithm is taken: gaps much smaller than this are alike.
 _LOG_OFFSET = 0.3
-# The better one in 2, 4, 8 and 16 scores, more than four of them, take the place of the lower
-# quartile where they are nearer to the best by this factor (``benchmarks/README.md``).
-_BETTER_PARTS, _LEAST_CROWD, _CROWDED = (2, 4, 8, 16), 4, 0.02
+# See ``_offset``: the better one in 2, 4, 8 and 16 scores, more than four of them, are much nearer
+# to the best than the lower quartile where they are nearer by this factor. Above it (.005, .02) a
+# search that converges looks like decades (``benchmarks/README.md``).
+_BETTER_PARTS, _LEAST_CROWD, _CROWDED = (2, 4, 8, 16), 4, 0.001
 _LEAST_STD = 1e-9  # scores that differ less than so are all equal
 # A trial is ranked among this many trials before it: bounds the cost of a token.
 TOKEN_WINDOW = 64
@@ -40,9 +41,9 @@ _CHUNK = 512
 def transform_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Tensor:
     """Scores on a common scale: winsorised log gap to the best, standardised.
 
-    ``t = -log(0.3 + min(g, 3))`` with gaps ``g`` in the unit of ``_yardstick``: heavy bad tails
-    are cut, the region near the best is stretched a little. ``benchmarks/README.md`` has the
-    comparison with ranks and z-scores.
+    ``t = -log(c + min(g, 3))`` with gaps ``g`` from ``score_gaps`` and ``c`` = 0.3: heavy bad
+    tails are cut, the region near the best is stretched a little, and more where scores span
+    decades (``_offset``). ``benchmarks/README.md`` has the comparison with ranks and z-scores.
 
     Args:
         scores: ``(B, n)``, anything where ``scored`` is False.
@@ -56,9 +57,9 @@ def transform_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None =
     """
     if scores.shape[1] == 0:
         return torch.zeros_like(scores)
-    best, unit = _yardstick(scores, scored, least_unit)
-    known = _log_gap((best - scores / 2) / unit)
-    mean, std = _moments(known, scored)
+    scale = _scale(scores, scored, least_unit)
+    known = _log_gap((scale.best - scores / 2) / scale.unit, scale.offset)
+    mean, std = scale.mean, scale.std
     is_known = scored & (std > _LEAST_STD)
     return torch.where(is_known, (known - mean) / std.clamp_min(_LEAST_STD), 0.0)
 
@@ -66,13 +67,12 @@ def transform_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None =
 def score_gaps(scores: Tensor, scored: Tensor) -> Tensor:
     """How far scores ``(B, n)`` lie below the best of their study, uncut.
 
-    The unit is the distance from the best to the lower quartile, or to the worst where that is 0,
-    also where scores span decades.
+    The unit is the distance from the best to the lower quartile, or to the worst where that is 0.
     """
     if scores.shape[1] == 0:
         return torch.zeros_like(scores)
-    best, unit, _ = _to_lower_quartile(scores, scored)
-    return (best - scores / 2) / _usable(unit, None)
+    best, unit = _yardstick(scores, scored)
+    return (best - scores / 2) / unit
 
 
 def continue_transform(
@@ -117,7 +117,7 @@ def transform_errors(scores: Tensor, scored: Tensor, errors: Tensor) -> Tensor:
     """
     scale = _scale(scores, scored)
     gaps = ((scale.best - scores / 2) / scale.unit).clamp(0, _WORST_GAP)
-    slope = 0.5 / (scale.unit * (_LOG_OFFSET + gaps) * scale.std.clamp_min(_LEAST_STD))
+    slope = 0.5 / (scale.unit * (scale.offset + gaps) * scale.std.clamp_min(_LEAST_STD))
     return torch.where(scored & (scale.std > _LEAST_STD), errors * slope, 0.0)
 
 
@@ -147,51 +147,54 @@ class _Scale(NamedTuple):
 
     best: Tensor
     unit: Tensor
+    offset: Tensor
     mean: Tensor
     std: Tensor
 
 
 def _scale(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> _Scale:
     best, unit = _yardstick(scores, scored, least_unit)
-    return _Scale(best, unit, *_moments(_log_gap((best - scores / 2) / unit), scored))
+    gaps = (best - scores / 2) / unit
+    offset = _offset(gaps, scored) if least_unit is None else torch.full_like(best, _LOG_OFFSET)
+    return _Scale(best, unit, offset, *_moments(_log_gap(gaps, offset), scored))
 
 
 def _at_gaps(scale: _Scale, gaps: Tensor) -> Tensor:
-    new = -torch.log(_LOG_OFFSET + gaps.clamp(*FURTHEST_GAPS))
+    most_above = FURTHEST_GAPS[0] / _LOG_OFFSET * scale.offset
+    new = -torch.log(scale.offset + gaps.maximum(most_above).clamp_max(_WORST_GAP))
     known = (new - scale.mean) / scale.std.clamp_min(_LEAST_STD)
     return torch.where(scale.std > _LEAST_STD, known, 0.0)
 
 
 def _gaps(scale: _Scale, transformed: Tensor) -> Tensor:
-    return torch.exp(-(transformed * scale.std + scale.mean)) - _LOG_OFFSET
+    return torch.exp(-(transformed * scale.std + scale.mean)) - scale.offset
 
 
-def _log_gap(gaps: Tensor) -> Tensor:
-    return -torch.log(_LOG_OFFSET + gaps.clamp(0, _WORST_GAP))
+def _log_gap(gaps: Tensor, offset: Tensor) -> Tensor:
+    return -torch.log(offset + gaps.clamp(0, _WORST_GAP))
+
+
+def _offset(gaps: Tensor, scored: Tensor) -> Tensor:
+    """What is added to gaps ``(B, n)`` before the logarithm: those much smaller are alike.
+
+    Scores can span decades (losses without a logarithm). Where the better half has gaps so small
+    that it would all be alike, its greatest one takes the place of the unit; and so on with the
+    better quarter, eighth and sixteenth. Not where there is a ``least_unit``: what several
+    objectives and constraints want lies at a certain distance.
+    """
+    ascending = gaps.masked_fill(~scored, torch.inf).sort(-1).values
+    last = (scored.sum(-1, keepdim=True) - 1).clamp_min(0)
+    near = torch.ones_like(ascending[:, :1])
+    for part in _BETTER_PARTS:
+        nearer = ascending.gather(1, (last // part).maximum(last.clamp_max(_LEAST_CROWD)))
+        near = torch.where((nearer > 0) & (nearer < _CROWDED * near), nearer, near)
+    return _LOG_OFFSET * near
 
 
 def _yardstick(
     scores: Tensor, scored: Tensor, least_unit: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Half of the best score and half of the unit of gaps below it, each ``(B, 1)``.
-
-    The unit is the distance to the lower quartile, unless scores span decades (losses without a
-    logarithm, a few divergences). Where the better half lies so near to the best, measured by that
-    distance, that all of it would look equal, the distance to the median takes its place; and so
-    on with the better quarter, eighth and sixteenth. Not where there is a ``least_unit``: what
-    several objectives and constraints want lies at a certain distance.
-    """
-    best, unit, ascending = _to_lower_quartile(scores, scored)
-    last = _last(scored)
-    for part in _BETTER_PARTS if least_unit is None else ():
-        rank = (last * (part - 1) // part).minimum((last - _LEAST_CROWD).clamp_min(0))
-        nearer = best - ascending.gather(1, rank)
-        unit = torch.where((nearer > 0) & (nearer < _CROWDED * unit), nearer, unit)
-    return best, _usable(unit, least_unit)
-
-
-def _to_lower_quartile(scores: Tensor, scored: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Half of the best score, half of its distance to the lower quartile, half of all, rising.
+    """Half of the best score and half of its distance to the lower quartile, each ``(B, 1)``.
 
     Halving first keeps the differences of huge scores finite.
     """
@@ -199,17 +202,11 @@ def _to_lower_quartile(scores: Tensor, scored: Tensor) -> tuple[Tensor, Tensor, 
     best = half.masked_fill(~scored, -torch.inf).amax(-1, keepdim=True)
     worst = half.masked_fill(~scored, torch.inf).amin(-1, keepdim=True)
     ascending = half.masked_fill(~scored, torch.inf).sort(-1).values
-    unit = best - ascending.gather(1, _last(scored) // 4)
-    return best, torch.where(unit > 0, unit, best - worst), ascending
-
-
-def _last(scored: Tensor) -> Tensor:
-    return (scored.sum(-1, keepdim=True) - 1).clamp_min(0)
-
-
-def _usable(unit: Tensor, least_unit: Tensor | None) -> Tensor:
+    quarter = (scored.sum(-1, keepdim=True) - 1).clamp_min(0) // 4
+    unit = best - ascending.gather(1, quarter)
+    unit = torch.where(unit > 0, unit, best - worst)
     unit = torch.where((unit > 0) & torch.isfinite(unit), unit, 1.0)
-    return unit if least_unit is None else unit.maximum(least_unit[:, :1])
+    return best, unit if least_unit is None else unit.maximum(least_unit[:, :1])
 
 
 def tokens(history: History, geometry: Geometry, start: int = 0) -> Tensor:

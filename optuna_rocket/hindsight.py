@@ -106,6 +106,8 @@ def _view(
     suggester = agent_of(study) if agent is None else agent
     history, geometry, beliefs, goals = suggester.believe(records, space)
     guide, names = suggester.guidance(space, goals)
+    if len(study.directions) > 1:
+        guide, names = None, ()  # before the first trial nothing else tells that there are several
     several = None
     if goals is not None and isinstance(beliefs, Beliefs):
         several = many_goals.remember(history, goals, geometry, beliefs)

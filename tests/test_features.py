@@ -10,8 +10,8 @@ from torch import Tensor
 from optuna_rocket.features import N_TOKEN_FEATURES
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.features import continue_transform
-from optuna_rocket.features import half_unit
 from optuna_rocket.features import row_distance
+from optuna_rocket.features import score_gaps
 from optuna_rocket.features import tokens
 from optuna_rocket.features import transform_errors
 from optuna_rocket.features import transform_scores
@@ -288,15 +288,18 @@ def test_good_scores_stay_apart_where_others_are_decades_worse() -> None:
     good = [-1e-3 * k for k in range(1, 9)]
     scores = torch.tensor([[*good, *(-(10.0**k) for k in range(1, 9))]], dtype=torch.float64)
     z = transform_scores(scores, torch.ones_like(scores, dtype=torch.bool))[0]
-    assert float(z[0] - z[7]) > 0.5, "the best and the worst of the good ones"
-    assert bool((z[:8].diff() < -0.02).all())
-    assert bool((z.diff() <= 0).all())
+    assert float(z[0] - z[7]) > 0.15, "the best and the worst of the good ones"
+    assert bool((z[:-3].diff() < -0.01).all()), "and the bad ones but for those that are cut"
+    further = continue_transform(scores, torch.ones_like(scores, dtype=torch.bool), scores)[0]
+    torch.testing.assert_close(further, z)
 
 
-def test_a_few_near_the_best_are_no_new_scale() -> None:
-    """Four scores nearer to the best than the rest leave the yardstick as it is."""
+def test_a_search_that_converges_is_no_matter_of_decades() -> None:
+    """Half of the scores within a hundredth of the others' distance leave the scale as it is."""
     spread = torch.linspace(0, -10, 20, dtype=torch.float64)
-    crowded = torch.cat([spread.new_tensor([1e-4, 2e-4, 3e-4]), spread])[None]
+    crowded = torch.cat([-0.1 * torch.rand(20, generator=generator(0)).double(), spread])[None]
     scored = torch.ones_like(crowded, dtype=torch.bool)
-    expected = (crowded.max() - crowded[0].sort().values[(crowded.shape[1] - 1) // 4]) / 2
-    assert float(half_unit(crowded, scored)) == pytest.approx(float(expected))
+    gaps = score_gaps(crowded, scored).clamp(0, 3)
+    plain = -torch.log(0.3 + gaps)
+    expected = (plain - plain.mean()) / plain.std(correction=0)
+    torch.testing.assert_close(transform_scores(crowded, scored), expected)

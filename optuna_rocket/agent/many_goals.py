@@ -279,8 +279,10 @@ def _log_gain(known: Known, pool: Pool, reading: Reading, generator: torch.Gener
 
 
 def _of_objectives(history: History, goals: Goals) -> History:
-    """The trials as the memories of the objectives see them."""
-    return beside(history, goals.scores, goals.box.unit if len(goals.scores) > 1 else None)
+    """The trials as the memories of the objectives see them; one alone as without constraints."""
+    several = len(goals.scores) > 1
+    seen = beside(history, goals.scores, goals.box.unit if several else None)
+    return seen if several else replace(seen, least_unit=None)
 
 
 def _of_constraints(history: History, goals: Goals) -> History:
