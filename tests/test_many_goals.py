@@ -349,3 +349,35 @@ def test_every_suggestion_is_valid(data: st.DataObject, m: int, keys: set[str]) 
         for _ in range(2):
             assert_valid(study.ask(MIXED).params, MIXED)
     assert messages == []
+
+
+def test_a_constraint_that_is_satisfied_over_decades_is_met() -> None:
+    """At least so much throughput: violated by a thousand at most, satisfied by up to 10^8."""
+
+    def objective(trial: Trial) -> float:
+        width = trial.suggest_float("width", 16, 4096, log=True)
+        batch = trial.suggest_float("batch", 1, 1024, log=True)
+        lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+        throughput = 1e8 * (16 / width) ** 2.2 * (batch / 1024) ** 0.6
+        trial.set_constraint("throughput", 1000 - throughput)
+        return 0.05 * math.log10(batch) - 0.2 * math.log10(width) + (math.log10(lr) + 3) ** 2 / 10
+
+    for seed in range(3):
+        study = optuna.create_study(sampler=RocketSampler(seed=seed))
+        study.optimize(objective, n_trials=40)
+        met = [t for t in study.trials if all(c <= 0 for c in t.constraints.values())]
+        assert len(met) > 6
+
+
+def test_a_constraint_does_not_take_decades_away() -> None:
+    def objective(trial: Trial) -> float:
+        x = np.array([trial.suggest_float(f"x{k}", 0, 1) for k in range(3)])
+        trial.set_constraint("always", -1.0)
+        return float(10 ** (20 * ((x - 0.3) ** 2).sum()))
+
+    best = []
+    for seed in range(3):
+        study = optuna.create_study(sampler=RocketSampler(seed=seed))
+        study.optimize(objective, n_trials=40)
+        best.append(math.log10(study.best_value) / 20)
+    assert np.mean(best) < 3e-3

@@ -18,15 +18,22 @@ from optuna_rocket.features import continue_transform
 SPREAD = 1.5
 # Of a trial that trusts it (``many_goals``; chosen on ``benchmarks/goal_twins.py``).
 NARROW = 0.7
+_MOST_MEDIANS = 3.0  # see `balanced`
 # A constraint that was satisfied (violated) alike in all trials is this far from its level.
 _FLAT_LEVEL = (-4.0, 1.0)
 
 
 def balanced(slacks: Tensor) -> Tensor:
-    """Slacks ``(c, n)`` with the tails on both sides drawn in, in units of their mean size."""
+    """Slacks ``(c, n)`` with the tails on both sides drawn in, in units of their mean size.
+
+    Violations in units of three times their median at most: where the satisfied side spans decades
+    (at least so much throughput), they would all be as good as 0, and not told from the level.
+    """
     size = slacks.abs().nan_to_num(0.0)
     unit = size.sum(-1, keepdim=True) / (size > 0).sum(-1, keepdim=True).clamp_min(1)
-    return torch.asinh(slacks / unit.clamp_min(1e-300))
+    violated = torch.where(slacks < 0, size, torch.nan).nanmedian(-1, keepdim=True).values
+    own = unit.minimum(_MOST_MEDIANS * violated.nan_to_num(torch.inf))
+    return torch.asinh(slacks / torch.where(slacks < 0, own, unit).clamp_min(1e-300))
 
 
 def merged(slacks: Tensor, most: int) -> Tensor:
