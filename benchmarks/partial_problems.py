@@ -123,7 +123,7 @@ def _bloom(problem: PartialProblem, points: Array) -> Array:
 
 
 def _warm_up(problem: PartialProblem, points: Array) -> Array:
-    """For the first third of the epochs nothing is learned, and then late or early ones are."""
+    """For the first quarter to two fifths of the epochs nothing is learned."""
     true = problem.true_values(points)
     rate = 0.6 + 0.6 * _slope(problem, points)
     epochs = np.arange(1, len(problem.effort) + 1.0)

@@ -94,8 +94,7 @@ def latest_error(history: History) -> Tensor:
     highest = past.scores.masked_fill(~past.scored, -torch.inf).amax(-1)
     lowest = past.scores.masked_fill(~past.scored, torch.inf).amin(-1)
     has_scale = (highest > lowest) & (history.outcomes[:, n] == Outcome.COMPLETE)
-    score = continue_transform(past.scores, past.scored, history.scores[:, n:], past.least_unit)[
-        :, 0
-    ]
+    latest = history.scores[:, n:]
+    score = continue_transform(past.scores, past.scored, latest, past.least_unit)[:, 0]
     mean, std = history.predicted[:, n].unbind(-1)
     return torch.where(has_scale, (score - mean) / std.clamp_min(1e-9), unknown)

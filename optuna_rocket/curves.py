@@ -110,14 +110,14 @@ def spending(curves: Sequence[Curve]) -> Callable[[int], float]:
     return lambda step: sum(examples for s, examples in taken if s <= step) / total
 
 
-def _complete(curves: Sequence[Curve]) -> list[Curve]:
-    """The complete trials that have reported."""
-    return [x for x in curves if x.steps and not math.isnan(x.final)]
-
-
 def agreement(curves: Sequence[Curve], step: int) -> tuple[float, int]:
     """Rank correlation of the reports at a step with the final scores, and the number of pairs."""
     held = [curve for curve in curves if step in curve.steps]
     x = np.array([curve.scores[curve.steps.index(step)] for curve in held], dtype=np.float64)
     y = np.array([curve.final for curve in held], dtype=np.float64)
     return rank_correlation(x, y)
+
+
+def _complete(curves: Sequence[Curve]) -> list[Curve]:
+    """The complete trials that have reported."""
+    return [x for x in curves if x.steps and not math.isnan(x.final)]

@@ -255,19 +255,12 @@ class SubsetEvaluator:
         assert isinstance(trial, Trial)
         if EXPONENTS in trial.user_attrs:
             return used_exponents(trial.user_attrs)
-        held = {name: x for name, x in self._guesses.items() if name in trial.params}
         for name in self._guesses:
-            if name in held:
-                check_scaled(name, trial.params[name])
-            elif self._tell_once(("scale", name)):
-                _logger.warning(
-                    f"scale= names {name!r}, which trial {trial.number} lacks: nothing is scaled "
-                    f"in trials without it. This one has {sorted(trial.params)}."
-                )
+            check_scaled(name, trial.params.get(name, 0.0))
         fitted = self.exponents(trial.study)
         values = {
             name: round(fitted[name].value if name in fitted else guess, 6)
-            for name, guess in held.items()
+            for name, guess in self._guesses.items()
         }
         trial.set_user_attr(EXPONENTS, values)
         return values
@@ -301,6 +294,7 @@ class SubsetEvaluator:
     def _may_ask(self, loop: Loop, subset: Subset) -> bool:
         """Whether the study's pruner is asked after a report."""
         if subset.is_full:
+            self._warn_of_unknown_names(loop.trial)
             return False  # what is paid for in full is kept
         if self._by_instance:
             return len(loop.instance_values) >= self._n_before_pruning
@@ -340,6 +334,14 @@ class SubsetEvaluator:
                 f"{list(self.sizes)}: pruners cannot compare them and prune less. Use the earlier "
                 "min_fraction, reduction_factor and data, or a new study."
             )
+
+    def _warn_of_unknown_names(self, trial: BaseTrial) -> None:
+        for name in self._guesses:
+            if name not in trial.params and self._tell_once(("scale", name)):
+                _logger.warning(
+                    f"scale= names {name!r}, which trial {trial.number} lacks: nothing is scaled "
+                    f"in trials without it. This one has {sorted(trial.params)}."
+                )
 
     def _tell_once(self, topic: object) -> bool:
         with self._lock:

@@ -34,7 +34,7 @@ _SCREENED_GAIN = 3.0
 # a forecast, and how many may be stopped there for each that was not.
 _SCREENING = 9
 _MOST_STOPPED = 2
-# Where so many trials were judged last is remembered; more do not run at a time.
+# Where so many of the latest trials were judged is remembered; more hardly run at a time.
 _MOST_JUDGED = 1000
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
@@ -94,8 +94,8 @@ class RocketPruner(BasePruner):
         self._seed = check_integer("seed", seed, least=0)
         self._failures: set[type[Exception]] = set()
         self._told_of_late_steps = False
-        # By a study's name and a trial's number: where it was judged before, and where last.
-        self._judged: dict[tuple[str, int], tuple[int | None, int | None]] = {}
+        # Where a trial was judged before, and where last.
+        self._judged: dict[tuple[object, ...], tuple[int | None, int | None]] = {}
         self._forget()
 
     def _forget(self) -> None:
@@ -164,14 +164,15 @@ class RocketPruner(BasePruner):
         """
         from optuna_rocket.fidelity.forecast import rung_of
 
-        key, step = (study.study_name, trial.number), trial.last_step
+        # Studies in several storages may have the same name.
+        key, step = (study.study_name, trial.number, trial.datetime_start), trial.last_step
         before, last = self._judged.get(key, (None, None))
         if step is None or step == last:
             return step, before
         if last is not None and rung_of(step) == rung_of(last):
             return None, last
         if len(self._judged) >= _MOST_JUDGED:
-            self._judged = {}
+            self._judged = dict(list(self._judged.items())[-_MOST_JUDGED // 2 :])
         self._judged[key] = last, step
         return step, last
 

@@ -94,6 +94,16 @@ class Ranges:
                 self.found[name] = distribution
             self._n_fixed[name] = n_fixed
 
+    def asked(self, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """What the trial that was added last asked for: not what left no choice by the others.
+
+        Nor would another trial like this one ask for it. A parameter that is fixed has its value.
+        """
+        fixed = {name for name, x in self.found.items() if x.single()}
+        return {
+            name: x for name, x in trial.distributions.items() if name in fixed or not x.single()
+        }
+
     def copy(self) -> Ranges:
         """One that goes on by itself."""
         return Ranges(dict(self.found), dict(self._n_fixed))
@@ -156,18 +166,20 @@ class Rungs:
         return float(np.quantile([final for _, final in pairs], worse)), fidelity
 
 
-def record_of(trial: FrozenTrial, signs: tuple[float, ...], rungs: Rungs) -> Record:
+def record_of(
+    trial: FrozenTrial, signs: tuple[float, ...], rungs: Rungs, ranges: Ranges | None = None
+) -> Record:
     """A stored trial.
 
     Args:
         trial: The trial, in one of the states of ``OUTCOMES``.
         signs: Factor that turns values into scores, for each objective.
         rungs: What complete trials before it reported.
+        ranges: Those of it and the trials before it, None to take all of its parameters.
     """
     suggestion = suggestions.read(trial.system_attrs)
-    # What left no choice was not asked for; nor would it be by another trial like this one.
-    choices = {name: x for name, x in trial.distributions.items() if not x.single()}
-    params = internal_params(trial.params, choices)
+    asked = trial.distributions if ranges is None else ranges.asked(trial)
+    params = internal_params(trial.params, asked)
     scores, fidelity = (math.nan,) * len(signs), 1.0
     if trial.state == TrialState.COMPLETE and trial.values is not None:
         scores = tuple(sign * value for sign, value in zip(signs, trial.values, strict=False))

@@ -149,7 +149,7 @@ class Suggester:
         if self.experience is not None and isinstance(decision, Decision):
             self.experience.tell_turned(space, decision.expected)
             if len(records) >= _N_BEFORE_UNKNOWN:
-                self.experience.tell_unknown({*space.names, *records[0].params})
+                self.experience.tell_unknown({*space.names, *records[0].trial.distributions})
         chosen = int(policy.act(decision.logits)[0])
         if among > 1:
             chosen = _by_lot(decision.logits[0], among, generator)

@@ -141,6 +141,7 @@ class TrialReader:
         """
         max_age = self._settle(stored, signs, number)
         records, rungs = list(self._settled), self._settled_rungs.copy()
+        ranges = self._settled_ranges.copy()
         retried = set(self._settled_retried)
         for other in stored[self._n_settled :]:
             retried |= retries.retried_numbers(other.system_attrs)
@@ -148,7 +149,8 @@ class TrialReader:
                 continue
             if _is_dead(other, number, max_age):
                 continue
-            records.append(self._record(other, signs, rungs))
+            ranges.add(other)
+            records.append(self._record(other, signs, rungs, ranges))
             rungs.add(records[-1])
         return _without(records, retried)
 
@@ -168,9 +170,10 @@ class TrialReader:
             self._forget()
         for other in stored[self._n_settled :]:
             if other.state.is_finished():
-                self._settled.append(self._record(other, signs, self._settled_rungs))
-                self._settled_rungs.add(self._settled[-1])
                 self._settled_ranges.add(other)
+                record = self._record(other, signs, self._settled_rungs, self._settled_ranges)
+                self._settled.append(record)
+                self._settled_rungs.add(record)
             elif _is_dead(other, number - max_age, max_age):  # for every trial that may ask
                 self._dead.append(self._n_settled)
             else:
@@ -179,11 +182,13 @@ class TrialReader:
             self._n_settled += 1
         return max_age
 
-    def _record(self, trial: FrozenTrial, signs: tuple[float, ...], rungs: Rungs) -> Record:
+    def _record(
+        self, trial: FrozenTrial, signs: tuple[float, ...], rungs: Rungs, ranges: Ranges
+    ) -> Record:
         kept = self._records.get(trial.number)
         if kept is not None and kept.trial is trial:
             return kept
-        record = record_of(trial, signs, rungs)
+        record = record_of(trial, signs, rungs, ranges)
         # What a pruned trial is worth depends on earlier ones, which may be running still.
         if trial.state in (TrialState.COMPLETE, TrialState.FAIL):
             self._records[trial.number] = record

@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 import copy
+from datetime import datetime
+from datetime import timedelta
 import math
 from pathlib import Path
 import pickle
@@ -33,6 +35,7 @@ from tests.support import package_log
 Curve = Callable[[float, int], float]
 # Of a trial that no judgement lets pass.
 NUMBER = 1001
+STARTED = datetime(2026, 1, 1)
 
 
 def falling(x: float, step: int) -> float:
@@ -65,7 +68,7 @@ def running(number: int, x: float, step: int, curve: Curve = falling) -> FrozenT
         state=TrialState.RUNNING,
         intermediate_values={s: curve(x, s) for s in range(step + 1)},
     )
-    trial.number = number
+    trial.number, trial.datetime_start = number, STARTED
     return trial
 
 
@@ -464,6 +467,23 @@ def test_one_pruner_serves_two_studies() -> None:
         for study in (easy, hard):
             trial = running(k, 0.5, 7)
             assert shared.prune(study, trial) == RocketPruner().prune(study, trial)
+
+
+def test_studies_of_the_same_name_are_told_apart() -> None:
+    study, pruner = stored_study(2), RocketPruner()
+    for x in (0.2, 0.4, 0.8):
+        add_curve(study, x, 3, 27)
+    other = running(NUMBER, 0.01, 20)
+    other.datetime_start = STARTED - timedelta(1)
+    assert not pruner.prune(study, other)
+    assert pruner.prune(study, running(NUMBER, 5.0, 2)), "screened as in a study of its own"
+
+
+def test_curves_that_fall_before_they_rise_are_judged() -> None:
+    def dip(x: float, step: int) -> float:
+        return x + 2 * math.sin(min(step, 20) / 20 * math.pi) - 0.1 * (step > 20)
+
+    assert verdicts(stored_study(30, curve=dip), 0.99, 7, curve=dip) > 0.85
 
 
 def test_judgements_share_what_they_learn(monkeypatch: pytest.MonkeyPatch) -> None:

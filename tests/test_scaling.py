@@ -137,7 +137,16 @@ def test_what_a_subset_is_trained_with() -> None:
         subset.report(1.0)
     assert seen[0] == {"lr": pytest.approx(0.03), "decay": 0.0}
     assert seen[1] == trial.params == {"lr": 0.01, "decay": 0.0}
-    assert trial.user_attrs[EXPONENTS] == {"lr": 0.5, "decay": 1.0}
+    assert trial.user_attrs[EXPONENTS] == {"lr": 0.5, "decay": 1.0, "absent": 1.0}
+
+
+def test_a_parameter_may_be_asked_for_within_the_loop() -> None:
+    trial, seen = optuna.create_study().ask(), []
+    for subset in make_evaluator(scale={"lr": 0.5}).subsets(trial):
+        trial.suggest_float("lr", 0.01, 0.01)
+        seen.append(subset.params["lr"])
+        subset.report(1.0)
+    assert seen == [pytest.approx(0.03), 0.01]
 
 
 def test_a_name_that_no_trial_has_is_told_once() -> None:

@@ -2,8 +2,8 @@
 
 Rows of units tell most of it. Where a trial lacks a parameter for a reason that the geometry does
 not know (two switches together, a parent of many values, a parameter that the objective dropped),
-its row and that of a candidate differ in what was never asked for. A complete trial asked for all
-that it needed: a candidate with the same values of these parameters would repeat it.
+its row and that of a candidate differ in what was never asked for. A trial that did not fail
+asked for all that it needed: a candidate with the same values of these would repeat it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def by(history: History, geometry: Geometry) -> Visited:
     # A parameter that appeared later was never asked for, whatever the others were.
     appeared = (active.cumsum(0) > 0).all(-1)
     explained = (geometry.activity(history.units)[0] == active).all(-1)
-    complete = history.outcomes[0] == Outcome.COMPLETE
+    outcomes = history.outcomes[0]
+    complete = (outcomes == Outcome.COMPLETE) | (outcomes == Outcome.PRUNED)
     # What fills a gap that nothing explains is a value that was never tried.
     keys = keys[:, explained]
     rows = (complete & appeared & ~explained & active.any(-1)).nonzero()[:, 0]

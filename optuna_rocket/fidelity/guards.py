@@ -20,6 +20,7 @@ A_CURVE = 3
 # Trials have begun to learn where a quarter of them have risen by this share of what they rise in
 # all. Before, reports differ by chance.
 _BEGUN_SHARE, _BEGUN_QUANTILE = 0.1, 0.75
+_BEYOND_CHANCE = 1.64  # standard deviations of Kendall's statistic: 5 %, one-sided
 # A trial that has risen by less than this share of what others have risen is asleep. So many such
 # trials must have gone to the end before one is stopped, and none of them among the best third.
 _ASLEEP_SHARE = 0.25
@@ -35,13 +36,20 @@ def contradicts(evidence: Evidence, step: int) -> bool:
     They do where no more pairs of them agree than disagree (Kendall's tau of at most 0). Fewer
     than two trials contradict nothing.
     """
+    n_pairs, agreement = _order(evidence, step)
+    return n_pairs >= 2 and agreement <= 0
+
+
+def _order(evidence: Evidence, step: int) -> tuple[int, int]:
+    """Number of complete trials that reported at a step, and the pairs that agree less the others.
+
+    Two trials agree if the one with the better report ended better (Kendall 1938).
+    """
     x, y = evidence.at(step), evidence.finals
     paired = (~np.isnan(x) & ~np.isnan(y)).nonzero()[0][-_MOST_PAIRS:]
-    if len(paired) < 2:
-        return False
     # Signs of comparisons, as infinite scores have no differences.
     orders = [(z[:, None] > z).astype(np.int64) - (z[:, None] < z) for z in (x[paired], y[paired])]
-    return int((orders[0] * orders[1]).sum()) <= 0
+    return len(paired), int((orders[0] * orders[1]).sum()) // 2
 
 
 def had_begun(evidence: Evidence, step: int) -> bool:
@@ -49,7 +57,8 @@ def had_begun(evidence: Evidence, step: int) -> bool:
 
     Before the third report a rise cannot be told, and what they had risen there counts. Where
     fewer than two trials reported so often, or where they do not rise at all, nothing speaks
-    against the reports.
+    against the reports; nor where they already order the trials better than chance would (curves
+    that get worse before they get better).
     """
     is_curve = ~np.isnan(evidence.finals) & (evidence.counts >= A_CURVE)
     if is_curve.sum() < 2:
@@ -60,7 +69,10 @@ def had_begun(evidence: Evidence, step: int) -> bool:
     if len(early) < 2 or len(total) < 2:
         return True
     begun = _BEGUN_SHARE * float(np.median(total))
-    return begun <= 0 or float(np.quantile(early, _BEGUN_QUANTILE)) >= begun
+    if begun <= 0 or float(np.quantile(early, _BEGUN_QUANTILE)) >= begun:
+        return True
+    n, agreement = _order(evidence, step)
+    return agreement > _BEYOND_CHANCE * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
 
 
 def may_rise_late(evidence: Evidence, step: int, rise: float) -> bool:

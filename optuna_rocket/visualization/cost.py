@@ -66,9 +66,9 @@ def plot_cost(
     A trial with ``SubsetEvaluator`` has cost the examples of all of its rounds: a complete trial
     costs more than one full evaluation; with ``by="instance"`` it has cost the number of its
     instances. A pruned trial that only reports has cost its latest report step (one more where
-    steps count from 0), a complete one is a full evaluation, whatever its length. Else a full
-    evaluation costs the full data, or the longest report step of a complete trial. Trials without
-    any report are left out.
+    steps count from 0), a complete one is a full evaluation, whatever its length, unless ``full``
+    is given. Else a full evaluation costs the full data, or the longest report step of a complete
+    trial. Trials without any report are left out.
 
     Where rounds hand on weights (``Subset.carry``), a round has cost its examples, less those of
     the previous one if it asked for ``Subset.remaining``; where later rounds train less in another
