@@ -20,7 +20,7 @@ A_CURVE = 3
 # Trials have begun to learn where a quarter of them have risen by this share of what they rise in
 # all. Before, reports differ by chance.
 _BEGUN_SHARE, _BEGUN_QUANTILE = 0.1, 0.75
-_BEYOND_CHANCE = 1.64  # standard deviations of Kendall's statistic: 5 %, one-sided
+_BEYOND_CHANCE = 3.0  # standard deviations of Kendall's statistic
 # A trial that has risen by less than this share of what others have risen is asleep. So many such
 # trials must have gone to the end before one is stopped, and none of them among the best third.
 _ASLEEP_SHARE = 0.25
