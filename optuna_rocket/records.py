@@ -24,7 +24,7 @@ from optuna_rocket.suggestions import Suggestion
 
 
 _N_RUNG_PEERS = 64
-_FIXED = 5
+_FIXED = 5  # trials in a row without a choice: see `Ranges`
 OUTCOMES = {
     TrialState.RUNNING: Outcome.PENDING,
     TrialState.COMPLETE: Outcome.COMPLETE,
