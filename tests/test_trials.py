@@ -27,7 +27,9 @@ from optuna_rocket import rows as encoding
 from optuna_rocket import suggestions
 from optuna_rocket import trials
 from optuna_rocket.history import Outcome
+from optuna_rocket.records import Ranges
 from optuna_rocket.records import Record
+from optuna_rocket.records import latest_distributions
 from optuna_rocket.space import Space
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.suggestions import Suggestion
@@ -445,14 +447,14 @@ def test_a_range_without_a_choice_does_not_replace_one_with_it() -> None:
     """``suggest_int("k", 1, n)`` where ``n`` is 1, unless it has been so for some time."""
     study = new_study()
     wide, single = IntDistribution(1, 7), IntDistribution(1, 1)
-    ranges = trials.Ranges()
+    ranges = Ranges()
 
     def read_after(distribution: IntDistribution) -> BaseDistribution:
         add(study, value=0.0, params={"k": 1}, distributions={"k": distribution})
         ranges.add(study.trials[-1])
         reader = TrialReader()
         records = reader.read(study, study.trials[-1])
-        found = trials.latest_distributions(record.trial for record in [*records])
+        found = latest_distributions(record.trial for record in [*records])
         assert found == reader.distributions(records)
         return ranges.found["k"]
 
