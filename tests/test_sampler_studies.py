@@ -433,7 +433,7 @@ def test_pruners(pruner: BasePruner) -> None:
         study.optimize(objective, n_trials=25)
     assert messages == []
     assert len({trial.params["x"] for trial in study.trials}) == 25
-    assert sum(trial.params["x"] for trial in study.trials[-8:]) / 8 < 0.4
+    assert min(trial.params["x"] for trial in study.trials) < 0.01  # random search: .04
 
 
 # Many trials
