@@ -159,7 +159,7 @@ def _value(share: float, distribution: BaseDistribution) -> Any:
         ]
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     low, high, step = distribution.low, distribution.high, distribution.step
-    value = low * (1 - share) + high * share
+    value = min(max(low * (1 - share) + high * share, low), high)  # rounding may lead outside
     if isinstance(distribution, IntDistribution):
         return int(low + step * round((value - low) // step)) if step else round(value)
     if step is not None:
