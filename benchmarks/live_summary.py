@@ -264,11 +264,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     from benchmarks.live_figure import save_live_figure
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live_summary", description=__doc__)
-    parser.add_argument("raw", nargs="?", type=Path, default=PATH)
-    path = parser.parse_args(argv).raw
-    replications = read_live_replications(path)
+    parser.add_argument("raw", nargs="*", type=Path, default=[PATH])
+    parser.add_argument("--methods", nargs="+", help="these alone, of which all files hold some")
+    parser.add_argument("--out", type=Path, help="table; beside the first file by default")
+    args = parser.parse_args(argv)
+    path = args.out or args.raw[0]
+    replications = [
+        x
+        for raw in args.raw
+        for x in read_live_replications(raw)
+        if args.methods is None or x.method in args.methods
+    ]
     if not replications:
-        raise SystemExit(f"{path} holds no studies. Run python -m benchmarks.live first.")
+        files = ", ".join(map(str, args.raw))
+        raise SystemExit(f"{files} holds no such studies. Run python -m benchmarks.live first.")
     studies = arrange(replications)
     rows = task_rows(studies)
     write_table(path.with_suffix(".csv"), _even(rows))

@@ -57,11 +57,7 @@ def transform_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None =
     """
     if scores.shape[1] == 0:
         return torch.zeros_like(scores)
-    scale = _scale(scores, scored, least_unit)
-    known = _log_gap((scale.best - scores / 2) / scale.unit, scale.offset)
-    mean, std = scale.mean, scale.std
-    is_known = scored & (std > _LEAST_STD)
-    return torch.where(is_known, (known - mean) / std.clamp_min(_LEAST_STD), 0.0)
+    return torch.where(scored, continue_transform(scores, scored, scores, least_unit), 0.0)
 
 
 def score_gaps(scores: Tensor, scored: Tensor) -> Tensor:

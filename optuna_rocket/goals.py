@@ -162,10 +162,9 @@ def dominated(points: Tensor) -> Tensor:
 def beside(history: History, values: Tensor, unit: Tensor | None = None) -> History:
     """A history (a batch of one) as a batch of the rows of ``values`` ``(k, n)``.
 
-    ``unit`` ``(k, 1)`` is their ``least_unit``, 0 for None.
+    ``unit`` ``(k, 1)`` is their ``least_unit``.
     """
     k, n = values.shape
-    unit = torch.zeros(k, 1, dtype=values.dtype) if unit is None else unit
 
     def wide(tensor: Tensor) -> Tensor:
         return tensor.expand(k, *tensor.shape[1:])
@@ -181,7 +180,7 @@ def beside(history: History, values: Tensor, unit: Tensor | None = None) -> Hist
         history.predicted if k == 1 else torch.full((k, n, 2), torch.nan, dtype=torch.float64),
         wide(history.kind),
         torch.zeros_like(values),
-        unit.expand(k, n),
+        None if unit is None else unit.expand(k, n),
     )
 
 

@@ -17,15 +17,14 @@ import random
 import threading
 from typing import TYPE_CHECKING
 from typing import Any
-import zlib
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from optuna_rocket import seeds
 from optuna_rocket.agent import weights_file
 from optuna_rocket.arguments import check_integer
 from optuna_rocket.axes import n_values
@@ -131,7 +130,7 @@ class RocketSampler(BaseSampler):
             )
         self._path = Path(checkpoint) if checkpoint is not None else weights_file.SHIPPED
         self._n_trials = n_trials
-        self._entropy = _fresh_entropy() if seed is None else int(seed)
+        self._entropy = seeds.fresh_entropy() if seed is None else int(seed)
         self._lock = threading.RLock()
         self._suggester: Suggester | None = None
         self._reader: TrialReader | None = None
@@ -185,7 +184,7 @@ class RocketSampler(BaseSampler):
 
     def reseed_rng(self) -> None:
         """Draw a new seed from the operating system (Optuna calls this for parallel threads)."""
-        self._entropy = _fresh_entropy()
+        self._entropy = seeds.fresh_entropy()
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -229,13 +228,13 @@ class RocketSampler(BaseSampler):
             # Where values can repeat, others may have set theirs since this trial's first read.
             can_repeat = n_values(param_distribution) is not None
             records = reader.read(study, trial, fresh=can_repeat)
+            known = {**reader.distributions(records), **trial.distributions}
             if not records:
                 value = self._first(trial, param_name, param_distribution)
                 if value is not None:
                     return value
-            known = {**reader.distributions(records), **trial.distributions}
-            if not records and len(known) >= _MANY:
-                known = {}  # without trials parameters tell nothing of each other, but take time
+                if len(known) >= _MANY:
+                    known = {}  # without trials they tell nothing of each other, but take time
             distributions = self._modelled({**known, param_name: param_distribution})
             imposed = trials.imposed_params(trial, distributions)
             imposed.pop(param_name, None)
@@ -277,7 +276,7 @@ class RocketSampler(BaseSampler):
                 asked.distributions,
                 asked.imposed,
                 asked.wanted,
-                self._seed(number, asked.only),
+                seeds.seed_of(self._entropy, number, asked.only),
                 among,
             )
         except Exception as error:
@@ -310,8 +309,8 @@ class RocketSampler(BaseSampler):
     ) -> dict[str, Any]:
         """Uniform values, for what the agent cannot model."""
         return {
-            name: random_value(distribution, random.Random(self._seed(number, name)))
-            for name, distribution in distributions.items()
+            name: random_value(x, random.Random(seeds.seed_of(self._entropy, number, name)))
+            for name, x in distributions.items()
         }
 
     def _reading(self) -> TrialReader:
@@ -341,13 +340,3 @@ class RocketSampler(BaseSampler):
             if self._suggester is None:
                 self._suggester = suggest.load(self._path, self._n_trials, self.experience())
             return self._suggester
-
-    def _seed(self, number: int, only: str | None) -> int:
-        """A seed for one suggestion: the same in any process, another for every trial."""
-        purpose = "relative" if only is None else only
-        entropy = [self._entropy, number, zlib.crc32(purpose.encode())]
-        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
-
-
-def _fresh_entropy() -> int:
-    return int.from_bytes(os.urandom(8), "little")

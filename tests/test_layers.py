@@ -117,6 +117,7 @@ ALLOWED: dict[str, set[str]] = {
     "constraints": set(),
     "attributes": set(),
     "random_values": {"axes"},
+    "seeds": set(),
     "suggestions": {"attributes"},
     "costs": {"arguments"},
     "curves": {"constraints", "costs", "suggestions"}
@@ -152,7 +153,7 @@ ALLOWED: dict[str, set[str]] = {
     "sampler": CORE
     | {"arguments", "axes"}
     | {"agent/weights_file", "suggestions", "trials", "records", "suggest", "claims"}
-    | {"priors", "source_studies", "experience", "random_values"},
+    | {"priors", "source_studies", "experience", "random_values", "seeds"},
     "pruner": {"fidelity/forecast", "fidelity/expectation", "fidelity/guards"}
     | {"arguments", "curves", "trials", "suggestions"},
     "scaling": {"space", "fidelity/scaling", "curves", "records"},
@@ -217,6 +218,7 @@ ADAPTER = {
     "experience",
     "suggest",
     "random_values",
+    "seeds",
     "sampler",
     "pruner",
     "scaling",
@@ -230,6 +232,7 @@ TORCH_FREE = {
     "arguments",
     "axes",
     "random_values",
+    "seeds",
     "sampler",
     "pruner",
     "rounds",

@@ -280,14 +280,13 @@ def _log_gain(known: Known, pool: Pool, reading: Reading, generator: torch.Gener
 
 def _of_objectives(history: History, goals: Goals) -> History:
     """The trials as the memories of the objectives see them; one alone as without constraints."""
-    several = len(goals.scores) > 1
-    seen = beside(history, goals.scores, goals.box.unit if several else None)
-    return seen if several else replace(seen, least_unit=None)
+    return beside(history, goals.scores, goals.box.unit if len(goals.scores) > 1 else None)
 
 
 def _of_constraints(history: History, goals: Goals) -> History:
-    """The trials as the memories of the constraints see them."""
-    return beside(history, feasibility.merged(goals.slacks, MAX_CONSTRAINTS))
+    """The trials as the memories of the constraints see them, whose level is at a distance."""
+    slacks = feasibility.merged(goals.slacks, MAX_CONSTRAINTS)
+    return beside(history, slacks, torch.zeros(len(slacks), 1, dtype=slacks.dtype))
 
 
 def _best_feasible(known: Known) -> Tensor:
