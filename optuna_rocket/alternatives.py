@@ -20,6 +20,7 @@ from optuna_rocket import suggest
 from optuna_rocket.agent import branches
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
+from optuna_rocket.agent import visited
 from optuna_rocket.agent.branches import Focus
 from optuna_rocket.agent.policy import Turn
 from optuna_rocket.agent.proposals import Pool
@@ -107,7 +108,7 @@ def _branch(
     past, geometry, remembered = view.history, view.geometry, view.remembered
     n = policy.N_CANDIDATES
     made = proposals.propose(remembered.history, geometry, n, generator, fixed)
-    pool = made.joined(own)
+    pool = branches.untried(made.joined(own), visited.by(past, geometry))
     key = branches.branch_keys(own.active, geometry)[0, 0]
     known = branches.standing(past, geometry, pool)
     at = int((known.keys == key).nonzero()[0, 0])

@@ -127,6 +127,19 @@ def test_the_focus_stays_inside_its_branch_and_keeps_what_is_imposed() -> None:
     assert found.incumbent == own.amax(-1)
 
 
+def test_a_branch_of_which_all_was_tried_is_left_alone() -> None:
+    # Kind c has one configuration and the best score; without it b promises more than a.
+    history = tried([2, 0, 0, 0, 1, 1, 1], [9.0, 0, 0.1, 0, 1, 3, 5])
+    focus = branches.focus(history, remembered(history), candidates(), 64, generator(), None)
+    assert 2 not in focus.pool.units[0, :, 3]
+
+
+def test_nothing_but_what_was_tried_is_still_a_choice() -> None:
+    history = tried([2], [1.0])
+    focus = branches.focus(history, remembered(history), candidates((2,)), 64, generator(), None)
+    assert len(focus.pool.units[0]) > 0
+
+
 def test_every_other_trial_has_no_focus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(branches, "_LEAST_SHARE", 0.4)  # half of the parameters are common
     for n in range(6, 10):

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
 from optuna.trial import Trial
 import pytest
+import torch
 
 from optuna_rocket import RocketSampler
+from optuna_rocket.agent import proposals
+from optuna_rocket.agent import visited
+from optuna_rocket.history import Outcome
+from optuna_rocket.space import Space
+from tests.builders import history_of
 
 
 def two_switches(trial: Trial) -> float:
@@ -54,6 +63,45 @@ def test_nothing_is_tried_twice(objective: Callable[[Trial], float], n: int, kin
     counts = Counter(without(trial.params, "z") for trial in study.trials)
     # Before a parameter was first seen, its absence says nothing.
     assert len(counts) >= n - 3 and max(counts.values()) <= 2
+
+
+def models(trial: Trial) -> float:
+    """One branch without a parameter, one with five values, two that are continuous."""
+    model = trial.suggest_categorical("model", ["bayes", "neighbours", "kernel", "trees"])
+    if model == "bayes":
+        return 0.3
+    if model == "neighbours":
+        return 0.22 + 0.02 * abs(trial.suggest_categorical("k", [1, 3, 5, 7, 9]) - 5)
+    if model == "kernel":
+        c, gamma = trial.suggest_float("c", -3, 3), trial.suggest_float("gamma", -5, 1)
+        return 0.25 + 0.05 * abs(c - 1) + 0.05 * abs(gamma + 2)
+    rate, depth = trial.suggest_float("rate", 0, 1), trial.suggest_int("depth", 2, 12)
+    return 0.24 + 0.3 * abs(rate - 0.3) + 0.02 * abs(depth - 6) + trial.suggest_float("rows", 0, 1)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_small_branch_is_not_tried_again_and_again(seed: int) -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=seed))
+    study.optimize(models, n_trials=30)
+    counts = Counter(tuple(sorted(trial.params.items())) for trial in study.trials)
+    assert max(counts.values()) == 1
+
+
+def test_what_a_running_trial_will_not_ask_for_does_not_hide_it() -> None:
+    kind = CategoricalDistribution(["a", "b"])
+    space = Space({"k": FloatDistribution(0, 1), "kind": kind, "x": FloatDistribution(0, 1)})
+    # ``k`` exists for kind a. The running trial was planned when that was not known.
+    geometry = space.geometry({0: (1, [True, False])}, has_gaps=True)
+    units = torch.tensor([[[0.1, 0.0, 0.3], [0.5, 1.0, 0.2], [0.8, 1.0, 0.7]]]).double()
+    outcomes = torch.tensor([[Outcome.COMPLETE, Outcome.COMPLETE, Outcome.PENDING]])
+    history = replace(
+        history_of(units, torch.zeros(1, 3).double(), geometry, outcomes),
+        active=torch.tensor([[[True, True, True], [False, True, True], [True, True, True]]]),
+        units=units,
+    )
+    wanted = torch.tensor([[[0.4, 1.0, 0.7], [0.4, 1.0, 0.6]]]).double()
+    candidates = proposals.finish(wanted, torch.zeros(1, 2).long(), geometry)
+    assert visited.by(history, geometry).has(candidates.units).tolist() == [[True, False]]
 
 
 def test_a_parameter_that_comes_late_opens_everything_again() -> None:

@@ -68,6 +68,12 @@ def by(history: History, geometry: Geometry) -> Visited:
     complete = (outcomes == Outcome.COMPLETE) | (outcomes == Outcome.PRUNED)
     # What fills a gap that nothing explains is a value that was never tried.
     keys = keys[:, explained]
+    running = outcomes == Outcome.PENDING
+    if bool((running & ~explained).any()):
+        # It was planned when less was known of the conditions; what it will ask for is known now.
+        planned = history.units[:, running & ~explained]
+        planned = geometry.fill_inactive(planned, geometry.activity(planned))
+        keys = torch.cat([keys, geometry.keys(planned)], 1)
     rows = (complete & appeared & ~explained & active.any(-1)).nonzero()[:, 0]
     if len(rows) == 0:
         return Visited(geometry, keys)
