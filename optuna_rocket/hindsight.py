@@ -42,7 +42,7 @@ def agent_of(study: Study) -> Suggester:
     Several looks at one study by one agent are quicker: what it believed of the first trials, it
     need not work out again.
     """
-    sampler = study.sampler
+    sampler, _ = trials.unwrapped(study.sampler)
     if isinstance(sampler, RocketSampler):
         return suggest.load(sampler.checkpoint, sampler.n_trials, sampler.experience())
     return suggest.load(weights_file.SHIPPED, None)

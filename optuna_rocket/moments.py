@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from datetime import timedelta
 
 
 def may_precede(first: datetime | None, second: datetime | None) -> bool:
@@ -15,6 +16,15 @@ def may_precede(first: datetime | None, second: datetime | None) -> bool:
     if (first.tzinfo is None) == (second.tzinfo is None):
         return first <= second
     return _local(first) <= _local(second)
+
+
+def passed(first: datetime | None, second: datetime | None) -> timedelta | None:
+    """The time from ``first`` to ``second``, None where one of them is unknown."""
+    if first is None or second is None:
+        return None
+    if (first.tzinfo is None) != (second.tzinfo is None):
+        first, second = _local(first), _local(second)
+    return second - first
 
 
 def _local(moment: datetime) -> datetime:

@@ -118,7 +118,7 @@ class RocketSampler(BaseSampler):
         seed: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         n_trials: int | None = None,
-        source_studies: Sequence[Given] = (),
+        source_studies: Sequence[Given] | None = (),
         priors: Mapping[str, Any] | None = None,
     ) -> None:
         for name, value, least in (("seed", seed, 0), ("n_trials", n_trials, 1)):
@@ -139,7 +139,7 @@ class RocketSampler(BaseSampler):
         self._experience: Experience | None = None
         self._given: tuple[Given, ...] = ()
         self._priors: Mapping[str, Prior] = {}
-        if priors is not None or source_studies not in ((), []):
+        if priors is not None or source_studies not in ((), [], None):
             from optuna_rocket import priors as guesses
             from optuna_rocket import source_studies as sources
 
@@ -206,7 +206,11 @@ class RocketSampler(BaseSampler):
         with self._lock:
             reader = self._reading()
             records = reader.read(study, trial, fresh=not reader.is_latest_of(trial))
-            imposed = trials.imposed_params(trial, distributions)
+            if held := trials.unwrapped(study.sampler)[1]:
+                known = reader.distributions(records)
+                held_ones = self._modelled({x: known[x] for x in known if x in held})
+                distributions = {**held_ones, **distributions}
+            imposed = trials.imposed_params(study, trial, distributions)
             asked = _Asked(distributions, imposed, search_space)
             # The lock is held until it is written: another thread may read then.
             return self._claim(study, trial, records, asked)
@@ -236,7 +240,7 @@ class RocketSampler(BaseSampler):
                 if len(known) >= _MANY:
                     known = {}  # without trials they tell nothing of each other, but take time
             distributions = self._modelled({**known, param_name: param_distribution})
-            imposed = trials.imposed_params(trial, distributions)
+            imposed = trials.imposed_params(study, trial, distributions)
             imposed.pop(param_name, None)
             asked = _Asked(distributions, imposed, (param_name,), param_name)
             return self._claim(study, trial, records, asked)[param_name]

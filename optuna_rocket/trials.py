@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from itertools import takewhile
+from typing import Any
 
 from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.samplers import PartialFixedSampler
 from optuna.study import Study
 from optuna.study import StudyDirection
 from optuna.trial import BaseTrial
@@ -20,6 +23,8 @@ from optuna.trial import TrialState
 
 from optuna_rocket import retries
 from optuna_rocket import suggestions
+from optuna_rocket.abandoned import Patience
+from optuna_rocket.abandoned import patience
 from optuna_rocket.curves import Curve
 from optuna_rocket.curves import curve_of
 from optuna_rocket.history import Outcome
@@ -34,10 +39,6 @@ from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.suggestions import Suggestion
 
 
-# A trial still running this many trials later belongs to a worker that died; so many workers may
-# be at work that the limit is this many times the number of running trials, where that is more.
-_MAX_PENDING_AGE = 200
-_MAX_ROUNDS = 4
 _ENQUEUED = "fixed_params"
 
 
@@ -139,7 +140,7 @@ class TrialReader:
 
         That one is left out, but tells which failed trials it runs again.
         """
-        max_age = self._settle(stored, signs, number)
+        waiting = self._settle(stored, signs, number)
         records, rungs = list(self._settled), self._settled_rungs.copy()
         ranges = self._settled_ranges.copy()
         retried = set(self._settled_retried)
@@ -147,17 +148,19 @@ class TrialReader:
             retried |= retries.retried_numbers(other.system_attrs)
             if other.number == number or other.state not in OUTCOMES:
                 continue
-            if _is_dead(other, number, max_age):
+            if waiting.is_over(other, number):
                 continue
             ranges.add(other)
             records.append(self._record(other, signs, rungs, ranges))
             rungs.add(records[-1])
         return _without(records, retried)
 
-    def _settle(self, stored: Sequence[FrozenTrial], signs: tuple[float, ...], number: int) -> int:
+    def _settle(
+        self, stored: Sequence[FrozenTrial], signs: tuple[float, ...], number: int
+    ) -> Patience:
         """Bring the settled trials up to date; start again where they are another study's.
 
-        Returns the age at which running trials are given up.
+        Returns how long running trials are waited for.
         """
         # Some storages make running trials anew for every reading, but not finished ones.
         ends = self._settled[:1] + self._settled[-1:]
@@ -165,8 +168,9 @@ class TrialReader:
         # One that was given up may have finished after all.
         if not known or any(stored[i].state.is_finished() for i in self._dead):
             self._forget()
-        max_age = _max_pending_age(stored[self._n_settled :], len(self._dead))
-        if self._dead and number - self._dead[-1] <= max_age:  # more workers came
+        waiting = patience(stored, self._n_settled, len(self._dead))
+        # More workers came, or trials take longer than they did.
+        if not all(waiting.is_over(stored[i], number) for i in self._dead):
             self._forget()
         for other in stored[self._n_settled :]:
             if other.state.is_finished():
@@ -174,13 +178,14 @@ class TrialReader:
                 record = self._record(other, signs, self._settled_rungs, self._settled_ranges)
                 self._settled.append(record)
                 self._settled_rungs.add(record)
-            elif _is_dead(other, number - max_age, max_age):  # for every trial that may ask
+            # For every trial that may ask.
+            elif other.number != number and waiting.is_over(other, number - waiting.max_age):
                 self._dead.append(self._n_settled)
             else:
                 break
             self._settled_retried |= retries.retried_numbers(other.system_attrs)
             self._n_settled += 1
-        return max_age
+        return waiting
 
     def _record(
         self, trial: FrozenTrial, signs: tuple[float, ...], rungs: Rungs, ranges: Ranges
@@ -229,25 +234,24 @@ def has_waited(trial: FrozenTrial) -> bool:
     return not trial.system_attrs.keys().isdisjoint((_ENQUEUED, retries.HISTORY))
 
 
-def _is_dead(trial: FrozenTrial, number: int, max_age: int) -> bool:
-    """Whether the worker of a running trial has died, seen from the trial ``number``."""
-    return trial.state == TrialState.RUNNING and number - trial.number > max_age
-
-
-def _max_pending_age(trials: Sequence[FrozenTrial], n_more: int = 0) -> int:
-    """How many trials later a running one is given up, where ``n_more`` others run."""
-    n_running = n_more + sum(trial.state == TrialState.RUNNING for trial in trials)
-    return max(_MAX_PENDING_AGE, _MAX_ROUNDS * n_running)
-
-
 def imposed_params(
-    trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]
+    study: Study, trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]
 ) -> dict[str, float]:
-    """What is already decided of a trial: values set, enqueued, or suggested before."""
+    """What is already decided of a trial: values set, enqueued, held, or suggested before."""
     planned = suggestions.read(trial.system_attrs).params
     planned = {name: value for name, value in planned.items() if name in distributions}
+    held = internal_params(unwrapped(study.sampler)[1], distributions)
     enqueued = enqueued_params(trial, distributions)
-    return planned | enqueued | internal_params(trial.params, distributions)
+    return planned | held | enqueued | internal_params(trial.params, distributions)
+
+
+def unwrapped(sampler: BaseSampler) -> tuple[BaseSampler, dict[str, Any]]:
+    """The sampler inside of ``PartialFixedSampler``, and the values that these hold."""
+    held: dict[str, Any] = {}
+    while isinstance(sampler, PartialFixedSampler):
+        held = {**sampler._fixed_params, **held}
+        sampler = sampler._base_sampler
+    return sampler, held
 
 
 def write_suggestion(study: Study, trial: FrozenTrial, suggestion: Suggestion) -> None:

@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "agent/gram": CORE,
     "agent/fitting": CORE | {"agent/kernels", "agent/gram"},
     "agent/memory": CORE | {"agent/kernels", "agent/gram"},
-    "agent/branches": CORE | {"agent/proposals", "agent/memory"},
+    "agent/branches": CORE | {"agent/proposals", "agent/memory", "agent/visited"},
     "agent/guesses": set(),
     "agent/sources": CORE | {"agent/kernels", "agent/gram", "agent/fitting", "agent/memory"},
     "agent/trust": set(),
@@ -124,13 +124,14 @@ ALLOWED: dict[str, set[str]] = {
     | {"fidelity/forecast", "fidelity/expectation", "fidelity/correlation", "fidelity/guards"},
     "retries": set(),
     "records": {"history", "constraints", "suggestions", "curves"},
-    "trials": {"history", "suggestions", "curves", "retries", "records"},
+    "abandoned": {"moments"},
+    "trials": {"history", "suggestions", "curves", "retries", "records", "abandoned"},
     "rows": {"space", "history", "fidelity/approximation", "goals", "trials", "records"},
     "conditions": {"space", "history"},
     "beliefs": CORE | AGENT | GOALS | {"fidelity/approximation", "rows"},
     "claims": {"space", "history", "trials", "records"},
     "quiet": set(),
-    "priors": {"arguments", "space", "agent/guesses"},
+    "priors": {"arguments", "axes", "space", "agent/guesses"},
     "source_studies": {"space", "history", "trials", "records", "rows"},
     "past_studies": CORE | {"rows", "conditions", "source_studies"},
     "experience": CORE
@@ -203,6 +204,7 @@ VIEWS = (
     | {name for name in ALLOWED if name.startswith("visualization/")}
 )
 ADAPTER = {
+    "abandoned",
     "constraints",
     "curves",
     "retries",

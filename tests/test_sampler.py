@@ -20,6 +20,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
+from optuna.samplers import PartialFixedSampler
 from optuna.study import Study
 from optuna.study import StudyDirection
 from optuna.testing.pytest_samplers import BasicSamplerTestCase
@@ -283,6 +284,31 @@ def test_nothing_is_relative_in_the_first_trial() -> None:
     trial = new_trial(study)
     assert study.sampler.infer_relative_search_space(study, trial) == {}
     assert study.sampler.sample_relative(study, trial, {}) == {}
+
+
+@pytest.mark.filterwarnings("ignore:PartialFixedSampler is experimental")
+@pytest.mark.parametrize("first", ["x", "y"])
+def test_values_held_by_partial_fixed_sampler_are_known(first: str) -> None:
+    """The best ``x`` moves with ``y``; the agent knows of the held value as of an enqueued one."""
+
+    def valley(trial: optuna.Trial) -> float:
+        point = {name: trial.suggest_float(name, 0, 1) for name in sorted("xy", key=first.__ne__)}
+        return (point["x"] - point["y"]) ** 2
+
+    def last_trials(hold: bool) -> list[float]:
+        study = optuna.create_study(sampler=RocketSampler(seed=0))
+        study.optimize(valley, n_trials=15)
+        if hold:
+            inner = PartialFixedSampler({"absent": 3}, study.sampler)
+            study.sampler = PartialFixedSampler({"y": 0.9}, inner)
+        for _ in range(6):
+            if not hold:
+                study.enqueue_trial({"y": 0.9})
+            study.optimize(valley, n_trials=1)
+        return [trial.params["x"] for trial in study.trials[15:]]
+
+    assert last_trials(hold=True) == last_trials(hold=False)
+    assert min(abs(x - 0.9) for x in last_trials(hold=True)) < 0.05
 
 
 def test_a_parameter_that_appears_late_is_learned() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
+from datetime import timedelta
 import json
 import math
 from typing import Any
@@ -23,6 +25,7 @@ from optuna.trial import create_trial
 import pytest
 import torch
 
+from optuna_rocket import abandoned
 from optuna_rocket import rows as encoding
 from optuna_rocket import suggestions
 from optuna_rocket import trials
@@ -211,8 +214,8 @@ def assert_reads_like_new(reader: TrialReader, study: Study, trial: FrozenTrial)
 def short_lives() -> Iterator[int]:
     """Trials count as dead after three later ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trials, "_MAX_PENDING_AGE", 3)
-        patch.setattr(trials, "_MAX_ROUNDS", 1)
+        patch.setattr(abandoned, "_MAX_AGE", 3)
+        patch.setattr(abandoned, "_MAX_ROUNDS", 1)
         yield 3
 
 
@@ -223,8 +226,9 @@ steps = st.sampled_from(["ask", "ask", "complete", "complete", "fail", "prune", 
 @given(data=st.data())
 def test_a_reader_with_a_past_reads_like_a_new_one(data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trials, "_MAX_PENDING_AGE", 3)
-        patch.setattr(trials, "_MAX_ROUNDS", 1)
+        patch.setattr(abandoned, "_MAX_AGE", 3)
+        patch.setattr(abandoned, "_MAX_ROUNDS", 1)
+        patch.setattr(abandoned, "_LEAST_TIME", timedelta(0))
         study, reader = new_study(), TrialReader()
         for step in data.draw(st.lists(steps, min_size=10, max_size=35)):
             change(study, step, data)
@@ -291,6 +295,64 @@ def test_dead_workers_do_not_hold_up_the_reader(
     study.tell(dead, -7.0)
     assert read()[dead.number].score == 7.0
     assert read()[dead.number].score == 7.0
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def study_with_times(n_complete: int, length: timedelta, latest: timedelta) -> Study:
+    """One trial runs from the beginning; others take ``length``; the last begins at ``latest``."""
+    study, start = new_study(), datetime(2026, 1, 1)
+
+    def run(state: TrialState, begin: timedelta, end: timedelta | None = None) -> None:
+        trial = create_trial(
+            state=state,
+            value=1.0 if end is not None else None,
+            params={"x": 0.5},
+            distributions=X,
+        )
+        trial.datetime_start = start + begin
+        trial.datetime_complete = None if end is None else start + end
+        study.add_trial(trial)
+
+    run(TrialState.RUNNING, timedelta(0))
+    for _ in range(n_complete):
+        run(TrialState.COMPLETE, timedelta(0), length)
+    run(TrialState.RUNNING, latest)
+    return study
+
+
+@pytest.mark.parametrize(
+    ("n_complete", "length", "latest", "is_given_up"),
+    [
+        (5, 10 * MINUTE, 51 * MINUTE, True),
+        (5, 10 * MINUTE, 50 * MINUTE, False),  # not yet five times as long
+        (4, 10 * MINUTE, 51 * MINUTE, False),  # who knows how long trials take here
+        (5, MINUTE / 60, MINUTE, False),  # a short while is no sign of death
+        (5, MINUTE / 60, 2 * MINUTE, True),
+    ],
+)
+def test_a_trial_that_runs_far_longer_than_others_is_given_up(
+    n_complete: int, length: timedelta, latest: timedelta, is_given_up: bool
+) -> None:
+    study = study_with_times(n_complete, length, latest)
+    stored = study.get_trials(deepcopy=False)
+    assert_reads_like_new(TrialReader(), study, stored[-1])
+    seen = [record.number for record in TrialReader().read(study, stored[-1], fresh=True)]
+    assert (0 not in seen) == is_given_up
+    # Who asks is alive, and sees the others as they are.
+    own = [record.number for record in TrialReader().read(study, stored[0], fresh=True)]
+    assert own == [x.number for x in stored[1:]]
+
+
+def test_a_slow_trial_counts_again_where_others_become_as_slow() -> None:
+    study, reader = study_with_times(5, MINUTE, 6 * MINUTE), TrialReader()
+    asking = study.get_trials(deepcopy=False)[-1]
+    assert 0 not in [record.number for record in reader.read(study, asking, fresh=True)]
+    slow = create_trial(value=1.0, params={"x": 0.1}, distributions=X)
+    slow.datetime_start, slow.datetime_complete = datetime(2026, 1, 1), datetime(2026, 1, 2)
+    study.add_trial(slow)
+    assert 0 in [record.number for record in reader.read(study, asking, fresh=True)]
 
 
 def test_many_workers_are_not_taken_for_dead() -> None:
@@ -434,13 +496,18 @@ def test_what_is_set_goes_before_what_is_enqueued_before_what_was_planned() -> N
     trial = frozen(
         {"a": 0.3}, {ATTRIBUTE: json.dumps(planned), "fixed_params": {"a": 0.2, "b": 0.2, "y": 1}}
     )
-    assert trials.imposed_params(trial, distributions) == {"a": 0.3, "b": 0.2, "c": 0.1}
+    assert trials.imposed_params(new_study(), trial, distributions) == {
+        "a": 0.3,
+        "b": 0.2,
+        "c": 0.1,
+    }
 
 
 def test_enqueued_values_that_do_not_fit_are_ignored() -> None:
     distributions = {"x": X["x"], "c": CategoricalDistribution(["a", "b"])}
     for bad in ({"x": "text"}, {"x": None}, {"x": float("nan")}, {"c": "other"}, {"w": 1}, 7):
-        assert trials.imposed_params(frozen({}, {"fixed_params": bad}), distributions) == {}
+        trial = frozen({}, {"fixed_params": bad})
+        assert trials.imposed_params(new_study(), trial, distributions) == {}
 
 
 def test_a_range_without_a_choice_does_not_replace_one_with_it() -> None:
