@@ -15,6 +15,7 @@ from optuna.distributions import CategoricalDistribution
 import torch
 from torch import Tensor
 
+from optuna_rocket import axes
 from optuna_rocket.agent import guesses
 from optuna_rocket.arguments import is_number
 from optuna_rocket.space import Space
@@ -58,11 +59,17 @@ class Prior:
             return _if_telling(guesses.standardised(logs))
         if self.kind == "weights" or not is_number(*self._numbers()):
             return None
+        if axes.is_log(today) and self._greatest() <= 0:
+            return None  # an exponent instead of the value?
         low, high, spread = self._interval(space, column)
         return _if_telling(guesses.plateau(low, high, max(spread, _LEAST_SPREAD)))
 
     def _numbers(self) -> tuple[Any, ...]:
         return (self.content,) if self.kind == "value" else tuple(self.content)
+
+    def _greatest(self) -> Any:
+        """The mean, or the greatest value that is meant."""
+        return self.content if self.kind == "value" else self.content[self.kind == "range"]
 
     def _interval(self, space: Space, column: int) -> tuple[float, float, float]:
         """Ends and fall-off in units."""

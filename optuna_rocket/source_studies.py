@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.storages import RDBStorage
 from optuna.study import Study
@@ -67,6 +68,8 @@ def check(source_studies: object) -> tuple[Given, ...]:
         ValueError: If it is not a sequence of studies or of (storage, study name) pairs.
     """
     advice = "Give a list of studies, or of (storage, study name) pairs."
+    if source_studies is None:
+        return ()
     if isinstance(source_studies, (str, Mapping)) or not isinstance(source_studies, Iterable):
         raise ValueError(f"source_studies={source_studies!r} is not a sequence. {advice}")
     given = tuple(source_studies)
@@ -131,6 +134,8 @@ def _name(given: Given) -> str:
 
 def reason(error: Exception) -> str:
     """An error in one line."""
+    while isinstance(error, StorageInternalError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # Optuna's own words name another reason, whatever went wrong
     lines = str(error).splitlines() or ["no reason given"]
     return f"{lines[0]} ({type(error).__name__})"
 

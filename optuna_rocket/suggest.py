@@ -136,7 +136,10 @@ class Suggester:
         asked = wanted if len(wanted) == 1 else ()
         past, geometry, belief, goals = self.believe(records, space, asked)
         fixed = fixed_units(space, imposed)
-        decision = decider(goals, self.guidance(space, goals)[0])(
+        guide = self.guidance(space, goals)[0]
+        if asked and not records:
+            guide = None  # of this parameter of a first trial ``first_value`` knew nothing
+        decision = decider(goals, guide)(
             past,
             geometry,
             belief,

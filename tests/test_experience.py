@@ -294,6 +294,30 @@ def test_good_priors_help_at_once() -> None:
     assert mean_of_first(3, priors=soft) < 0.6 * plain
 
 
+@pytest.mark.parametrize("known", ["rate", "x"])
+def test_a_guess_about_one_parameter_leaves_the_others_at_the_centre(known: str) -> None:
+    plain = target(RocketSampler(seed=0), 1).trials[0].params
+    with_guess = target(RocketSampler(seed=0, priors={known: BEST[known]}), 1).trials[0].params
+    assert with_guess[known] == pytest.approx(BEST[known], rel=0.1)
+    assert {**with_guess, known: plain[known]} == plain
+
+
+def test_a_source_without_a_parameter_leaves_it_at_the_centre() -> None:
+    space = {name: x for name, x in SPACE.items() if name != "rate"}
+    lacks = filled(value=lambda params: abs(params["x"] - 0.9), space=space)
+    first = target(with_sources(lacks), 1).trials[0].params
+    assert first["rate"] == target(RocketSampler(seed=0), 1).trials[0].params["rate"]
+    assert abs(first["x"] - 0.9) < 0.15
+
+
+@pytest.mark.parametrize("guess", [-3, 0, (-4, -2), {"mean": -3.0, "spread": 1.0}])
+def test_an_exponent_is_no_guess_of_a_parameter_on_a_log_scale(guess: Any) -> None:
+    with package_log("experience") as log:
+        found = target(RocketSampler(seed=0, priors={"rate": guess}), 3)
+    assert "priors['rate'] is left out" in "".join(log)
+    assert all_params(found) == all_params(target(RocketSampler(seed=0), 3))
+
+
 def test_wrong_priors_are_forgotten() -> None:
     wrong = {"rate": 1e-5, "x": 0.0, "kind": "a"}
     assert mean_of_first(15, priors=wrong) < mean_of_first(4)

@@ -49,6 +49,19 @@ def test_a_missing_database_is_not_made(tmp_path: Path) -> None:
     assert "'old'" in "".join(log) and "there is no file" in "".join(log)
 
 
+def test_a_damaged_database_is_called_one(tmp_path: Path) -> None:
+    file = tmp_path / "text.db"
+    file.write_text("no database, but long enough to be read as one " * 50)
+    with package_log("source_studies") as log:
+        target(with_sources((f"sqlite:///{file}", "old")), 3)
+    assert "file is not a database" in "".join(log)
+
+
+def test_none_is_no_source() -> None:
+    given = target(RocketSampler(seed=0, source_studies=None), 4)
+    assert all_params(given) == all_params(target(RocketSampler(seed=0), 4))
+
+
 def empty() -> Study:
     return optuna.create_study()
 
