@@ -103,8 +103,8 @@ class Subset:
     """One round of the loop: the examples to train on, and where the result goes.
 
     Attributes:
-        indices: Examples of this subset, rising; ``arange(n)`` for the full data. With
-            ``by="instance"``: the one instance to evaluate.
+        indices: Positions of this subset's examples (with pandas use ``.iloc``), rising;
+            ``arange(n)`` for the full data. With ``by="instance"``: the one instance to evaluate.
         fraction: Their share of the data, in (0, 1].
         step: Report step: number of examples, or the instance's number.
         is_full: Whether this is the last round, after which there is a ``value``.

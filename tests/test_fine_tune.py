@@ -111,6 +111,9 @@ def test_what_teaches_nothing_is_named(
         (["--iterations", "0"], "iterations=0"),
         (["--trials", "3"], "trials=3"),
         (["--apart", "1.5"], "apart=1.5"),
+        (["--rate", "nan"], "rate=nan"),
+        (["--rate", "0"], "rate=0"),
+        (["--kl", "-1"], "kl=-1"),
     ],
 )
 def test_bad_input_is_refused(
@@ -140,6 +143,28 @@ def test_a_folder_that_is_not_there_is_refused_before_any_work(
     out = tmp_path / "none" / "x.rocket"
     assert fine_tune.main(["--storage", storage, "--out", str(out), *TINY]) == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_a_folder_instead_of_a_file_is_refused_before_any_work(
+    storage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fine_tune.main(["--storage", storage, "--out", str(tmp_path), *TINY]) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_not_taken_for_a_verdict(
+    storage: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    out = tmp_path / "team.rocket"
+    assert fine_tune.main(["--storage", storage, "--out", str(out), *TINY]) == 2
+    assert "No space left" in capsys.readouterr().err
 
 
 def test_studies_are_divided_by_lot_and_none_is_lost(storage: str) -> None:

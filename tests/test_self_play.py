@@ -235,6 +235,41 @@ def test_unknown_progress_starts_from_the_rule(tmp_path: Path) -> None:
     assert torch.equal(fresh.sharpness.bias, progress.network.sharpness.bias)
 
 
+def lines_of(iterations: list[int], tail: str = "") -> str:
+    return "".join(f'{{"iteration": {i}}}\n' for i in iterations) + tail
+
+
+def test_an_interrupted_line_of_the_log_is_dropped(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.out, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "log.jsonl").write_text(lines_of([0, 1, 2, 3, 4], '{"iterat'))
+    assert progress_module.resume(Settings(**TINY), tmp_path).iteration == 4
+    assert (tmp_path / "log.jsonl").read_text() == lines_of([0, 1, 2, 3])
+    (tmp_path / "log.jsonl").unlink()
+    assert progress_module.resume(Settings(**TINY), tmp_path).iteration == 4
+
+
+def test_a_run_that_was_never_stored_begins_its_log_anew(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text(lines_of([0, 1]))
+    assert progress_module.resume(Settings(**TINY), tmp_path).iteration == 0
+    assert (tmp_path / "log.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"no progress", b"PK\x03\x04 half a file"])
+def test_damaged_progress_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "progress.pt").write_bytes(content)
+    with pytest.raises(SystemExit, match=r"progress\.pt cannot be read.*Remove it"):
+        self_play.main(["--out", str(tmp_path), "--foresight", "1"])
+
+
+@pytest.mark.parametrize("option", ["--foresight=-1", "--tasks=0", "--members=1", "--kl=nan"])
+def test_options_without_sense_are_refused(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        self_play.main(["--out", str(tmp_path), option])
+    assert option.split("=")[0] in capsys.readouterr().err
+
+
 def test_starting_leaves_the_global_generator_alone(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     progress_module.resume(Settings(**TINY), tmp_path)

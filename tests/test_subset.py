@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+import torch
 
 from optuna_rocket import SubsetEvaluator
 from optuna_rocket.fidelity.subset import grid
@@ -161,12 +162,34 @@ def test_blocks_are_contiguous_and_spread() -> None:
         ({"groups": np.zeros(89)}, "do not match 90 examples"),
         ({"groups": np.zeros(90), "stratify": "blocks"}, "exclude each other"),
         ({"min_fraction": 0.1}, "Use min_fraction of at least 0.3334"),
+        ({"data": [f"text {k}" for k in range(90)]}, "another label for each of 90 examples"),
+        ({"data": None}, "data is a NoneType, not labels"),
+        ({"data": "90"}, "data is a str"),
+        ({"data": {"label": [0, 1]}}, "data is a dict"),
+        ({"data": [{"label": 0}] * 90}, "holds a dict where a label should be"),
+        ({"data": [(0, 1), (1,)] * 45}, "cannot be read as labels"),
+        ({"data": torch.zeros(90, requires_grad=True)}, "cannot be read as labels"),
     ],
 )
 def test_nonsense_is_refused(changed: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"data": np.arange(90) % 3, "min_fraction": 0.5, **changed}
     with pytest.raises(ValueError, match=message):
         nested_subsets(arguments.pop("data"), **arguments)
+
+
+class Images:
+    """A data set as PyTorch knows it, whose examples take long to read."""
+
+    def __len__(self) -> int:
+        return 90
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        raise AssertionError("an example was read")
+
+
+def test_a_data_set_is_refused_before_it_is_read() -> None:
+    with pytest.raises(ValueError, match=r"data is a Images.*len\(dataset\)"):
+        nested_subsets(Images(), min_fraction=0.5)  # type: ignore[arg-type]
 
 
 def test_the_fix_that_a_refusal_names_works() -> None:

@@ -8,6 +8,7 @@ Notation: ``n`` examples, in ``S`` strata of ``n_s`` examples each, ``k`` exampl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,10 @@ _N_QUANTILES = 10
 _N_BLOCKS = 4
 # Integers with fewer examples than this per distinct number are a measurement, not a class.
 _MIN_PER_CLASS = 3
+_WHAT_TO_PASS = (
+    "Pass one label or target per example, for example dataset.targets or dataset['label'], or "
+    "the number of examples, len(dataset)."
+)
 _MODES = (None, "classes", "quantiles", "blocks", False)
 
 
@@ -186,13 +191,31 @@ def _examples(data: Sequence[Any] | NDArray[Any] | int) -> tuple[int, NDArray[An
         if data < 1:
             raise ValueError(f"data={data} examples: there must be at least one.")
         return int(data), None
-    labels = np.asarray(data)
+    labels = _labels(data)
     if labels.ndim != 1 or len(labels) == 0:
         raise ValueError(
-            f"data of shape {labels.shape} is not one label per example. Pass labels of shape "
-            "(n,), or the number of examples."
+            f"data of shape {labels.shape} is not one label per example. {_WHAT_TO_PASS}"
         )
     return len(labels), labels
+
+
+def _labels(data: Any) -> NDArray[Any]:
+    """Labels as an array; data sets, which would be read item by item, are refused."""
+    is_sequence = isinstance(data, Sequence) and not isinstance(data, (str, bytes))
+    if not is_sequence and not hasattr(data, "__array__"):
+        raise ValueError(f"data is a {type(data).__name__}, not labels. {_WHAT_TO_PASS}")
+    try:
+        labels = np.asarray(data)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"data cannot be read as labels: {str(error).splitlines()[0]} {_WHAT_TO_PASS}"
+        ) from error
+    if labels.dtype.kind == "O":
+        for label in labels.flat:
+            if isinstance(label, (Mapping, list, tuple, np.ndarray)):
+                kind = type(label).__name__
+                raise ValueError(f"data holds a {kind} where a label should be. {_WHAT_TO_PASS}")
+    return labels
 
 
 def _mode(labels: NDArray[Any] | None, stratify: Stratify) -> Stratify:
@@ -287,6 +310,11 @@ def _check_floor(
     needed = least * n_strata
     if size >= min(needed, n):
         return
+    if n_strata == n > 1:
+        raise ValueError(
+            f"data holds another label for each of {n} examples. Pass their classes, or the "
+            f"number of examples, {n}."
+        )
     each = f", {size / n_strata:.1f} for each of {n_strata} strata" if n_strata > 1 else ""
     raise ValueError(
         f"min_fraction={min_fraction:.4g} leaves {size} of {n} examples in the smallest "

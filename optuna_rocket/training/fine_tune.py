@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from dataclasses import dataclass
+import math
 from pathlib import Path
 import random
 import sys
@@ -211,10 +212,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, why in left_out.items():
             print(f"Study {name!r} is left out: {why}.", file=sys.stderr)
         tuned, verdict = fine_tune(past, options)
-    except ValueError as error:
+        checkpoint.save(tuned, out, origin(options, len(past), verdict))
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    checkpoint.save(tuned, out, origin(options, len(past), verdict))
     print(report(verdict, out))
     return 0 if verdict.is_better else 1
 
@@ -230,6 +231,12 @@ def _check(options: Options, out: Path) -> None:
         )
     if not 0 < options.apart < 1:
         raise ValueError(f"apart={options.apart} is no share: choose one between 0 and 1.")
+    if not 0 < options.rate < math.inf:
+        raise ValueError(f"rate={options.rate} is no learning rate: choose one above 0.")
+    if not 0 <= options.kl < math.inf:
+        raise ValueError(f"kl={options.kl} is no weight: choose 0 or more.")
+    if out.is_dir():
+        raise ValueError(f"out={str(out)!r} is a folder. Name the file that is to be written.")
     if not out.parent.is_dir():
         raise ValueError(f"out={str(out)!r}: there is no folder {str(out.parent)!r}. Make it.")
 

@@ -84,17 +84,30 @@ def resume(settings: Settings, out: Path) -> Progress:
     progress = start(network.to(settings.device), settings)
     path = out / "progress.pt"
     if path.exists():
-        stored = torch.load(path, weights_only=True)
+        stored = _load(path)
         for name in ("network", "average", "reference", "best", "optimizer"):
             getattr(progress, name).load_state_dict(stored[name])
         progress.league.selves = stored["selves"]
         progress.pool.losses = stored["losses"]
         if len(stored["reference_utility"]) == len(progress.reference_utility):
             progress.reference_utility = stored["reference_utility"]
-        _truncate(out / "log.jsonl", progress_iteration=stored["iteration"])
         progress.iteration = stored["iteration"]
         progress.best_score, progress.seconds = stored["best_score"], stored["seconds"]
+    _truncate(out / "log.jsonl", progress.iteration)
     return progress
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        stored: dict[str, Any] = torch.load(path, weights_only=True)
+        if not isinstance(stored["iteration"], int):
+            raise TypeError("its iteration is no integer")
+    except Exception as error:  # whatever a damaged file makes of the reader
+        raise ValueError(
+            f"{path} cannot be read: {type(error).__name__}. Remove it to begin anew, or name "
+            "another folder."
+        ) from error
+    return stored
 
 
 def store(progress: Progress, settings: Settings, out: Path) -> None:
@@ -119,9 +132,11 @@ def store(progress: Progress, settings: Settings, out: Path) -> None:
 
 
 def _truncate(path: Path, progress_iteration: int) -> None:
-    """Drop the lines of iterations that will be played again."""
-    lines = path.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if json.loads(line)["iteration"] < progress_iteration]
+    """Drop the lines of iterations that will be played again, and half a line at the end."""
+    if not path.exists():
+        return
+    whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    kept = [line for line in whole if json.loads(line)["iteration"] < progress_iteration]
     path.write_text("".join(kept))
 
 

@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 import copy
 from pathlib import Path
 import random
+import sys
 import time
 
 import torch
@@ -54,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(settings.threads)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    progress = resume(settings, out)
+    try:
+        progress = resume(settings, out)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     total = sum(getattr(settings, phase) for phase in PHASES)
     if progress.iteration >= total:
         print(f"{out} holds {progress.iteration} iterations already; nothing to do.")
