@@ -160,6 +160,19 @@ _LARGE_TREE = Branch(
     },
 )
 
+# A choice of models as it is made every day; two of them have few configurations.
+_MODELS = Branch(
+    switch="model",
+    children={
+        "bayes": Branch((Whole("bayes_variant", 1, 3),)),
+        "neighbours": Branch((Whole("neighbours", 1, 5),)),
+        "kernel": Branch((Real("c", 1e-3, 1e3, log=True), Real("gamma", 1e-4, 1e1, log=True))),
+        "trees": Branch(
+            (Real("shrinkage", 1e-3, 1.0, log=True), Whole("depth", 2, 12), Real("rows", 0.2, 1.0))
+        ),
+    },
+)
+
 _FAR, _BESIDE, _NEAR = (0.1, 0.5), (0.01, 0.05), (0.005, 0.3)
 _BUILDS: dict[str, Build] = {
     "failing/20": _failing(_reals(3), "square", 0.2, _FAR),
@@ -192,6 +205,8 @@ _FOUND: dict[str, Build] = {
     "found/decades_3": _decades(_reals(3), "square"),
     "found/decades_5": _decades(_reals(5), "square"),
     "found/decades_network": _decades(_NETWORK, "root"),
+    "found/models": _conditional(_MODELS),
+    "found/models_again": _conditional(_MODELS),
 }
 FOUND_PROBLEM_NAMES = tuple(_FOUND)
 
