@@ -195,7 +195,7 @@ def _paragraphs(study: Study, agent: Suggester) -> Iterator[str]:
 
 
 def _constraint_table(constrained: list[tuple[int, dict[str, float]]]) -> str:
-    from optuna_rocket.wording import short_name
+    from optuna_rocket.names import short_name
 
     names = sorted({name for _, values in constrained for name in values})
     header = ["trial", *(_escape(short_name(name)) for name in names), "feasible"]

@@ -195,6 +195,7 @@ def _outlook(
         std=std,
         expected=expected,
         interval=view.interval(mean + std * bounds, k),
+        told_apart=view.told_apart(k),
         relevance=MappingProxyType(view.relevance(k)),
     )
 

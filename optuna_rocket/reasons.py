@@ -27,10 +27,13 @@ class ObjectiveOutlook:
             standard deviation 1); NaN where unknown.
         std: Its standard deviation, without the noise of an evaluation; NaN where unknown.
         expected: ``mean`` as an objective value; NaN until two scores differ. Cut where scores
-            count as equally bad.
+            count as equally bad: see ``is_cut``.
         interval: Bounds that were to hold the objective value with probability 0.8, wider than
             ``std`` would make them: see ``bands``. Infinite where scores beyond count as equally
             bad, or as equally better than the best one.
+        told_apart: The lowest and the highest objective value that counted by themselves then:
+            all values beyond were equally bad, or equally better than the best one. NaN until two
+            scores differ.
         relevance: Parameter to its share of the memory's distances then, greatest first; empty
             before the first fit. See ``view.View.relevance``.
     """
@@ -42,7 +45,13 @@ class ObjectiveOutlook:
     std: float = math.nan
     expected: float = math.nan
     interval: tuple[float, float] = (math.nan, math.nan)
+    told_apart: tuple[float, float] = (math.nan, math.nan)
     relevance: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether that value *or a worse one* was expected, worse ones being equally bad."""
+        return self.expected == self.told_apart[self.is_minimized]
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,8 @@ class Explanation:
     thought.
 
     In a study of one objective ``value``, ``is_minimized``, ``mean``, ``std``, ``expected``,
-    ``interval`` and ``relevance`` are those of ``objectives[0]``; as in Optuna they raise
-    ``RuntimeError`` where there are several.
+    ``interval``, ``told_apart``, ``is_cut`` and ``relevance`` are those of ``objectives[0]``; as
+    in Optuna they raise ``RuntimeError`` where there are several.
 
     Attributes:
         number: The trial's number.
@@ -164,6 +173,16 @@ class Explanation:
     def interval(self) -> tuple[float, float]:
         """``objectives[0].interval``."""
         return self._only.interval
+
+    @property
+    def told_apart(self) -> tuple[float, float]:
+        """``objectives[0].told_apart``."""
+        return self._only.told_apart
+
+    @property
+    def is_cut(self) -> bool:
+        """``objectives[0].is_cut``."""
+        return self._only.is_cut
 
     @property
     def relevance(self) -> Mapping[str, float]:

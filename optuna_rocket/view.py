@@ -30,8 +30,7 @@ from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Turn
 from optuna_rocket.agent.proposals import Pool
-from optuna_rocket.features import FURTHEST_GAPS
-from optuna_rocket.features import gaps_of
+from optuna_rocket.features import furthest_scores
 from optuna_rocket.features import invert_transform
 from optuna_rocket.features import row_distance
 from optuna_rocket.features import tokens
@@ -165,16 +164,35 @@ class View:
         A bound beyond which the memory tells no scores apart, good or bad, is infinite. Both are
         NaN until two scores differ.
         """
-        found = self._scores_at(bounds, objective)
-        if bool(found.isnan().any()):
-            return math.nan, math.nan
-        scores, scored, least = self._seen(objective)
-        gaps = gaps_of(scores, scored, bounds[None], least)[0]
-        worst, best = FURTHEST_GAPS[1], FURTHEST_GAPS[0]
-        found = torch.where(gaps >= worst, -torch.inf, torch.where(gaps <= best, torch.inf, found))
+        (found,) = self.intervals(bounds[None], objective)
+        return found
+
+    def intervals(self, bounds: Tensor, objective: int = 0) -> list[tuple[float, float]]:
+        """``interval`` of each row of ``bounds`` ``(c, 2)``."""
+        worst, best = self._furthest(objective)
+        found = self._scores_at(bounds.flatten(), objective).view_as(bounds)
+        found = found.masked_fill(found <= worst, -torch.inf).masked_fill(found >= best, torch.inf)
         sign = trials.score_signs(self.study)[objective]
-        low, high = sorted((sign * found).tolist())
+        ascending = (sign * found).sort(-1).values.tolist()
+        return [(low, high) for low, high in ascending]
+
+    def told_apart(self, objective: int = 0) -> tuple[float, float]:
+        """The lowest and the highest value that the memory tells from those beyond.
+
+        All values beyond count as equally bad, or as equally better than the best one. Both are
+        NaN until two scores differ.
+        """
+        sign = trials.score_signs(self.study)[objective]
+        low, high = sorted(sign * score for score in self._furthest(objective))
         return low, high
+
+    def _furthest(self, objective: int) -> tuple[float, float]:
+        """The worst and the best score that are told from those beyond."""
+        scores, scored, least = self._seen(objective)
+        if len(scores[scored].unique()) < 2:
+            return math.nan, math.nan
+        worst, best = furthest_scores(scores, scored, least)[0].tolist()
+        return worst, best
 
     def _scores_at(self, transformed: Tensor, objective: int) -> Tensor:
         """Transformed scores ``(c,)`` as scores."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import math
 
 from optuna_rocket.alternatives import BranchChoice
+from optuna_rocket.names import short_name
 from optuna_rocket.reasons import Explanation
 from optuna_rocket.reasons import ObjectiveOutlook
 
@@ -18,7 +19,6 @@ KIND_WORDS = {
     "mutation": "a mutation: a good trial with a few parameters changed",
     "local": "a local step: one of the best three trials, moved a little",
 }
-_LONGEST_NAME = 40
 _N_RELEVANT = 3
 
 
@@ -120,7 +120,8 @@ def _expectation(of: Explanation) -> Iterator[str]:
             continue
         yield (
             f"{f'For {_name(objective)} the' if several else 'The'} {agent} "
-            f"{objective.expected:.4g}, with 80 % {_between(low, high)} "
+            f"{objective.expected:.4g}{' or worse' if objective.is_cut else ''}, "
+            f"with 80 % {_between(low, high)} "
             f"({own_scale}{greater})."
         )
         greater = ""  # once is enough
@@ -201,13 +202,22 @@ def _values(of: Explanation) -> Iterator[str]:
 
 
 def _compared(objective: ObjectiveOutlook) -> str:
-    if objective.value is None or math.isnan(objective.expected):
+    value, expected, (low, high) = objective.value, objective.expected, objective.interval
+    if value is None or math.isnan(expected):
         return ""
-    low, high = objective.interval
-    if low <= objective.value <= high:
+    if not low <= value <= high:
+        return (
+            f", {'better' if (value < low) == objective.is_minimized else 'worse'} than expected"
+        )
+    lowest, highest = objective.told_apart
+    if not (value < lowest or value > highest):
         return ", as expected"
-    is_better = (objective.value < low) == objective.is_minimized
-    return f", {'better' if is_better else 'worse'} than expected"
+    # The interval is open on this side for want of knowledge: that it holds the value says little.
+    is_bad = (value > highest) == objective.is_minimized
+    if objective.is_cut and is_bad:
+        return ", bad, as expected"
+    beyond = f"above {highest:.4g}" if value > highest else f"below {lowest:.4g}"
+    return f" (values {beyond} counted as equally {'bad' if is_bad else 'good'})"
 
 
 def _name(objective: ObjectiveOutlook) -> str:
@@ -225,9 +235,3 @@ def _percent(share: float) -> str:
     if 0.99 < share < 1:
         return "more than 99 %"
     return f"{100 * share:.0f} %"
-
-
-def short_name(name: object, longest: int = _LONGEST_NAME) -> str:
-    """A name or value on one line, without control characters, cut where it is long."""
-    plain = "".join(c if c.isprintable() else " " for c in str(name))
-    return plain if len(plain) <= longest else plain[: longest - 1] + "…"

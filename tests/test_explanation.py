@@ -80,6 +80,32 @@ def test_explaining_twice_gives_the_same(bowl_study: Study) -> None:
     assert explain(bowl_study, 15) == explain(bowl_study, 15)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_counts_as_equally_bad_is_not_called_expected(sign: int) -> None:
+    """A loss near 0.3 that explodes at large learning rates, tried there by somebody else."""
+    study = optuna.create_study(
+        direction="minimize" if sign == 1 else "maximize", sampler=RocketSampler(seed=1)
+    )
+
+    def loss(trial: Trial) -> float:
+        rate = trial.suggest_float("rate", 1e-5, 1, log=True)
+        return sign * (0.3 + 0.05 * (math.log10(rate) + 3) ** 2 + 5e4 * rate * (rate > 0.02))
+
+    study.optimize(loss, n_trials=25)
+    study.sampler = RandomSampler(seed=0)
+    study.optimize(loss, n_trials=12)
+    bad = [trial.number for trial in study.trials[8:] if abs(trial.values[0]) > 100]
+    found = [explain(study, number) for number in bad]
+    assert {one.is_cut for one in found} == {True, False}
+    for one in found:
+        worst = one.told_apart[sign == 1]
+        assert abs(worst) < 10 and math.isinf(one.interval[sign == 1])
+        assert (f"{worst:.4g} or worse, with 80 %" in one.text) == one.is_cut
+        assert (", bad, as expected." in one.text) == one.is_cut
+        side = f"{'above' if sign == 1 else 'below'} {worst:.4g}"
+        assert (f"(values {side} counted as equally bad)" in one.text) == (not one.is_cut)
+
+
 def test_maximising_mirrors_minimising() -> None:
     pair = []
     for direction, sign in ((StudyDirection.MINIMIZE, 1), (StudyDirection.MAXIMIZE, -1)):

@@ -174,26 +174,27 @@ ALLOWED: dict[str, set[str]] = {
     "alternatives": CORE | AGENT | {"suggest", "view"},
     "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "moments"},
     "reasons": {"forecasts", "alternatives"},
-    "wording": {"reasons", "alternatives"},
+    "names": set(),
+    "wording": {"reasons", "alternatives", "names"},
     "explanation": CORE
     | AGENT
     | {"constraints", "suggestions", "trials", "records", "quiet", "suggest", "bands", "fronts"}
     | {"view"}
     | {"hindsight", "alternatives", "forecasts", "reasons", "wording"},
-    "visualization/drawing": {"hindsight", "wording"},
+    "visualization/drawing": {"hindsight", "names"},
     "visualization/policy_timeline": CORE | VIEW | {"fronts"},
     "visualization/relevance": CORE | VIEW,
     "visualization/influence": CORE | VIEW,
     "visualization/slice_drawing": {"visualization/drawing"},
     "visualization/slice_expectation": CORE
     | VIEW
-    | {"axes", "bands", "records", "visualization/slice_drawing"},
+    | {"axes", "bands", "trials", "records", "visualization/slice_drawing"},
     "visualization/forecast": VIEW | {"fidelity/correlation", "forecasts"},
     "visualization/cost": VIEW | {"costs"},
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
     | {"visualization/influence"}
     | {"visualization/policy_timeline", "visualization/slice_expectation"},
-    "dashboard": {"arguments", "constraints", "suggest", "hindsight", "wording", "explanation"}
+    "dashboard": {"arguments", "constraints", "suggest", "hindsight", "names", "explanation"}
     | {f"visualization/{x}" for x in ("drawing", "cost", "policy_timeline", "relevance")}
     | {"visualization/slice_expectation"},
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.samplers import TPESampler
 from optuna.study import Study
 from optuna.trial import Trial
 from optuna.trial import TrialState
@@ -449,6 +450,89 @@ def test_slice_expects_the_best_trial_to_be_good(reported: Study) -> None:
     assert int(np.argmin(optimizer.expected)) == 1
     assert rate.central_value == reported.best_value
     assert info.is_best
+
+
+def exploding(rate: float, width: float) -> float:
+    """An ordinary loss that explodes at large learning rates."""
+    return 0.3 + 0.05 * (math.log10(rate) + 3) ** 2 + 0.1 * width + 5e4 * rate * (rate > 0.02)
+
+
+@pytest.fixture(scope="module")
+def exploded() -> Study:
+    study = optuna.create_study(sampler=TPESampler(seed=0))
+    study.optimize(
+        lambda trial: exploding(
+            trial.suggest_float("rate", 1e-5, 1, log=True), trial.suggest_float("width", 0, 1)
+        ),
+        n_trials=40,
+    )
+    return study
+
+
+def test_slices_are_open_where_all_values_count_as_equally_bad(exploded: Study) -> None:
+    info = slice_expectation.slice_expectation_info(look(exploded), ["rate"])
+    one = info.slices[0][0]
+    held = {True: [], False: []}  # type: dict[bool, list[bool]]
+    for rate, low, high in zip(one.x, one.low, one.high, strict=True):
+        is_bad = rate > 0.02
+        held[is_bad].append(low <= exploding(rate, exploded.best_params["width"]) <= high)
+    assert np.mean(held[True]) > 0.8 and np.mean(held[False]) > 0.8
+    assert max(one.expected) == one.worst < 1
+
+    figure = visualization.plot_slice_expectation(exploded, ["rate"])
+    bottom, top = figure.layout.yaxis.range
+    band = next(trace for trace in figure.data if trace.fill == "toself")
+    assert None not in band.y and max(band.y) == pytest.approx(top, rel=1e-4)
+    assert bottom < 0.3 < one.worst < top < 10, "the axis is for the values that matter"
+    line = next(trace for trace in figure.data if trace.name == "expected")
+    said = dict(zip(one.expected, line.customdata, strict=True))
+    assert line.hovertemplate.startswith("expected %{y}%{customdata[0]}<")
+    assert list(said[one.worst]) == [" or worse"] and list(said[min(one.expected)]) == [""]
+
+
+def test_bars_of_choices_are_open_where_all_values_count_as_equally_bad() -> None:
+    def objective(trial: Trial) -> float:
+        branch = trial.suggest_categorical("branch", ["a", "b", "c"])
+        return 2000.0 if branch == "c" else trial.suggest_float("x", 0, 1) + (branch == "b")
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=30)
+    one = slice_expectation.slice_expectation_info(look(study), ["branch"]).slices[0][0]
+    assert one.high[2] == math.inf
+    figure = visualization.plot_slice_expectation(study, ["branch"])
+    bars = next(trace for trace in figure.data if trace.name == "expected")
+    drawn = bars.y[2] + bars.error_y.array[2]
+    assert drawn == pytest.approx(figure.layout.yaxis.range[1], rel=1e-3)
+
+
+def test_huge_values_have_an_axis() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(lambda trial: (trial.suggest_float("x", 0, 1) - 0.5) * 1.5e308, n_trials=12)
+    bottom, top = visualization.plot_slice_expectation(study).layout.yaxis.range
+    assert math.isfinite(bottom) and math.isfinite(top) and bottom < top
+
+
+MODELS = ("facebook/opt-125m", "facebook/opt-350m", "facebook/opt-1.3b")
+
+
+def test_long_choices_differ_in_the_slices() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(
+        lambda trial: float(MODELS.index(trial.suggest_categorical("model", MODELS))), n_trials=8
+    )
+    figure = visualization.plot_slice_expectation(study)
+    assert figure.layout.xaxis.ticktext == ("facebo…-125m", "facebo…-350m", "facebo…-1.3b")
+    points = next(trace for trace in figure.data if trace.name == "expected")
+    assert [said[0] for said in points.customdata] == list(MODELS)
+    assert points.hovertemplate.startswith("%{customdata[0]}: expected %{y}")
+
+
+def test_long_names_differ_in_the_relevance() -> None:
+    names = [f"encoder.{'block.' * 8}{i}.dropout" for i in range(2)]
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(lambda trial: sum(trial.suggest_float(x, 0, 1) for x in names), n_trials=6)
+    drawn = visualization.plot_relevance(study).layout.yaxis.ticktext
+    assert len(set(drawn)) == 2 and max(map(len, drawn)) <= 40
 
 
 def test_slice_names_the_parameters_that_there_are(reported: Study) -> None:

@@ -100,6 +100,6 @@ def _draw(info: RelevanceInfo) -> go.Figure:
         figure.add_trace(bar)
     top = 1.15 * max(highest.values())  # room for the text beside the longest bar
     figure.update_xaxes(range=[0, top])
-    figure.update_yaxes(tickvals=rows, ticktext=list(map(drawing.plain, names)), automargin=True)
+    figure.update_yaxes(tickvals=rows, ticktext=drawing.all_plain(names), automargin=True)
     figure.update_layout(showlegend=several, legend={"traceorder": "reversed"})
     return figure
