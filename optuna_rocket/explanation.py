@@ -113,13 +113,15 @@ def _look_back(
         origin = "enqueued"
     view = hindsight.look_back(study, trial, agent)
     sources, priors = view.influences()
+    n_scored = int(torch.isfinite(view.scores).all(0).sum())
     known = replace(
         blank,
         origin=origin,
         enqueued=enqueued,
         n_finished=sum(record.outcome != Outcome.PENDING for record in view.records),
         n_running=sum(record.outcome == Outcome.PENDING for record in view.records),
-        is_start=int(torch.isfinite(view.scores).all(0).sum()) < RULE_FROM,
+        n_scored=n_scored,
+        is_start=n_scored < RULE_FROM,
         is_elsewhere=view.turn is Turn.ELSEWHERE,
         n_best=len(view.front),
         is_best=trial.number in best_numbers(study),

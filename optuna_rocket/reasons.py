@@ -35,7 +35,8 @@ class ObjectiveOutlook:
             all values beyond were equally bad, or equally better than the best one. NaN until two
             scores differ.
         relevance: Parameter to its share of the memory's distances then, greatest first; empty
-            before the first fit. See ``view.View.relevance``.
+            before the first fit and until two scores differ, and far from settled with fewer than
+            ten scores. See ``view.View.relevance``.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Explanation:
         constraints: Constraint name to its value; feasible means at most 0.
         n_finished: Trials that had ended when this one started.
         n_running: Trials that were running then.
+        n_scored: Trials that had a score for every objective then, pruned ones too.
         is_start: Whether fewer than five scores were known, so that the trials were spread out
             whatever was expected of them.
         is_elsewhere: Whether the study had not risen for long and it was the trial's turn to look
@@ -123,6 +125,7 @@ class Explanation:
     constraints: Mapping[str, float] = field(default_factory=dict)
     n_finished: int = 0
     n_running: int = 0
+    n_scored: int = 0
     is_start: bool = False
     is_elsewhere: bool = False
     kind: str | None = None

@@ -188,18 +188,23 @@ class View:
 
     def _furthest(self, objective: int) -> tuple[float, float]:
         """The worst and the best score that are told from those beyond."""
-        scores, scored, least = self._seen(objective)
-        if len(scores[scored].unique()) < 2:
+        if not self._differ(objective):
             return math.nan, math.nan
+        scores, scored, least = self._seen(objective)
         worst, best = furthest_scores(scores, scored, least)[0].tolist()
         return worst, best
 
     def _scores_at(self, transformed: Tensor, objective: int) -> Tensor:
         """Transformed scores ``(c,)`` as scores."""
-        scores, scored, least = self._seen(objective)
-        if len(scores[scored].unique()) < 2:
+        if not self._differ(objective):
             return torch.full_like(transformed, math.nan)
+        scores, scored, least = self._seen(objective)
         return invert_transform(scores, scored, transformed[None], least)[0]
+
+    def _differ(self, objective: int) -> bool:
+        """Whether two scores of an objective differ."""
+        scores, scored, _ = self._seen(objective)
+        return len(scores[scored].unique()) > 1
 
     def _seen(self, objective: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the transform of an objective's scores depends on, batches of one."""
@@ -247,14 +252,16 @@ class View:
         Names are sorted, greatest first. The squared distance of the kernel of an objective's
         memory is a sum over the parameters, ``Σ_j w_j D_j²`` with learned relevances ``w_j``; this
         is each one's part of its expectation. Empty before the first fit, with fewer than 3
-        finished trials.
+        finished trials, and until two scores differ.
         """
-        if self.belief.n_links == 0:
+        if self.belief.n_links == 0 or not self._differ(objective):
             return {}
         geometry = self.geometry
-        choices = geometry.n_cells[0].clamp_min(1)
-        # E D²: two different choices are 1 apart; uniform units are 1/6 apart in the square.
-        apart = torch.where(geometry.is_categorical[0], 1 - 1 / choices, 1 / 6)
+        n_values = geometry.n_cells[0].double()  # 0 where continuous
+        # E D²: two different choices are 1 apart; units are 1/6 apart in the square, the centres
+        # of a grid a little less.
+        numeric = torch.where(n_values > 0, 1 - n_values.clamp_min(1) ** -2, 1) / 6
+        apart = torch.where(geometry.is_categorical[0], 1 - 1 / n_values, numeric)
         parts = self.belief.weights.relevance[objective].exp() * apart
         shares = (parts / parts.sum()).tolist()
         pairs = zip(self.space.names, shares, strict=True)

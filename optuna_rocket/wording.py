@@ -20,6 +20,9 @@ KIND_WORDS = {
     "local": "a local step: one of the best three trials, moved a little",
 }
 _N_RELEVANT = 3
+# So many scores it takes until the first name is that of the parameter that moves them most, in 26
+# of 30 studies of three to four parameters; of fewer the choices of a useless one come first.
+_RELEVANCE_FROM = 10
 
 
 def paragraph(of: Explanation) -> str:
@@ -42,11 +45,11 @@ def _sentences(of: Explanation) -> Iterator[str]:
             best = f"the nearest of {of.n_best} on the front then, number"
         yield f"It lies {of.distance:.2f} from {best} {of.incumbent} {same}."
     yield from _policy(of)
-    for objective in of.objectives:
+    for objective in of.objectives if of.n_scored >= _RELEVANCE_FROM else ():
         if objective.relevance:
-            what = _name(objective) if len(of.objectives) > 1 else "scores"
+            of_what = f" of {_name(objective)}" if len(of.objectives) > 1 else ""
             most = _shares(objective.relevance)
-            yield f"What moved {what} most, as learned so far: {most}."
+            yield f"The agent's memory{of_what} tells configurations apart most by {most}."
     yield from _experience(of)
     yield from _result(of)
 

@@ -310,6 +310,19 @@ def test_maximising_objectives_mirrors_minimising_them() -> None:
     assert rising.name == "Objective 1"
 
 
+def test_relevance_is_told_when_it_is_learned(front_study: Study, bowl_study: Study) -> None:
+    words = "tells configurations apart most by"
+    for number in (4, 9):
+        found = explain(bowl_study, number)
+        assert found.n_scored == number and found.relevance and words not in found.text
+    assert f"The agent's memory {words}" in explain(bowl_study, 10).text
+    assert f"The agent's memory of cost {words} width" in explain(front_study, 25).text
+    constant = optuna.create_study(sampler=RocketSampler(seed=0))
+    constant.optimize(lambda trial: 0 * bowl(trial), n_trials=13)
+    found = explain(constant, 12)
+    assert found.n_scored == 12 and found.relevance == {} and words not in found.text
+
+
 def test_any_trial_of_several_objectives_is_explained() -> None:
     def rough_goals(trial: Trial) -> tuple[float, ...]:
         if trial.number == 3:
@@ -352,8 +365,8 @@ def test_a_study_from_disk_is_explained_alike(tmp_path: Path) -> None:
 def test_names_stay_on_one_line() -> None:
     study = optuna.create_study(sampler=RocketSampler(seed=0))
     name = "a\nb\x1b[31m" + 100 * "c"
-    study.optimize(lambda trial: trial.suggest_float(name, 0, 1), n_trials=6)
-    text = explain(study, 5).text
+    study.optimize(lambda trial: trial.suggest_float(name, 0, 1), n_trials=11)
+    text = explain(study, 10).text
     assert "a b [31mcc" in text
     assert "\n" not in text and "\x1b" not in text and 50 * "c" not in text
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.samplers import RandomSampler
 from optuna.samplers import TPESampler
 from optuna.study import Study
 from optuna.trial import Trial
@@ -438,6 +439,35 @@ def test_relevance_is_sorted(reported: Study) -> None:
     assert set(shares) == {"learning rate", "optimizer", "layers", "dropout"}
 
 
+def test_nothing_is_relevant_while_all_values_are_equal() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(lambda trial: 0 * trial.suggest_float("x", 0, 1), n_trials=12)
+    assert relevance.relevance_info(look(study)).shares == ({},)
+    assert "two values differ" in figure_text(visualization.plot_relevance(study))
+
+
+def test_relevance_is_a_share_of_the_distance_that_a_grid_leaves() -> None:
+    """With equal weights, the shares are those of the mean squared distances of random values."""
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+
+    def objective(trial: Trial) -> float:
+        few = trial.suggest_int("few", 1, 2)
+        trial.suggest_categorical("kind", ["a", "b"])
+        return few + trial.suggest_float("x", 0, 1)
+
+    study.optimize(objective, n_trials=5)
+    view = look(study)
+    units = torch.tensor([[0.25, 0.0, 0.0], [0.75, 1.0, 1.0]], dtype=torch.float64)
+    assert view.space.encode(0, 1.0) == units[0, 0] and view.space.encode(0, 2.0) == units[1, 0]
+    weights = view.belief.weights.relevance[0].exp()
+    # Half of all pairs differ in a parameter of two values; uniform numbers are 1/6 apart.
+    apart = torch.tensor([0.5 * 0.5**2, 0.5, 1 / 6], dtype=torch.float64)
+    parts = weights * apart
+    expected = dict(zip(view.space.names, (parts / parts.sum()).tolist(), strict=True))
+    assert view.space.names == ("few", "kind", "x")
+    assert view.relevance() == pytest.approx(expected)
+
+
 def test_slice_expects_the_best_trial_to_be_good(reported: Study) -> None:
     info = slice_expectation.slice_expectation_info(look(reported), ["learning rate", "optimizer"])
     ((rate, optimizer),) = info.slices
@@ -558,11 +588,13 @@ def test_timeline_tells_the_front_and_its_hypervolume(goals: Study) -> None:
 
 def test_every_objective_has_its_relevance(goals: Study) -> None:
     info = relevance.relevance_info(look(goals))
-    error, gain, _ = info.shares
+    error, gain, idle = info.shares
+    assert idle == {}, "nothing moves a constant"
     assert info.target_names == ("error", "gain", "idle")
     assert gain["width"] > 0.8 and error["rate"] > gain["rate"]
     figure = visualization.plot_relevance(goals)
-    assert [bar.name for bar in figure.data] == ["idle", "gain", "error"]
+    names = [bar.name for bar in figure.data]
+    assert names == ["idle (all values are equal)", "gain", "error"]
 
 
 def test_every_objective_has_its_slices(goals: Study) -> None:
