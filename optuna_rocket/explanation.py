@@ -21,6 +21,7 @@ from optuna_rocket import constraints
 from optuna_rocket import forecasts
 from optuna_rocket import fronts
 from optuna_rocket import hindsight
+from optuna_rocket import suggested
 from optuna_rocket import trials
 from optuna_rocket.agent.improvement import RULE_FROM
 from optuna_rocket.agent.memory import Reading
@@ -118,6 +119,7 @@ def _look_back(
         blank,
         origin=origin,
         enqueued=enqueued,
+        replaced=suggested.replaced_params(trial),
         n_finished=sum(record.outcome != Outcome.PENDING for record in view.records),
         n_running=sum(record.outcome == Outcome.PENDING for record in view.records),
         n_scored=n_scored,

@@ -78,6 +78,8 @@ class Explanation:
             stored; another sampler, a trial added by hand, or the agent asked for one parameter
             at a time (as in the first trial of a study). ``"waiting"``: not started.
         enqueued: Names of the parameters whose values were enqueued.
+        replaced: Names of the parameters whose suggested values lay outside of the trial's own
+            ranges, so that others ran: kind and expectation of the suggestion do not hold for it.
         objectives: What was expected of each objective, see ``ObjectiveOutlook``.
         constraints: Constraint name to its value; feasible means at most 0.
         n_finished: Trials that had ended when this one started.
@@ -88,7 +90,8 @@ class Explanation:
         is_elsewhere: Whether the study had not risen for long and it was the trial's turn to look
             elsewhere, far from all trials and whatever was expected of it; ``share`` and ``rank``
             are then by that.
-        kind: Kind of the proposal, one of ``features.PROPOSAL_KINDS``; None where unknown.
+        kind: Kind of the proposal, one of ``features.PROPOSAL_KINDS``; None where unknown, and
+            where the trial ran something else.
         is_recomputed: Whether ``mean`` and ``std`` of the first objective are recomputed.
         failure: Chance to fail, in [0, 1]; 0 as long as no trial has failed.
         feasibility: Chance to satisfy all constraints, in [0, 1]; 1 where none is known.
@@ -122,6 +125,7 @@ class Explanation:
     origin: Origin
     objectives: tuple[ObjectiveOutlook, ...]
     enqueued: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
     constraints: Mapping[str, float] = field(default_factory=dict)
     n_finished: int = 0
     n_running: int = 0

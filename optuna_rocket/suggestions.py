@@ -40,6 +40,10 @@ class Suggestion:
     score: float = math.nan
     spread: float = math.nan
 
+    def without_word(self) -> Suggestion:
+        """The same without what was said of it, where that was about other parameters."""
+        return Suggestion(self.params)
+
 
 def with_one_more(
     attributes: Mapping[str, Any],
@@ -49,6 +53,8 @@ def with_one_more(
 ) -> Suggestion:
     """What is stored already about a trial, with one more parameter decided.
 
+    Where another value was stored for it, what was said then does not hold any more.
+
     Args:
         attributes: The trial's system attributes.
         suggestion: The decision, about more than that parameter.
@@ -56,7 +62,10 @@ def with_one_more(
         name: The parameter.
     """
     decided = {name: suggestion.params[name]} if name in suggestion.params else {}
-    return replace(read(attributes), params={**imposed, **decided})
+    stored = read(attributes)
+    if decided and stored.params.get(name, decided[name]) != decided[name]:
+        stored = stored.without_word()
+    return replace(stored, params={**imposed, **decided})
 
 
 def encode(suggestion: Suggestion) -> str:

@@ -67,8 +67,7 @@ def _origin(of: Explanation) -> Iterator[str]:
             "one, as in the first trial of a study. What follows is recomputed."
         )
     else:
-        kind = KIND_WORDS.get(of.kind or "", "of a kind that this version does not know")
-        yield f"Trial {of.number} was suggested by the agent {after}; it is {kind}."
+        yield f"Trial {of.number} was suggested by the agent {after}{_kind(of)}."
         if of.enqueued:
             names = ", ".join(map(short_name, of.enqueued))
             yield f"Enqueued, and imposed on the agent: {names}."
@@ -79,6 +78,24 @@ def _origin(of: Explanation) -> Iterator[str]:
             "The best score had not risen for long: it was this trial's turn to look far from all "
             "others, whatever is expected there."
         )
+
+
+def _kind(of: Explanation) -> str:
+    """What kind of proposal a suggested trial is, as the end of a sentence."""
+    if of.kind in KIND_WORDS:
+        return f"; it is {KIND_WORDS[of.kind]}"
+    if of.replaced:
+        names = ", ".join(map(short_name, of.replaced))
+        return (
+            f", but the value of {names} lay outside of the trial's own range, and another one "
+            "ran. What was said of the suggestion does not hold for it: what follows is recomputed"
+        )
+    if of.is_recomputed:
+        return (
+            ", not as a whole: parameters were asked for one by one, or again because their range "
+            "had changed. What follows is recomputed"
+        )
+    return "; it is of a kind that this version does not know"
 
 
 def _branch(choice: BranchChoice) -> Iterator[str]:
@@ -110,7 +127,8 @@ def _between(low: float, high: float) -> str:
 
 def _expectation(of: Explanation) -> Iterator[str]:
     several = len(of.objectives) > 1
-    agent = "agent expected" if of.origin == "agent" else "agent would have expected"
+    is_known = of.origin == "agent" and not of.is_recomputed
+    agent = "agent expected" if is_known else "agent would have expected"
     greater = ", where greater is better"
     for objective in of.objectives:
         if math.isnan(objective.mean):

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
 from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.study import StudyDirection
@@ -20,14 +22,19 @@ from optuna_rocket import RocketSampler
 from optuna_rocket import alternatives
 from optuna_rocket import explain
 from optuna_rocket import hindsight
+from optuna_rocket import suggested
+from optuna_rocket import suggestions
 from optuna_rocket.curves import level_to_beat
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.quiet import quietly
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.trials import CurveReader
 from optuna_rocket.wording import KIND_WORDS
+from tests.support import MIXED
 from tests.support import Crash
 from tests.support import mixed_study
+from tests.support import mixed_value
+from tests.support import open_storage
 from tests.support import rough
 from tests.support import rough_study
 
@@ -152,6 +159,88 @@ def test_enqueued_trials_say_so() -> None:
     assert partly.origin == "agent"
     assert partly.enqueued == ("n",)
     assert "imposed" in partly.text
+
+
+def narrowed(trial: Trial) -> float:
+    """The best values of x are not allowed any more from trial 15 on."""
+    x = trial.suggest_float("x", 0, 1 if trial.number < 15 else 0.5)
+    return abs(x - 0.9) + 0.3 * abs(trial.suggest_float("y", 0, 1) - 0.2)
+
+
+def test_what_was_said_of_another_configuration_is_not_quoted() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(narrowed, n_trials=18)
+    before, stale = explain(study, 14), explain(study, 15)
+    assert before.replaced == () and before.kind is not None and not before.is_recomputed
+    assert stale.origin == "agent" and stale.replaced == ("x",)
+    assert stale.kind is None and stale.is_recomputed
+    assert stale.expected > 0.2, "the suggestion was for x near 0.9"
+    assert "the value of x lay outside of the trial's own range" in stale.text
+    assert "would have expected" in stale.text
+    view = hindsight.look(study)
+    assert bool(view.history.predicted[0, 15].isnan().all()) and view.history.kind[0, 15] == -1
+    assert bool(view.history.predicted[0, 14].isfinite().all())
+
+
+def test_what_ran_is_told_where_ranges_depend_on_each_other() -> None:
+    def objective(trial: Trial) -> float:
+        n = trial.suggest_int("n", 1, 12)
+        k = trial.suggest_int("k", 1, n)
+        return (n - 9) ** 2 / 10 + abs(k - 3) + trial.suggest_float("x", 0, 1)
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=40)
+    n_replaced = 0
+    for trial in study.trials[1:]:
+        said = suggestions.read(trial.system_attrs).params
+        other = tuple(name for name in sorted(trial.params) if said[name] != trial.params[name])
+        found = explain(study, trial.number)
+        assert found.replaced == other and (found.kind is None) == bool(other)
+        n_replaced += bool(other)
+    assert n_replaced > 5
+
+
+def test_a_claim_that_takes_the_place_of_another_says_nothing_of_it() -> None:
+    """While others run, a value that is chosen anew is stored, as a claim."""
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    for _ in range(14):
+        trial = study.ask()
+        x, y = trial.suggest_int("x", 0, 30), trial.suggest_int("y", 0, 30)
+        study.tell(trial, abs(x - 27) + abs(y - 6))
+    study.ask().suggest_int("x", 0, 30)
+    trial = study.ask()
+    trial.suggest_int("y", 0, 30)
+    planned = suggestions.read(study.trials[trial.number].system_attrs)
+    assert planned.kind >= 0 and planned.params["x"] > 15
+    trial.suggest_int("x", 0, 15)
+    stored = suggestions.read(study.trials[trial.number].system_attrs)
+    assert stored.params["x"] == trial.params["x"] and stored.params["y"] == planned.params["y"]
+    assert stored.kind == -1 and math.isnan(stored.mean) and math.isnan(stored.score)
+    assert "not as a whole" in explain(study, trial.number).text
+
+
+@pytest.mark.parametrize("file", ["study.db", "study.log"])
+def test_values_that_were_stored_are_known_again(file: str, tmp_path: Path) -> None:
+    space = {
+        **MIXED,
+        "like": CategoricalDistribution([False, 0, True, 1, 1.0, None]),
+        "odd": CategoricalDistribution([math.nan, "nan", "1"]),
+        "tiny": FloatDistribution(1e-300, 1e-12, log=True),
+        "third": FloatDistribution(0.1, 0.9, step=0.1),
+        "vast": IntDistribution(1, 2**53, log=True),
+    }
+    sampler = RocketSampler(seed=0)
+    study = optuna.create_study(storage=open_storage(f"{tmp_path}/{file}"), sampler=sampler)
+    for _ in range(14):
+        asked = study.ask(space)
+        study.tell(asked, mixed_value(asked.params))
+    loaded = optuna.load_study(
+        storage=open_storage(f"{tmp_path}/{file}"), study_name=study.study_name
+    )
+    for trial in loaded.trials:
+        assert suggested.of_trial(trial) == suggestions.read(trial.system_attrs)
+        assert suggested.replaced_params(trial) == ()
+        assert trial.number == 0 or suggested.of_trial(trial).kind >= 0
 
 
 def test_pruned_trials_tell_what_the_forecast_said() -> None:

@@ -119,12 +119,13 @@ ALLOWED: dict[str, set[str]] = {
     "random_values": {"axes"},
     "seeds": set(),
     "suggestions": {"attributes"},
+    "suggested": {"suggestions"},
     "costs": {"arguments"},
-    "curves": {"constraints", "costs", "suggestions"}
+    "curves": {"constraints", "costs", "suggested"}
     | {"fidelity/forecast", "fidelity/expectation", "fidelity/correlation", "fidelity/guards"},
     "retries": set(),
-    "records": {"history", "constraints", "suggestions", "curves"},
-    "trials": {"history", "suggestions", "curves", "retries", "records"},
+    "records": {"history", "constraints", "suggestions", "suggested", "curves"},
+    "trials": {"history", "suggestions", "suggested", "curves", "retries", "records"},
     "rows": {"space", "history", "fidelity/approximation", "goals", "trials", "records"},
     "conditions": {"space", "history"},
     "beliefs": CORE | AGENT | GOALS | {"fidelity/approximation", "rows"},
@@ -178,8 +179,8 @@ ALLOWED: dict[str, set[str]] = {
     "wording": {"reasons", "alternatives", "names"},
     "explanation": CORE
     | AGENT
-    | {"constraints", "suggestions", "trials", "records", "quiet", "suggest", "bands", "fronts"}
-    | {"view"}
+    | {"constraints", "suggestions", "suggested", "trials", "records", "quiet", "suggest"}
+    | {"bands", "fronts", "view"}
     | {"hindsight", "alternatives", "forecasts", "reasons", "wording"},
     "visualization/drawing": {"hindsight", "names"},
     "visualization/policy_timeline": CORE | VIEW | {"fronts"},
@@ -205,6 +206,7 @@ VIEWS = (
 )
 ADAPTER = {
     "constraints",
+    "suggested",
     "curves",
     "retries",
     "records",

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 _TITLE = "Policy Timeline"
-OTHER = "not stored"
-# From what explores to what exploits; trials whose kind is not stored come last.
+OTHER = "unknown"
+# From what explores to what exploits; trials whose kind is not known come last.
 _COLORS = {
     "random": drawing.BLUE,
     "density": drawing.GREEN,
@@ -50,7 +50,7 @@ class PolicyTimelineInfo:
         kinds: Kind of the proposal, one of ``features.PROPOSAL_KINDS``, or ``OTHER``.
         trial_states: Names of their ``TrialState``.
         spread: Expected standard deviation of the first objective, in transformed scores, when
-            suggested; NaN if unknown.
+            suggested; NaN if unknown, or if another configuration ran.
         distance: Distance from the best trial before, of several the nearest one on the front,
             from 0 (the same) to 1; NaN without one.
         is_best: Whether the trial was the best one so far, or entered the front.
