@@ -195,7 +195,8 @@ ALLOWED: dict[str, set[str]] = {
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
     | {"visualization/influence"}
     | {"visualization/policy_timeline", "visualization/slice_expectation"},
-    "dashboard": {"arguments", "constraints", "suggest", "hindsight", "names", "explanation"}
+    "dashboard": {"arguments", "constraints", "suggest", "view", "hindsight", "names"}
+    | {"explanation"}
     | {f"visualization/{x}" for x in ("drawing", "cost", "policy_timeline", "relevance")}
     | {"visualization/slice_expectation"},
 }

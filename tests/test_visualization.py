@@ -91,7 +91,9 @@ def test_plots_draw_any_study(plot: Any, reported: Study) -> None:
     failed.tell(failed.ask(), state=TrialState.FAIL)
     mixed = rough_study(None, seed=2)
     mixed.optimize(rough, n_trials=16, catch=(Crash,))
-    for study in (empty, waiting, failed, mixed, reported):
+    bare = optuna.create_study(sampler=RocketSampler(seed=0))
+    bare.optimize(lambda trial: float(trial.number), n_trials=6)
+    for study in (empty, waiting, failed, bare, mixed, reported):
         before = len(study.trials), str(study.trials[-1:])
         figure = plot(study)
         assert isinstance(figure, go.Figure)
@@ -563,6 +565,15 @@ def test_long_names_differ_in_the_relevance() -> None:
     study.optimize(lambda trial: sum(trial.suggest_float(x, 0, 1) for x in names), n_trials=6)
     drawn = visualization.plot_relevance(study).layout.yaxis.ticktext
     assert len(set(drawn)) == 2 and max(map(len, drawn)) <= 40
+
+
+def test_a_best_trial_without_parameters_has_no_slices() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(
+        lambda trial: -1.0 if trial.number == 5 else trial.suggest_float("x", 0, 1), n_trials=8
+    )
+    text = figure_text(visualization.plot_slice_expectation(study))
+    assert "Trial 5 has no parameter with more than one value." in text
 
 
 def test_slice_names_the_parameters_that_there_are(reported: Study) -> None:

@@ -93,6 +93,9 @@ def draw(info: SliceExpectationInfo) -> go.Figure:
         reason = f"Two complete trials of different value{feasible} are needed."
         return drawing.empty(_TITLE, reason)
     n_rows, n_columns = len(info.slices), len(info.slices[0])
+    if not n_columns:
+        reason = f"Trial {info.central_number} has no parameter with more than one value."
+        return drawing.empty(_TITLE, reason)
     figure = drawing.subplots(
         rows=n_rows, cols=n_columns, shared_yaxes=True, vertical_spacing=0.06
     )
