@@ -110,7 +110,9 @@ def _look_back(
     suggestion = trials.stored_suggestion(trial)
     enqueued = tuple(sorted(trials.enqueued_params(trial, trial.distributions)))
     origin: Origin = "unknown" if suggestion is None else "agent"
-    if suggestion is None and enqueued and set(enqueued) >= set(trial.params):
+    if suggestion is None and not trial.params:
+        origin = "none"
+    elif suggestion is None and set(enqueued) >= set(trial.params):
         origin = "enqueued"
     view = hindsight.look_back(study, trial, agent)
     sources, priors = view.influences()
@@ -130,7 +132,9 @@ def _look_back(
         sources=MappingProxyType(sources),
         priors=MappingProxyType(priors),
     )
-    return _consider(known, view, trial, suggestion) if len(view.space) else known
+    if origin == "none" or not len(view.space):
+        return known
+    return _consider(known, view, trial, suggestion)
 
 
 def best_numbers(study: Study) -> list[int]:
@@ -156,6 +160,8 @@ def _consider(
 ) -> Explanation:
     """Add what the agent thinks of the trial's configuration."""
     record = record_of(trial, trials.score_signs(view.study), Rungs())
+    if suggestion is not None and trial.state == TrialState.FAIL:  # what it did not come to
+        record = replace(record, params={**suggestion.params, **record.params})
     units, active = view.encode(record)
     reading, feasibility = view.read(units, active)
     is_stored = suggestion is not None and math.isfinite(suggestion.mean + suggestion.std)

@@ -12,7 +12,7 @@ from optuna_rocket.alternatives import BranchChoice
 from optuna_rocket.forecasts import RungForecast
 
 
-Origin = Literal["agent", "enqueued", "unknown", "waiting"]
+Origin = Literal["agent", "enqueued", "unknown", "none", "waiting"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Explanation:
         origin: ``"agent"``: suggested by the agent, all parameters at once. ``"enqueued"``: every
             value was given to ``study.enqueue_trial``. ``"unknown"``: nothing that can be read is
             stored; another sampler, a trial added by hand, or the agent asked for one parameter
-            at a time (as in the first trial of a study). ``"waiting"``: not started.
+            at a time (as in the first trial of a study). ``"none"``: it has asked for no
+            parameter, so nothing is expected of it. ``"waiting"``: not started.
         enqueued: Names of the parameters whose values were enqueued.
         replaced: Names of the parameters whose suggested values lay outside of the trial's own
             ranges, so that others ran: kind and expectation of the suggestion do not hold for it.

@@ -60,6 +60,8 @@ def _origin(of: Explanation) -> Iterator[str]:
     after = f"after {of.n_finished} finished{running} {trials}"
     if of.origin == "enqueued":
         yield f"Trial {of.number} was enqueued and started {after}."
+    elif of.origin == "none":
+        yield f"Trial {of.number} started {after} and has asked for no parameter."
     elif of.origin == "unknown":
         yield (
             f"Trial {of.number} started {after}. Nothing is stored about its suggestion: it comes "

@@ -434,7 +434,34 @@ def test_any_trial_of_several_objectives_is_explained() -> None:
 def test_trials_without_parameters_are_explained() -> None:
     study = optuna.create_study(sampler=RocketSampler(seed=0))
     study.optimize(lambda trial: float(trial.number), n_trials=3)
+    assert "asked for no parameter. " in explain(study, 2).text
     assert "value is 2" in explain(study, 2).text
+
+
+def test_trials_that_failed_early_are_explained_by_what_was_suggested() -> None:
+    def objective(trial: Trial) -> float:
+        if trial.number == 9:
+            raise Crash
+        x = trial.suggest_float("x", 0, 1)
+        if trial.number == 8:
+            raise Crash
+        return (x - 0.3) ** 2 + trial.suggest_float("y", 0, 1)
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=10, catch=(Crash,))
+    midway, before = explain(study, 8), explain(study, 9)
+    assert study.trials[8].params.keys() == {"x"}
+    past = optuna.create_study(sampler=RocketSampler(seed=0))
+    past.optimize(lambda trial: objective(trial), n_trials=8)
+    whole = past.ask()
+    for name in ("x", "y"):
+        whole.suggest_float(name, 0, 1)
+    assert midway.distance == explain(past, 8).distance
+    assert midway.share == explain(past, 8).share > 0
+    assert before.origin == "none" and before.kind is None
+    assert math.isnan(before.mean) and math.isnan(before.distance) and before.n_candidates == 0
+    assert "asked for no parameter" in before.text and "It failed." in before.text
+    assert "chance to fail" not in before.text and "recomputed" not in before.text
 
 
 def test_trials_without_a_choice_are_explained() -> None:

@@ -328,6 +328,25 @@ def test_cost_of_plain_reports_is_the_last_step() -> None:
     assert info.unit == "report steps"
 
 
+def test_running_and_failed_trials_have_saved_nothing() -> None:
+    study = optuna.create_study()
+    for last, state in ((10, TrialState.COMPLETE), (4, TrialState.PRUNED), (2, TrialState.FAIL)):
+        trial = study.ask()
+        for step in range(1, last + 1):
+            trial.report(0.5, step)
+        study.tell(trial, 0.5 if state == TrialState.COMPLETE else None, state)
+    for _ in range(6):
+        study.ask().report(0.5, 1)
+    info = cost.cost_info(study)
+    assert info.costs == pytest.approx((1.0, 0.4, 0.2, *[0.1] * 6))
+    assert info.in_full == pytest.approx((1.0, 1.0, 0.2, *[0.1] * 6))
+    assert info.saved == pytest.approx(0.6 / 2.8)
+    figure = visualization.plot_cost(study)
+    assert "2.2 instead of 2.8 full evaluations, 21 % less" in figure_text(figure)
+    spent, in_full = figure.data[:2]
+    assert spent.y[-1] == pytest.approx(2.2) and in_full.y[-1] == pytest.approx(2.8)
+
+
 def test_epochs_from_zero_cost_as_much_as_from_one() -> None:
     study = optuna.create_study()
     for first in (0, 1):
@@ -513,6 +532,7 @@ def test_slices_are_open_where_all_values_count_as_equally_bad(exploded: Study) 
 
     figure = visualization.plot_slice_expectation(exploded, ["rate"])
     bottom, top = figure.layout.yaxis.range
+    assert [t.name for t in figure.data if t.fill] == ["80 %, without noise"]
     band = next(trace for trace in figure.data if trace.fill == "toself")
     assert None not in band.y and max(band.y) == pytest.approx(top, rel=1e-4)
     assert bottom < 0.3 < one.worst < top < 10, "the axis is for the values that matter"

@@ -222,7 +222,7 @@ def _traces(one: SliceExpectation, name: str, *, is_first: bool) -> list[Any]:
         fill="toself",
         fillcolor=drawing.BAND,
         line={"width": 0},
-        name="80 % of outcomes",
+        name="80 %, without noise",
         showlegend=is_first,
         hoverinfo="skip",
     )

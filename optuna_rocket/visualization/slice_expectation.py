@@ -49,7 +49,8 @@ def plot_slice_expectation(
     """Plot the value that the agent expects if one parameter of the best trial were different.
 
     The line is the expectation, the band holds the value with probability 0.8 (of the function,
-    without the noise of an evaluation; ``benchmarks.coverage`` measures it). Points are complete
+    without the noise of an evaluation; ``benchmarks.coverage`` measures it). It is open, and ends
+    where the axis does, where all values beyond count as equally bad. Points are complete
     trials, the darker the nearer the best one; they need not lie on the line, because their other
     parameters differ.
 
