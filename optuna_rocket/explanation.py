@@ -21,6 +21,7 @@ from optuna_rocket import constraints
 from optuna_rocket import forecasts
 from optuna_rocket import fronts
 from optuna_rocket import hindsight
+from optuna_rocket import retries
 from optuna_rocket import suggested
 from optuna_rocket import trials
 from optuna_rocket.agent.improvement import RULE_FROM
@@ -122,12 +123,13 @@ def _look_back(
         origin=origin,
         enqueued=enqueued,
         replaced=suggested.replaced_params(trial),
+        earlier_runs=tuple(sorted(retries.retried_numbers(trial.system_attrs))),
         n_finished=sum(record.outcome != Outcome.PENDING for record in view.records),
         n_running=sum(record.outcome == Outcome.PENDING for record in view.records),
         n_scored=n_scored,
         is_start=n_scored < RULE_FROM,
         is_elsewhere=view.turn is Turn.ELSEWHERE,
-        n_best=len(view.front),
+        n_best=int(view.counted[view.front].sum()),
         is_best=trial.number in best_numbers(study),
         sources=MappingProxyType(sources),
         priors=MappingProxyType(priors),

@@ -81,9 +81,11 @@ class Explanation:
         enqueued: Names of the parameters whose values were enqueued.
         replaced: Names of the parameters whose suggested values lay outside of the trial's own
             ranges, so that others ran: kind and expectation of the suggestion do not hold for it.
+        earlier_runs: Numbers of the trials of which this one is another run, because their workers
+            died.
         objectives: What was expected of each objective, see ``ObjectiveOutlook``.
         constraints: Constraint name to its value; feasible means at most 0.
-        n_finished: Trials that had ended when this one started.
+        n_finished: Trials that had ended when this one started, without those that were run again.
         n_running: Trials that were running then.
         n_scored: Trials that had a score for every objective then, pruned ones too.
         is_start: Whether fewer than five scores were known, so that the trials were spread out
@@ -97,10 +99,12 @@ class Explanation:
         failure: Chance to fail, in [0, 1]; 0 as long as no trial has failed.
         feasibility: Chance to satisfy all constraints, in [0, 1]; 1 where none is known.
         n_best: Number of the best trials then: 1, of several objectives those on the front
-            (feasible, and dominated by no other); 0 if there was none.
+            (dominated by no other); 0 if none was feasible.
         incumbent: Number of the best trial then, pruned ones included, of several the nearest one;
-            None if there was none.
-        distance: Distance from it over all parameters, from 0 (the same) to 1; NaN without one.
+            None if there was none. Of one objective, while no trial is feasible, the one that
+            violated least.
+        distance: Distance from it over all parameters, from 0 (the same) to 1, more where a value
+            lies beyond its range of that time; NaN without one.
         hypervolume_gain: Expected growth of the hypervolume that the front dominated, as a share
             of it; ``fronts`` says from which reference point. NaN for one objective.
         is_best: Whether the trial is today the best one, or on the front.
@@ -127,6 +131,7 @@ class Explanation:
     objectives: tuple[ObjectiveOutlook, ...]
     enqueued: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
+    earlier_runs: tuple[int, ...] = ()
     constraints: Mapping[str, float] = field(default_factory=dict)
     n_finished: int = 0
     n_running: int = 0

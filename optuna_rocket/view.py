@@ -104,7 +104,7 @@ class View:
 
     @cached_property
     def front(self) -> list[int]:
-        """Rows of the best trials: those that no other dominates, or the best one."""
+        """Rows of the best trials: those that no other dominates, or the ``incumbent``."""
         if self.n_objectives > 1:
             return fronts.final_front(self.scores, self.counted)
         best = self.incumbent
@@ -130,6 +130,12 @@ class View:
         if self.goals is not None:
             return None
         return policy.turn(self.history, self.remembered, self.guide is not None)
+
+    def least_violating(self, n: int) -> int | None:
+        """Row of the trial among the first ``n`` that violates least, None without a score."""
+        if self.goals is None or not bool(self.goals.scored[:n].any()):
+            return None
+        return int(self.goals.take(torch.arange(n)).standing.argmax())
 
     def encode(self, record: Record) -> tuple[Tensor, Tensor]:
         """Units and activity ``(1, 1, d)`` of any record's configuration."""
@@ -234,7 +240,10 @@ class View:
         return fronts.expected_gain(self.scores, self.counted, self.front, samples)
 
     def distances(self, row: int) -> list[float]:
-        """Distance of every trial in view from the one in ``row``: 0 the same, 1 opposite."""
+        """Distance of every trial in view from the one in ``row``: 0 the same, 1 opposite.
+
+        More where a value lies beyond its latest range.
+        """
         units = self.history.units
         return [float(x) for x in row_distance(units, units[:, row : row + 1], self.geometry)[0]]
 

@@ -40,7 +40,11 @@ def _sentences(of: Explanation) -> Iterator[str]:
     yield from _expectation(of)
     if of.incumbent is not None:
         same = "(0 is the same, 1 the other end of every range)"
+        if of.distance > 1:
+            same = f"{same[:-1]}; one of the two lies beyond the range of that time)"
         best = "the best trial then, number"
+        if of.n_best == 0:
+            best = "the trial that violated least then, number"
         if len(of.objectives) > 1:
             best = f"the nearest of {of.n_best} on the front then, number"
         yield f"It lies {of.distance:.2f} from {best} {of.incumbent} {same}."
@@ -73,6 +77,10 @@ def _origin(of: Explanation) -> Iterator[str]:
         if of.enqueued:
             names = ", ".join(map(short_name, of.enqueued))
             yield f"Enqueued, and imposed on the agent: {names}."
+    if of.earlier_runs:
+        runs = " and ".join(map(str, of.earlier_runs))
+        trials = "trial" if len(of.earlier_runs) == 1 else "trials"
+        yield f"It is another run of {trials} {runs}, which did not come to an end."
     if of.is_start:
         yield "With fewer than five scores the trials are spread out whatever is expected of them."
     if of.is_elsewhere:

@@ -412,6 +412,47 @@ def test_relevance_is_told_when_it_is_learned(front_study: Study, bowl_study: St
     assert found.n_scored == 12 and found.relevance == {} and words not in found.text
 
 
+def test_without_a_feasible_trial_none_is_the_best() -> None:
+    def objective(trial: Trial) -> float:
+        x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
+        trial.set_constraint("never", 0.5 + x)
+        return x - y
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=10)
+    found = explain(study, 9)
+    least = min(study.trials[:9], key=lambda trial: float(trial.params["x"])).number
+    assert found.n_best == 0 and found.incumbent == least
+    assert f"from the trial that violated least then, number {least}" in found.text
+    assert "best trial" not in found.text.split("It lies")[1]
+
+
+def test_a_distance_beyond_the_range_is_explained() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(narrowed, n_trials=17)
+    found = explain(study, 15)
+    assert found.distance > 1
+    assert "one of the two lies beyond the range of that time)" in found.text
+    assert "beyond" not in explain(study, 14).text
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_another_run_of_a_trial_says_so() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(bowl, n_trials=6)
+    again = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3)
+    for number in (6, 7):
+        bowl(study.ask())
+        study._storage.set_trial_state_values(study.trials[number]._trial_id, TrialState.FAIL)
+        again(study, study.trials[number])
+    study.optimize(bowl, n_trials=1)
+    assert explain(study, 6).earlier_runs == () and "another run" not in explain(study, 6).text
+    assert explain(study, 7).earlier_runs == (6,)
+    found = explain(study, 8)
+    assert found.earlier_runs == (6, 7) and found.n_finished == 6
+    assert "It is another run of trials 6 and 7, which did not come to an end." in found.text
+
+
 def test_any_trial_of_several_objectives_is_explained() -> None:
     def rough_goals(trial: Trial) -> tuple[float, ...]:
         if trial.number == 3:

@@ -179,8 +179,8 @@ ALLOWED: dict[str, set[str]] = {
     "wording": {"reasons", "alternatives", "names"},
     "explanation": CORE
     | AGENT
-    | {"constraints", "suggestions", "suggested", "trials", "records", "quiet", "suggest"}
-    | {"bands", "fronts", "view"}
+    | {"constraints", "suggestions", "suggested", "retries", "trials", "records", "quiet"}
+    | {"suggest", "bands", "fronts", "view"}
     | {"hindsight", "alternatives", "forecasts", "reasons", "wording"},
     "visualization/drawing": {"hindsight", "names"},
     "visualization/policy_timeline": CORE | VIEW | {"fronts"},

@@ -596,6 +596,35 @@ def test_a_best_trial_without_parameters_has_no_slices() -> None:
     assert "Trial 5 has no parameter with more than one value." in text
 
 
+def test_without_a_feasible_trial_the_figures_are_about_the_least_violating() -> None:
+    def objective(trial: Trial) -> float:
+        x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
+        trial.set_constraint("never", 0.5 + x)
+        return x - y
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=9)
+    info = slice_expectation.slice_expectation_info(look(study))
+    assert info.central_number == min(study.trials, key=lambda t: float(t.params["x"])).number
+    text = figure_text(visualization.plot_slice_expectation(study))
+    assert "the one that violates least" in text and "the best one" not in text
+    line = policy_timeline.policy_timeline_info(look(study))
+    assert math.isnan(line.distance[0]) and all(map(math.isfinite, line.distance[1:]))
+    assert line.distance[-1] == pytest.approx(optuna_rocket.explain(study, 8).distance)
+    assert not any(line.is_best)
+
+
+def test_a_best_trial_beyond_the_range_of_today_is_in_the_slice() -> None:
+    def objective(trial: Trial) -> float:
+        return abs(trial.suggest_float("x", 0, 1 if trial.number < 9 else 0.5) - 0.9)
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=12)
+    assert study.best_params["x"] > 0.6
+    _, right = visualization.plot_slice_expectation(study).layout.xaxis.range
+    assert right > study.best_params["x"]
+
+
 def test_slice_names_the_parameters_that_there_are(reported: Study) -> None:
     with pytest.raises(ValueError, match=r"no parameter 'depth'.*'dropout'"):
         visualization.plot_slice_expectation(reported, ["depth"])

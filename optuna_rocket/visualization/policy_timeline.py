@@ -51,8 +51,10 @@ class PolicyTimelineInfo:
         trial_states: Names of their ``TrialState``.
         spread: Expected standard deviation of the first objective, in transformed scores, when
             suggested; NaN if unknown, or if another configuration ran.
-        distance: Distance from the best trial before, of several the nearest one on the front,
-            from 0 (the same) to 1; NaN without one.
+        distance: Distance from the best trial before, of several objectives the nearest one on
+            the front, from 0 (the same) to 1, more where one of the two lies beyond today's
+            ranges; NaN without one. Of one objective, while no trial is feasible, from the one
+            that violates least.
         is_best: Whether the trial was the best one so far, or entered the front.
         target_names: What the objectives are called, ready to be drawn.
         hypervolume: Hypervolume of the front after the trial, as a share of that after the last
@@ -150,12 +152,19 @@ def _against_the_best(view: View) -> tuple[list[float], list[bool]]:
     distance, is_best = [], []
     before, *later = fronts.fronts(scores, counted)
     for i, after in enumerate(later):
-        distance.append(view.nearest(view.history.units[:, [i]], before)[1])
+        reference = before or _least_violating(view, i)
+        distance.append(view.nearest(view.history.units[:, [i]], reference)[1])
         # Another trial of the same score is no better, though no other dominates it.
         is_equal = before and bool((scores[:, before] == scores[:, [i]]).all(0).any())
         is_best.append(i in after[-1:] and not is_equal)
         before = after
     return distance, is_best
+
+
+def _least_violating(view: View, n: int) -> list[int]:
+    """What takes the place of the best trial while none of the first ``n`` is feasible."""
+    row = view.least_violating(n) if view.n_objectives == 1 else None
+    return [] if row is None else [row]
 
 
 def principal_components(

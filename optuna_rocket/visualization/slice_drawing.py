@@ -43,7 +43,8 @@ class SliceExpectation:
         trial_x: Values of the trials that have the parameter and a value.
         trial_values: Their objective values.
         trial_numbers: Their numbers.
-        trial_distance: Their distance from the central trial over all parameters, 0 to 1.
+        trial_distance: Their distance from the central trial over all parameters, 0 to 1, more
+            where one of the two lies beyond today's ranges.
         central_x: The central trial's value of the parameter.
         central_value: Its objective value.
     """
@@ -75,12 +76,14 @@ class SliceExpectationInfo:
     Attributes:
         central_number: Its number, None as long as no two complete trials differ in value.
         is_best: Whether it was taken for the best one, and not named.
+        is_feasible: Whether it violates no constraint.
         target_names: What the objectives' axes are called, ready to be drawn.
         slices: For each objective that is shown, one for each parameter.
     """
 
     central_number: int | None
     is_best: bool
+    is_feasible: bool
     target_names: tuple[str, ...]
     slices: tuple[tuple[SliceExpectation, ...], ...]
 
@@ -113,6 +116,8 @@ def draw(info: SliceExpectationInfo) -> go.Figure:
     for column, title in enumerate(titles, start=1):
         figure.update_xaxes(title_text=title, row=n_rows, col=column)
     best = "the best compromise on the front" if several else "the best one"
+    if not info.is_feasible:
+        best = "the one that violates least"
     subtitle = f"the others as in {central}" + (f", {best}" if info.is_best else "")
     figure.update_layout(drawing.layout(_TITLE, subtitle))
     if n_rows > 2:
@@ -122,12 +127,14 @@ def draw(info: SliceExpectationInfo) -> go.Figure:
 
 
 def _axis(one: SliceExpectation) -> dict[str, Any]:
-    """The whole range with a little room, and few ticks: powers of ten on a log scale."""
+    """Range and central trial with a little room, and few ticks: on log scales powers of ten."""
     axis: dict[str, Any] = {"tickangle": 0}
     if one.labels is not None:
         choices = {"tickvals": list(one.x), "ticktext": list(one.labels)}
         return {**axis, **choices, "range": [-0.5, len(one.x) - 0.5]}
     low, high = one.x[0], one.x[-1]
+    if one.central_x > 0 or not one.is_log:  # it may lie beyond the range of today
+        low, high = min(low, one.central_x), max(high, one.central_x)
     if one.is_log:
         low, high = math.log10(low), math.log10(high)
         dense = {"dtick": math.ceil((high - low) / 3)} if high - low >= 2 else {"nticks": 4}

@@ -100,7 +100,7 @@ def slice_expectation_info(
     recent, names = drawing.recent(n_recent_trials), tuple(drawing.target_names(view.study))
     central = _central(view, trial_number, shown)
     if central is None:
-        return SliceExpectationInfo(None, trial_number is None, names, ())
+        return SliceExpectationInfo(None, trial_number is None, True, names, ())
     number = view.records[central].number
     held = [view.space.names[j] for j in view.history.active[0, central].nonzero()[:, 0].tolist()]
     if params is None:
@@ -114,7 +114,8 @@ def slice_expectation_info(
                 f"{param!r} with more than one value. It has {held}."
             )
     slices = [tuple(_slice(view, central, x, k, recent) for x in params) for k in shown]
-    return SliceExpectationInfo(number, trial_number is None, names, tuple(slices))
+    is_feasible = bool(view.counted[central])
+    return SliceExpectationInfo(number, trial_number is None, is_feasible, names, tuple(slices))
 
 
 def _objectives(view: View, objective: int | str | None) -> list[int]:
