@@ -28,6 +28,7 @@ from optuna_rocket.agent.improvement import RULE_FROM
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.policy import Turn
 from optuna_rocket.features import PROPOSAL_KINDS
+from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.quiet import quietly
 from optuna_rocket.reasons import Explanation
@@ -191,8 +192,16 @@ def _bounds(view: View, is_suggested: bool) -> Tensor:
     """Bounds ``(2,)`` of ``bands``; only with one free objective is the latter's past known."""
     if not is_suggested:
         return bands.function(view.history.n_trials)[0]
-    past = view.history if view.goals is None else view.history.first(0)
+    past = _with_what_ran(view) if view.goals is None else view.history.first(0)
     return bands.outcome(bands.errors(past))[0]
+
+
+def _with_what_ran(view: View) -> History:
+    """The history, without what was expected of suggestions of which something else ran."""
+    stale = [i for i, x in enumerate(view.records) if suggested.replaced_params(x.trial)]
+    predicted = view.history.predicted.clone()
+    predicted[0, stale] = math.nan
+    return replace(view.history, predicted=predicted)
 
 
 def _outlook(

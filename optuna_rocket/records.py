@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_rocket import constraints
-from optuna_rocket import suggested
+from optuna_rocket import suggestions
 from optuna_rocket.curves import Curve
 from optuna_rocket.curves import curve_of
 from optuna_rocket.history import Outcome
@@ -177,7 +177,7 @@ def record_of(
         rungs: What complete trials before it reported.
         ranges: Those of it and the trials before it, None to take all of its parameters.
     """
-    suggestion = suggested.of_trial(trial)
+    suggestion = suggestions.read(trial.system_attrs)
     asked = trial.distributions if ranges is None else ranges.asked(trial)
     params = internal_params(trial.params, asked)
     scores, fidelity = (math.nan,) * len(signs), 1.0

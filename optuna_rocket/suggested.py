@@ -2,7 +2,8 @@
 
 A suggested value that lies outside of the trial's own range (which was narrowed, or depends on
 another parameter) never runs: Optuna asks for another one. Kind and expectation are then those of
-a configuration that nobody has tried.
+a configuration that nobody has tried. This is for what people are told, and for what is measured of
+the agent's word; the agent itself reads kind and expectation as they were stored.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _SAME = 1e-9
 def of_trial(trial: FrozenTrial) -> Suggestion:
     """What is stored about a trial; without kind and expectation where it ran something else."""
     suggestion = suggestions.read(trial.system_attrs)
-    return suggestion.without_word() if _replaced(trial, suggestion) else suggestion
+    return Suggestion(suggestion.params) if _replaced(trial, suggestion) else suggestion
 
 
 def replaced_params(trial: FrozenTrial) -> tuple[str, ...]:
@@ -33,13 +34,16 @@ def replaced_params(trial: FrozenTrial) -> tuple[str, ...]:
     return tuple(sorted(_replaced(trial, suggestions.read(trial.system_attrs))))
 
 
-def _replaced(trial: FrozenTrial, suggestion: Suggestion) -> list[str]:
-    return [
+def _replaced(trial: FrozenTrial, suggestion: Suggestion) -> set[str]:
+    return {
         name
         for name, value in trial.params.items()
-        if name in suggestion.params
-        and not _is_same(suggestion.params[name], value, trial.distributions[name])
-    ]
+        if name in suggestion.replaced
+        or (
+            name in suggestion.params
+            and not _is_same(suggestion.params[name], value, trial.distributions[name])
+        )
+    }
 
 
 def _is_same(suggested: float, value: Any, distribution: BaseDistribution) -> bool:

@@ -31,6 +31,8 @@ class Suggestion:
         std: Its standard deviation, NaN where unknown.
         score: Expected objective value, turned so that greater is better; NaN where unknown.
         spread: Its standard deviation, NaN where unknown.
+        replaced: Names of the parameters whose values in ``params`` took the place of what all of
+            the above was said of.
     """
 
     params: dict[str, float]
@@ -39,10 +41,7 @@ class Suggestion:
     std: float = math.nan
     score: float = math.nan
     spread: float = math.nan
-
-    def without_word(self) -> Suggestion:
-        """The same without what was said of it, where that was about other parameters."""
-        return Suggestion(self.params)
+    replaced: tuple[str, ...] = ()
 
 
 def with_one_more(
@@ -53,8 +52,6 @@ def with_one_more(
 ) -> Suggestion:
     """What is stored already about a trial, with one more parameter decided.
 
-    Where another value was stored for it, what was said then does not hold any more.
-
     Args:
         attributes: The trial's system attributes.
         suggestion: The decision, about more than that parameter.
@@ -63,9 +60,10 @@ def with_one_more(
     """
     decided = {name: suggestion.params[name]} if name in suggestion.params else {}
     stored = read(attributes)
+    names = set(stored.replaced)
     if decided and stored.params.get(name, decided[name]) != decided[name]:
-        stored = stored.without_word()
-    return replace(stored, params={**imposed, **decided})
+        names.add(name)
+    return replace(stored, params={**imposed, **decided}, replaced=tuple(sorted(names)))
 
 
 def encode(suggestion: Suggestion) -> str:
@@ -78,7 +76,8 @@ def encode(suggestion: Suggestion) -> str:
         "score": _six_digits(suggestion.score),
         "spread": _six_digits(suggestion.spread),
     }
-    text = json.dumps(content)
+    replaced = {"replaced": suggestion.replaced} if suggestion.replaced else {}
+    text = json.dumps({**content, **replaced})
     if not fits(text):
         text = json.dumps({**content, "params": {}})
     return text
@@ -104,6 +103,7 @@ def read(attributes: Mapping[str, Any]) -> Suggestion:
             # not written by the first versions
             float(content.get("score", math.nan)),
             float(content.get("spread", math.nan)),
+            tuple(str(name) for name in content.get("replaced", ())),
         )
     except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError):
         return blank

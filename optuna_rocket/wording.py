@@ -81,6 +81,8 @@ def _origin(of: Explanation) -> Iterator[str]:
         runs = " and ".join(map(str, of.earlier_runs))
         trials = "trial" if len(of.earlier_runs) == 1 else "trials"
         yield f"It is another run of {trials} {runs}, which did not come to an end."
+    if of.origin == "none":
+        return
     if of.is_start:
         yield "With fewer than five scores the trials are spread out whatever is expected of them."
     if of.is_elsewhere:

@@ -20,12 +20,14 @@ import optuna_rocket
 from optuna_rocket import RocketPruner
 from optuna_rocket import RocketSampler
 from optuna_rocket import alternatives
+from optuna_rocket import bands
 from optuna_rocket import explain
 from optuna_rocket import hindsight
 from optuna_rocket import suggested
 from optuna_rocket import suggestions
 from optuna_rocket.curves import level_to_beat
 from optuna_rocket.features import PROPOSAL_KINDS
+from optuna_rocket.history import History
 from optuna_rocket.quiet import quietly
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.trials import CurveReader
@@ -177,9 +179,25 @@ def test_what_was_said_of_another_configuration_is_not_quoted() -> None:
     assert stale.expected > 0.2, "the suggestion was for x near 0.9"
     assert "the value of x lay outside of the trial's own range" in stale.text
     assert "would have expected" in stale.text
-    view = hindsight.look(study)
-    assert bool(view.history.predicted[0, 15].isnan().all()) and view.history.kind[0, 15] == -1
-    assert bool(view.history.predicted[0, 14].isfinite().all())
+
+
+def test_what_was_said_of_another_configuration_is_no_error_of_the_agent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The width of the interval of the next trials depends on what became of the earlier ones."""
+    read: list[History] = []
+    errors = bands.errors
+
+    def seen(history: History) -> torch.Tensor:
+        read.append(history)
+        return errors(history)
+
+    monkeypatch.setattr(bands, "errors", seen)
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(narrowed, n_trials=18)
+    explain(study, 17)
+    known = read[0].predicted[0].isfinite().all(-1).tolist()
+    assert known == [0 < number != 15 for number in range(17)]
 
 
 def test_what_ran_is_told_where_ranges_depend_on_each_other() -> None:
@@ -215,8 +233,9 @@ def test_a_claim_that_takes_the_place_of_another_says_nothing_of_it() -> None:
     trial.suggest_int("x", 0, 15)
     stored = suggestions.read(study.trials[trial.number].system_attrs)
     assert stored.params["x"] == trial.params["x"] and stored.params["y"] == planned.params["y"]
-    assert stored.kind == -1 and math.isnan(stored.mean) and math.isnan(stored.score)
-    assert "not as a whole" in explain(study, trial.number).text
+    assert stored.replaced == ("x",)
+    found = explain(study, trial.number)
+    assert found.replaced == ("x",) and found.kind is None and found.is_recomputed
 
 
 @pytest.mark.parametrize("file", ["study.db", "study.log"])

@@ -124,7 +124,7 @@ ALLOWED: dict[str, set[str]] = {
     "curves": {"constraints", "costs", "suggested"}
     | {"fidelity/forecast", "fidelity/expectation", "fidelity/correlation", "fidelity/guards"},
     "retries": set(),
-    "records": {"history", "constraints", "suggestions", "suggested", "curves"},
+    "records": {"history", "constraints", "suggestions", "curves"},
     "trials": {"history", "suggestions", "suggested", "curves", "retries", "records"},
     "rows": {"space", "history", "fidelity/approximation", "goals", "trials", "records"},
     "conditions": {"space", "history"},
@@ -183,7 +183,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"suggest", "bands", "fronts", "view"}
     | {"hindsight", "alternatives", "forecasts", "reasons", "wording"},
     "visualization/drawing": {"hindsight", "names"},
-    "visualization/policy_timeline": CORE | VIEW | {"fronts"},
+    "visualization/policy_timeline": CORE | VIEW | {"fronts", "suggested"},
     "visualization/relevance": CORE | VIEW,
     "visualization/influence": CORE | VIEW,
     "visualization/slice_drawing": {"visualization/drawing"},

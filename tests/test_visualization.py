@@ -25,6 +25,7 @@ from optuna_rocket import RocketSampler
 from optuna_rocket import attributes
 from optuna_rocket import costs
 from optuna_rocket.hindsight import look
+from optuna_rocket.names import short_names
 from tests import related_studies
 from tests.dashboard_page import noisy_error
 from tests.support import Crash
@@ -579,6 +580,23 @@ def test_long_choices_differ_in_the_slices() -> None:
     assert points.hovertemplate.startswith("%{customdata[0]}: expected %{y}")
 
 
+@pytest.mark.parametrize(
+    "whole",
+    [
+        ["short", "a name that is long"],
+        ["the same beginning 1", "the same beginning 2"],
+        ["the same beginning 1 and end", "the same beginning 2 and end"],
+        [f"{'a' * 20}{i}{'b' * 20}{i % 3}{'c' * 20}" for i in range(12)],
+        ["twice the same long name", "twice the same long name", "another name that is long"],
+        [],
+    ],
+)
+def test_names_that_differ_still_do_when_they_are_cut(whole: list[str]) -> None:
+    cut = short_names(whole, 12)
+    assert len(cut) == len(whole) and max(map(len, cut), default=0) <= 12
+    assert len(set(cut)) == len(set(whole)) == len(set(zip(whole, cut, strict=True)))
+
+
 def test_long_names_differ_in_the_relevance() -> None:
     names = [f"encoder.{'block.' * 8}{i}.dropout" for i in range(2)]
     study = optuna.create_study(sampler=RocketSampler(seed=0))
@@ -621,6 +639,9 @@ def test_a_best_trial_beyond_the_range_of_today_is_in_the_slice() -> None:
     study = optuna.create_study(sampler=RocketSampler(seed=0))
     study.optimize(objective, n_trials=12)
     assert study.best_params["x"] > 0.6
+    line = policy_timeline.policy_timeline_info(look(study))
+    assert line.kinds[9] == policy_timeline.OTHER and math.isnan(line.spread[9])
+    assert line.kinds[8] != policy_timeline.OTHER and math.isfinite(line.spread[8])
     _, right = visualization.plot_slice_expectation(study).layout.xaxis.range
     assert right > study.best_params["x"]
 

@@ -13,6 +13,7 @@ import torch
 
 from optuna_rocket import fronts
 from optuna_rocket import hindsight
+from optuna_rocket import suggested
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.quiet import quietly
 from optuna_rocket.view import View
@@ -124,7 +125,7 @@ def policy_timeline_info(view: View, n_recent_trials: int | None = None) -> Poli
     """The numbers behind ``plot_policy_timeline``."""
     recent = drawing.recent(n_recent_trials)
     records = view.records[recent]
-    suggestions = [record.suggestion for record in records]
+    suggestions = [suggested.of_trial(record.trial) for record in records]
     known = {index: kind for index, kind in enumerate(PROPOSAL_KINDS)}
     is_single = view.n_objectives == 1
     numbers, states = view.recurrent_states() if is_single else ([], torch.zeros(0, 1))
