@@ -125,12 +125,10 @@ def save_to_dashboard(study: Study) -> None:
     failed = _save(study)
     if _NOTE in failed:
         error = failed.pop(_NOTE)
-        hint = ""
+        reason = f"{type(error).__name__}: {error}"
         if isinstance(error, StorageInternalError):
-            hint = " Note and figures are attributes of the study: is its storage read-only?"
-        raise RuntimeError(
-            f"The note was not stored ({type(error).__name__}: {error}).{hint}"
-        ) from error
+            reason = "note and figures are attributes of the study: is its storage read-only?"
+        raise RuntimeError(f"The note was not stored ({reason})") from error
     if failed:
         _logger.warning(f"Figures are missing in the dashboard: {_told(failed)}.")
 

@@ -2,8 +2,8 @@
 
 A suggested value that lies outside of the trial's own range (which was narrowed, or depends on
 another parameter) never runs: Optuna asks for another one. Kind and expectation are then those of
-a configuration that nobody has tried. This is for what people are told, and for what is measured of
-the agent's word; the agent itself reads kind and expectation as they were stored.
+a configuration that nobody has tried. This is for what people are told, and for what is measured
+of the agent's word; the agent itself reads kind and expectation as they were stored.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def test_a_storage_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     study.optimize(bowl, n_trials=3)
     engine_options = f"sqlite:///file:{path}?mode=ro&uri=true"
     loaded = optuna.load_study(storage=engine_options, study_name=study.study_name)
-    with pytest.raises(RuntimeError, match=r"note was not stored .* is its storage read-only\?"):
+    with pytest.raises(RuntimeError, match=r"note was not stored .*: is its storage read-only\?"):
         save_to_dashboard(loaded)
 
 
