@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from functools import cache
+from functools import partial
 import importlib
 import re
 import threading
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
@@ -22,12 +26,14 @@ if TYPE_CHECKING:
     from plotly import graph_objects as go
 
     from optuna_rocket.suggest import Suggester
+    from optuna_rocket.view import View
 
 
 # The dashboard sends all figures of a study again with every look at it.
 _LARGEST_FIGURE = 50_000
 _N_RECENT = 200
 _N_CONSTRAINED = 10
+_NOTE = "note"
 # Link definitions are Markdown that is never shown: what stands between them is ours.
 _BEGIN, _END = "[//]: # (optuna-rocket begin)", "[//]: # (optuna-rocket end)"
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
@@ -36,9 +42,9 @@ _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 class DashboardCallback:
     """Callback of ``study.optimize`` that keeps the dashboard's figures and note current.
 
-    A failure costs a warning, once for each kind of error, and never ends the study. Threads and
-    workers may each have one. When the study has ended, ``save_to_dashboard`` brings what the last
-    trials have changed.
+    A failure costs a warning, once for each figure and kind of error, and never ends the study.
+    Threads and workers may each have one. When the study has ended, ``save_to_dashboard`` brings
+    what the last trials have changed.
 
     Example:
         ```python
@@ -60,7 +66,7 @@ class DashboardCallback:
     def __init__(self, *, every: int = 10) -> None:
         self._every = check_integer("every", every, least=1)
         _require()
-        self._failures: set[type[Exception]] = set()
+        self._failures: set[tuple[str, type[Exception]]] = set()
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -77,16 +83,22 @@ class DashboardCallback:
         if (trial.number + 1) % self._every or not self._lock.acquire(blocking=False):
             return
         try:
-            save_to_dashboard(study)
-        except Exception as error:
-            if type(error) not in self._failures:
-                self._failures.add(type(error))
+            failed = _tried(study)
+            new = {x: error for x, error in failed.items() if self._is_new(x, error)}
+            if new:
                 _logger.warning(
-                    f"The dashboard was not updated after trial {trial.number} "
-                    f"({type(error).__name__}: {error}); the study goes on."
+                    f"The dashboard was not updated after trial {trial.number}: {_told(new)}; the "
+                    "study goes on."
                 )
         finally:
             self._lock.release()
+
+    def _is_new(self, part: str, error: Exception) -> bool:
+        failure = part, type(error)
+        if failure in self._failures:
+            return False
+        self._failures.add(failure)
+        return True
 
 
 def save_to_dashboard(study: Study) -> None:
@@ -100,22 +112,65 @@ def save_to_dashboard(study: Study) -> None:
 
     Everything is stored as study attributes, at most 50 kB a figure: the first two show the latest
     200 trials, or half as many until they are small enough, and a figure that is larger still is
-    left out, with the reason in its place.
+    left out, with the reason in its place. A figure that fails costs a warning; the note and the
+    other figures are stored all the same.
 
     Args:
         study: A study.
 
     Raises:
         ImportError: If plotly or optuna-dashboard is not installed.
+        RuntimeError: If the note cannot be stored, as in a read-only storage.
     """
+    failed = _save(study)
+    if _NOTE in failed:
+        error = failed.pop(_NOTE)
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, StorageInternalError):
+            reason = "note and figures are attributes of the study: is its storage read-only?"
+        raise RuntimeError(f"The note was not stored ({reason})") from error
+    if failed:
+        _logger.warning(f"Figures are missing in the dashboard: {_told(failed)}.")
+
+
+def _told(failed: Mapping[str, Exception]) -> str:
+    return "; ".join(f"{part} ({type(error).__name__}: {error})" for part, error in failed.items())
+
+
+def _tried(study: Study) -> dict[str, Exception]:
+    """``_save`` that never raises."""
+    try:
+        return _save(study)
+    except Exception as error:
+        return {"note and figures": error}
+
+
+def _save(study: Study) -> dict[str, Exception]:
+    """Store note and figures, each for itself; what failed, by its name."""
     optuna_dashboard = _require()
     from optuna_rocket import hindsight
 
     # One agent for all: what it believes of the first trials is worked out once.
     agent = hindsight.agent_of(study)
+
+    def store(name: str, make: Callable[[], go.Figure]) -> None:
+        optuna_dashboard.save_plotly_graph_object(study, make(), graph_object_id=f"rocket-{name}")
+
+    parts: dict[str, Callable[[], None]] = {_NOTE: lambda: _save_note(study, agent)}
+    for name, make in _figures(study, agent).items():
+        parts[f"figure {name!r}"] = partial(store, name, make)
+    failed: dict[str, Exception] = {}
+    for part, save in parts.items():
+        try:
+            save()
+        except Exception as error:
+            failed[part] = error
+    return failed
+
+
+def _save_note(study: Study, agent: Suggester) -> None:
+    optuna_dashboard = _require()
     section = "\n\n".join(_paragraphs(study, agent))
-    for name, figure in _figures(study, agent).items():
-        optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id=f"rocket-{name}")
     note = optuna_dashboard.get_note(study)
     updated = _with_section(note, section)
     if updated != note:
@@ -136,25 +191,28 @@ def _require() -> Any:
         ) from error
 
 
-def _figures(study: Study, agent: Suggester) -> dict[str, go.Figure]:
+def _figures(study: Study, agent: Suggester) -> dict[str, Callable[[], go.Figure]]:
+    """What makes each figure."""
     from optuna_rocket import hindsight
     from optuna_rocket.visualization import cost
     from optuna_rocket.visualization import policy_timeline
     from optuna_rocket.visualization import relevance
     from optuna_rocket.visualization import slice_expectation
 
-    view = hindsight.look(study, agent)
-    # Trials that were added to a study of several objectives may hold reports all the same.
-    reports = len(study.directions) == 1 and any(
-        trial.intermediate_values for trial in study.get_trials(deepcopy=False)
-    )
-    return {
-        "policy": _small(lambda n: policy_timeline.figure(view, n)),
-        "slice": _small(lambda n: slice_expectation.figure(view, n_recent_trials=n)),
-        "cost" if reports else "relevance": _small(
-            lambda _: cost.plot_cost(study) if reports else relevance.figure(view)
-        ),
+    @cache
+    def view() -> View:
+        return hindsight.look(study, agent)
+
+    figures: dict[str, Callable[[], go.Figure]] = {
+        "policy": lambda: _small(lambda n: policy_timeline.figure(view(), n)),
+        "slice": lambda: _small(lambda n: slice_expectation.figure(view(), n_recent_trials=n)),
     }
+    # Trials that were added to a study of several objectives may hold reports all the same.
+    if len(study.directions) == 1 and any(
+        trial.intermediate_values for trial in study.get_trials(deepcopy=False)
+    ):
+        return {**figures, "cost": lambda: _small(lambda _: cost.plot_cost(study))}
+    return {**figures, "relevance": lambda: _small(lambda _: relevance.figure(view()))}
 
 
 def _small(make: Callable[[int], go.Figure]) -> go.Figure:
@@ -195,7 +253,7 @@ def _paragraphs(study: Study, agent: Suggester) -> Iterator[str]:
 
 
 def _constraint_table(constrained: list[tuple[int, dict[str, float]]]) -> str:
-    from optuna_rocket.wording import short_name
+    from optuna_rocket.names import short_name
 
     names = sorted({name for _, values in constrained for name in values})
     header = ["trial", *(_escape(short_name(name)) for name in names), "feasible"]
@@ -217,7 +275,8 @@ def _escape(text: str) -> str:
 def _with_section(note: str, section: str) -> str:
     """The note with our section exchanged, or added at its end."""
     ours = f"{_BEGIN}\n\n{section}\n\n{_END}"
-    start, end = note.find(_BEGIN), note.find(_END)
+    start = note.find(_BEGIN)
+    end = note.find(_END, max(start, 0))
     if 0 <= start < end:
         return note[:start] + ours + note[end + len(_END) :]
     return f"{note.rstrip()}\n\n{ours}" if note.strip() else ours

@@ -21,11 +21,14 @@ from optuna_rocket import constraints
 from optuna_rocket import forecasts
 from optuna_rocket import fronts
 from optuna_rocket import hindsight
+from optuna_rocket import retries
+from optuna_rocket import suggested
 from optuna_rocket import trials
 from optuna_rocket.agent.improvement import RULE_FROM
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.policy import Turn
 from optuna_rocket.features import PROPOSAL_KINDS
+from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.quiet import quietly
 from optuna_rocket.reasons import Explanation
@@ -109,24 +112,32 @@ def _look_back(
     suggestion = trials.stored_suggestion(trial)
     enqueued = tuple(sorted(trials.enqueued_params(trial, trial.distributions)))
     origin: Origin = "unknown" if suggestion is None else "agent"
-    if suggestion is None and enqueued and set(enqueued) >= set(trial.params):
+    if suggestion is None and not trial.params:
+        origin = "none"
+    elif suggestion is None and set(enqueued) >= set(trial.params):
         origin = "enqueued"
     view = hindsight.look_back(study, trial, agent)
     sources, priors = view.influences()
+    n_scored = int(torch.isfinite(view.scores).all(0).sum())
     known = replace(
         blank,
         origin=origin,
         enqueued=enqueued,
+        replaced=suggested.replaced_params(trial),
+        earlier_runs=tuple(sorted(retries.retried_numbers(trial.system_attrs))),
         n_finished=sum(record.outcome != Outcome.PENDING for record in view.records),
         n_running=sum(record.outcome == Outcome.PENDING for record in view.records),
-        is_start=int(torch.isfinite(view.scores).all(0).sum()) < RULE_FROM,
+        n_scored=n_scored,
+        is_start=n_scored < RULE_FROM,
         is_elsewhere=view.turn is Turn.ELSEWHERE,
-        n_best=len(view.front),
+        n_best=int(view.counted[view.front].sum()),
         is_best=trial.number in best_numbers(study),
         sources=MappingProxyType(sources),
         priors=MappingProxyType(priors),
     )
-    return _consider(known, view, trial, suggestion) if len(view.space) else known
+    if origin == "none" or not len(view.space):
+        return known
+    return _consider(known, view, trial, suggestion)
 
 
 def best_numbers(study: Study) -> list[int]:
@@ -152,6 +163,8 @@ def _consider(
 ) -> Explanation:
     """Add what the agent thinks of the trial's configuration."""
     record = record_of(trial, trials.score_signs(view.study), Rungs())
+    if suggestion is not None and trial.state == TrialState.FAIL:  # what it did not come to
+        record = replace(record, params={**suggestion.params, **record.params})
     units, active = view.encode(record)
     reading, feasibility = view.read(units, active)
     is_stored = suggestion is not None and math.isfinite(suggestion.mean + suggestion.std)
@@ -179,8 +192,16 @@ def _bounds(view: View, is_suggested: bool) -> Tensor:
     """Bounds ``(2,)`` of ``bands``; only with one free objective is the latter's past known."""
     if not is_suggested:
         return bands.function(view.history.n_trials)[0]
-    past = view.history if view.goals is None else view.history.first(0)
+    past = _with_what_ran(view) if view.goals is None else view.history.first(0)
     return bands.outcome(bands.errors(past))[0]
+
+
+def _with_what_ran(view: View) -> History:
+    """The history, without what was expected of suggestions of which something else ran."""
+    stale = [i for i, x in enumerate(view.records) if suggested.replaced_params(x.trial)]
+    predicted = view.history.predicted.clone()
+    predicted[0, stale] = math.nan
+    return replace(view.history, predicted=predicted)
 
 
 def _outlook(
@@ -195,6 +216,7 @@ def _outlook(
         std=std,
         expected=expected,
         interval=view.interval(mean + std * bounds, k),
+        told_apart=view.told_apart(k),
         relevance=MappingProxyType(view.relevance(k)),
     )
 

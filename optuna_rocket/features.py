@@ -94,6 +94,15 @@ def invert_transform(
     return 2 * (scale.best - _gaps(scale, transformed).clamp_max(_WORST_GAP) * scale.unit)
 
 
+def furthest_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Tensor:
+    """The worst and the best score ``(B, 2)`` that are told from those beyond them.
+
+    ``invert_transform`` gives the worst one, to the last digit, for all that is cut there.
+    """
+    scale = _scale(scores, scored, least_unit)
+    return 2 * (scale.best - scale.best.new_tensor([FURTHEST_GAPS[::-1]]) * scale.unit)
+
+
 def expected_score(history: History, mean: float, std: float) -> tuple[float, float]:
     """An expected transformed score of one study and its deviation, on the objective's scale.
 

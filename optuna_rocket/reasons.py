@@ -12,7 +12,7 @@ from optuna_rocket.alternatives import BranchChoice
 from optuna_rocket.forecasts import RungForecast
 
 
-Origin = Literal["agent", "enqueued", "unknown", "waiting"]
+Origin = Literal["agent", "enqueued", "unknown", "none", "waiting"]
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,16 @@ class ObjectiveOutlook:
             standard deviation 1); NaN where unknown.
         std: Its standard deviation, without the noise of an evaluation; NaN where unknown.
         expected: ``mean`` as an objective value; NaN until two scores differ. Cut where scores
-            count as equally bad.
+            count as equally bad: see ``is_cut``.
         interval: Bounds that were to hold the objective value with probability 0.8, wider than
             ``std`` would make them: see ``bands``. Infinite where scores beyond count as equally
             bad, or as equally better than the best one.
+        told_apart: The lowest and the highest objective value that counted by themselves then:
+            all values beyond were equally bad, or equally better than the best one. NaN until two
+            scores differ.
         relevance: Parameter to its share of the memory's distances then, greatest first; empty
-            before the first fit. See ``view.View.relevance``.
+            before the first fit and until two scores differ, and far from settled with fewer than
+            ten scores. See ``view.View.relevance``.
     """
 
     name: str
@@ -42,7 +46,13 @@ class ObjectiveOutlook:
     std: float = math.nan
     expected: float = math.nan
     interval: tuple[float, float] = (math.nan, math.nan)
+    told_apart: tuple[float, float] = (math.nan, math.nan)
     relevance: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether that value *or a worse one* was expected, worse ones being equally bad."""
+        return self.expected == self.told_apart[self.is_minimized]
 
 
 @dataclass(frozen=True)
@@ -57,8 +67,8 @@ class Explanation:
     thought.
 
     In a study of one objective ``value``, ``is_minimized``, ``mean``, ``std``, ``expected``,
-    ``interval`` and ``relevance`` are those of ``objectives[0]``; as in Optuna they raise
-    ``RuntimeError`` where there are several.
+    ``interval``, ``told_apart``, ``is_cut`` and ``relevance`` are those of ``objectives[0]``; as
+    in Optuna they raise ``RuntimeError`` where there are several.
 
     Attributes:
         number: The trial's number.
@@ -66,26 +76,35 @@ class Explanation:
         origin: ``"agent"``: suggested by the agent, all parameters at once. ``"enqueued"``: every
             value was given to ``study.enqueue_trial``. ``"unknown"``: nothing that can be read is
             stored; another sampler, a trial added by hand, or the agent asked for one parameter
-            at a time (as in the first trial of a study). ``"waiting"``: not started.
+            at a time (as in the first trial of a study). ``"none"``: it has asked for no
+            parameter, so nothing is expected of it. ``"waiting"``: not started.
         enqueued: Names of the parameters whose values were enqueued.
+        replaced: Names of the parameters whose suggested values lay outside of the trial's own
+            ranges, so that others ran: kind and expectation of the suggestion do not hold for it.
+        earlier_runs: Numbers of the trials of which this one is another run, because their workers
+            died.
         objectives: What was expected of each objective, see ``ObjectiveOutlook``.
         constraints: Constraint name to its value; feasible means at most 0.
-        n_finished: Trials that had ended when this one started.
+        n_finished: Trials that had ended when this one started, without those that were run again.
         n_running: Trials that were running then.
+        n_scored: Trials that had a score for every objective then, pruned ones too.
         is_start: Whether fewer than five scores were known, so that the trials were spread out
             whatever was expected of them.
         is_elsewhere: Whether the study had not risen for long and it was the trial's turn to look
             elsewhere, far from all trials and whatever was expected of it; ``share`` and ``rank``
             are then by that.
-        kind: Kind of the proposal, one of ``features.PROPOSAL_KINDS``; None where unknown.
+        kind: Kind of the proposal, one of ``features.PROPOSAL_KINDS``; None where unknown, and
+            where the trial ran something else.
         is_recomputed: Whether ``mean`` and ``std`` of the first objective are recomputed.
         failure: Chance to fail, in [0, 1]; 0 as long as no trial has failed.
         feasibility: Chance to satisfy all constraints, in [0, 1]; 1 where none is known.
         n_best: Number of the best trials then: 1, of several objectives those on the front
-            (feasible, and dominated by no other); 0 if there was none.
+            (dominated by no other); 0 if none was feasible.
         incumbent: Number of the best trial then, pruned ones included, of several the nearest one;
-            None if there was none.
-        distance: Distance from it over all parameters, from 0 (the same) to 1; NaN without one.
+            None if there was none. Of one objective, while no trial is feasible, the one that
+            violated least.
+        distance: Distance from it over all parameters, from 0 (the same) to 1, more where a value
+            lies beyond its range of that time; NaN without one.
         hypervolume_gain: Expected growth of the hypervolume that the front dominated, as a share
             of it; ``fronts`` says from which reference point. NaN for one objective.
         is_best: Whether the trial is today the best one, or on the front.
@@ -111,9 +130,12 @@ class Explanation:
     origin: Origin
     objectives: tuple[ObjectiveOutlook, ...]
     enqueued: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    earlier_runs: tuple[int, ...] = ()
     constraints: Mapping[str, float] = field(default_factory=dict)
     n_finished: int = 0
     n_running: int = 0
+    n_scored: int = 0
     is_start: bool = False
     is_elsewhere: bool = False
     kind: str | None = None
@@ -164,6 +186,16 @@ class Explanation:
     def interval(self) -> tuple[float, float]:
         """``objectives[0].interval``."""
         return self._only.interval
+
+    @property
+    def told_apart(self) -> tuple[float, float]:
+        """``objectives[0].told_apart``."""
+        return self._only.told_apart
+
+    @property
+    def is_cut(self) -> bool:
+        """``objectives[0].is_cut``."""
+        return self._only.is_cut
 
     @property
     def relevance(self) -> Mapping[str, float]:

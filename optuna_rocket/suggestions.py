@@ -31,6 +31,8 @@ class Suggestion:
         std: Its standard deviation, NaN where unknown.
         score: Expected objective value, turned so that greater is better; NaN where unknown.
         spread: Its standard deviation, NaN where unknown.
+        replaced: Names of the parameters whose values in ``params`` took the place of what all of
+            the above was said of.
     """
 
     params: dict[str, float]
@@ -39,6 +41,7 @@ class Suggestion:
     std: float = math.nan
     score: float = math.nan
     spread: float = math.nan
+    replaced: tuple[str, ...] = ()
 
 
 def with_one_more(
@@ -56,7 +59,11 @@ def with_one_more(
         name: The parameter.
     """
     decided = {name: suggestion.params[name]} if name in suggestion.params else {}
-    return replace(read(attributes), params={**imposed, **decided})
+    stored = read(attributes)
+    names = set(stored.replaced)
+    if decided and stored.params.get(name, decided[name]) != decided[name]:
+        names.add(name)
+    return replace(stored, params={**imposed, **decided}, replaced=tuple(sorted(names)))
 
 
 def encode(suggestion: Suggestion) -> str:
@@ -69,7 +76,8 @@ def encode(suggestion: Suggestion) -> str:
         "score": _six_digits(suggestion.score),
         "spread": _six_digits(suggestion.spread),
     }
-    text = json.dumps(content)
+    replaced = {"replaced": suggestion.replaced} if suggestion.replaced else {}
+    text = json.dumps({**content, **replaced})
     if not fits(text):
         text = json.dumps({**content, "params": {}})
     return text
@@ -95,6 +103,7 @@ def read(attributes: Mapping[str, Any]) -> Suggestion:
             # not written by the first versions
             float(content.get("score", math.nan)),
             float(content.get("spread", math.nan)),
+            tuple(str(name) for name in content.get("replaced", ())),
         )
     except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError):
         return blank

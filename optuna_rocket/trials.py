@@ -22,6 +22,7 @@ from optuna.trial import Trial
 from optuna.trial import TrialState
 
 from optuna_rocket import retries
+from optuna_rocket import suggested
 from optuna_rocket import suggestions
 from optuna_rocket.abandoned import Patience
 from optuna_rocket.abandoned import patience
@@ -217,7 +218,7 @@ def _without(records: list[Record], retried: set[int]) -> list[Record]:
 
 def stored_suggestion(trial: FrozenTrial) -> Suggestion | None:
     """What the agent said about a trial, None where nothing that can be read is stored."""
-    suggestion = suggestions.read(trial.system_attrs)
+    suggestion = suggested.of_trial(trial)
     return suggestion if suggestion.kind >= 0 or suggestion.params else None
 
 

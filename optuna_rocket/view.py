@@ -30,8 +30,7 @@ from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Turn
 from optuna_rocket.agent.proposals import Pool
-from optuna_rocket.features import FURTHEST_GAPS
-from optuna_rocket.features import gaps_of
+from optuna_rocket.features import furthest_scores
 from optuna_rocket.features import invert_transform
 from optuna_rocket.features import row_distance
 from optuna_rocket.features import tokens
@@ -105,7 +104,7 @@ class View:
 
     @cached_property
     def front(self) -> list[int]:
-        """Rows of the best trials: those that no other dominates, or the best one."""
+        """Rows of the best trials: those that no other dominates, or the ``incumbent``."""
         if self.n_objectives > 1:
             return fronts.final_front(self.scores, self.counted)
         best = self.incumbent
@@ -131,6 +130,12 @@ class View:
         if self.goals is not None:
             return None
         return policy.turn(self.history, self.remembered, self.guide is not None)
+
+    def least_violating(self, n: int) -> int | None:
+        """Row of the trial among the first ``n`` that violates least, None without a score."""
+        if self.goals is None or not bool(self.goals.scored[:n].any()):
+            return None
+        return int(self.goals.take(torch.arange(n)).standing.argmax())
 
     def encode(self, record: Record) -> tuple[Tensor, Tensor]:
         """Units and activity ``(1, 1, d)`` of any record's configuration."""
@@ -165,23 +170,47 @@ class View:
         A bound beyond which the memory tells no scores apart, good or bad, is infinite. Both are
         NaN until two scores differ.
         """
-        found = self._scores_at(bounds, objective)
-        if bool(found.isnan().any()):
+        (found,) = self.intervals(bounds[None], objective)
+        return found
+
+    def intervals(self, bounds: Tensor, objective: int = 0) -> list[tuple[float, float]]:
+        """``interval`` of each row of ``bounds`` ``(c, 2)``."""
+        worst, best = self._furthest(objective)
+        found = self._scores_at(bounds.flatten(), objective).view_as(bounds)
+        found = found.masked_fill(found <= worst, -torch.inf).masked_fill(found >= best, torch.inf)
+        sign = trials.score_signs(self.study)[objective]
+        ascending = (sign * found).sort(-1).values.tolist()
+        return [(low, high) for low, high in ascending]
+
+    def told_apart(self, objective: int = 0) -> tuple[float, float]:
+        """The lowest and the highest value that the memory tells from those beyond.
+
+        All values beyond count as equally bad, or as equally better than the best one. Both are
+        NaN until two scores differ.
+        """
+        sign = trials.score_signs(self.study)[objective]
+        low, high = sorted(sign * score for score in self._furthest(objective))
+        return low, high
+
+    def _furthest(self, objective: int) -> tuple[float, float]:
+        """The worst and the best score that are told from those beyond."""
+        if not self._differ(objective):
             return math.nan, math.nan
         scores, scored, least = self._seen(objective)
-        gaps = gaps_of(scores, scored, bounds[None], least)[0]
-        worst, best = FURTHEST_GAPS[1], FURTHEST_GAPS[0]
-        found = torch.where(gaps >= worst, -torch.inf, torch.where(gaps <= best, torch.inf, found))
-        sign = trials.score_signs(self.study)[objective]
-        low, high = sorted((sign * found).tolist())
-        return low, high
+        worst, best = furthest_scores(scores, scored, least)[0].tolist()
+        return worst, best
 
     def _scores_at(self, transformed: Tensor, objective: int) -> Tensor:
         """Transformed scores ``(c,)`` as scores."""
-        scores, scored, least = self._seen(objective)
-        if len(scores[scored].unique()) < 2:
+        if not self._differ(objective):
             return torch.full_like(transformed, math.nan)
+        scores, scored, least = self._seen(objective)
         return invert_transform(scores, scored, transformed[None], least)[0]
+
+    def _differ(self, objective: int) -> bool:
+        """Whether two scores of an objective differ."""
+        scores, scored, _ = self._seen(objective)
+        return len(scores[scored].unique()) > 1
 
     def _seen(self, objective: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the transform of an objective's scores depends on, batches of one."""
@@ -211,7 +240,10 @@ class View:
         return fronts.expected_gain(self.scores, self.counted, self.front, samples)
 
     def distances(self, row: int) -> list[float]:
-        """Distance of every trial in view from the one in ``row``: 0 the same, 1 opposite."""
+        """Distance of every trial in view from the one in ``row``: 0 the same, 1 opposite.
+
+        More where a value lies beyond its latest range.
+        """
         units = self.history.units
         return [float(x) for x in row_distance(units, units[:, row : row + 1], self.geometry)[0]]
 
@@ -229,14 +261,16 @@ class View:
         Names are sorted, greatest first. The squared distance of the kernel of an objective's
         memory is a sum over the parameters, ``Σ_j w_j D_j²`` with learned relevances ``w_j``; this
         is each one's part of its expectation. Empty before the first fit, with fewer than 3
-        finished trials.
+        finished trials, and until two scores differ.
         """
-        if self.belief.n_links == 0:
+        if self.belief.n_links == 0 or not self._differ(objective):
             return {}
         geometry = self.geometry
-        choices = geometry.n_cells[0].clamp_min(1)
-        # E D²: two different choices are 1 apart; uniform units are 1/6 apart in the square.
-        apart = torch.where(geometry.is_categorical[0], 1 - 1 / choices, 1 / 6)
+        n_values = geometry.n_cells[0].double()  # 0 where continuous
+        # E D²: two different choices are 1 apart; units are 1/6 apart in the square, the centres
+        # of a grid a little less.
+        numeric = torch.where(n_values > 0, 1 - n_values.clamp_min(1) ** -2, 1) / 6
+        apart = torch.where(geometry.is_categorical[0], 1 - 1 / n_values, numeric)
         parts = self.belief.weights.relevance[objective].exp() * apart
         shares = (parts / parts.sum()).tolist()
         pairs = zip(self.space.names, shares, strict=True)

@@ -32,8 +32,10 @@ from tests.support import package_log
 
 optuna_dashboard = pytest.importorskip("optuna_dashboard", reason="not installed")
 pytest.importorskip("plotly", reason="plotly is not installed")
+from optuna_rocket import dashboard  # noqa: E402
 from optuna_rocket.dashboard import DashboardCallback  # noqa: E402
 from optuna_rocket.dashboard import save_to_dashboard  # noqa: E402
+from optuna_rocket.visualization import slice_expectation  # noqa: E402
 
 
 EVIL = "<img src=x onerror=alert(1)> [a](javascript:alert(1)) www.evil.example | `"
@@ -130,6 +132,54 @@ def test_a_failure_costs_one_warning_and_no_study() -> None:
     assert len(study.trials) == 5
     assert len(messages) == 1
     assert "was not updated after trial 0" in messages[0] and "goes on" in messages[0]
+
+
+def test_a_figure_that_fails_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*arguments: Any, **options: Any) -> Any:
+        raise ZeroDivisionError("no way to draw it")
+
+    monkeypatch.setattr(slice_expectation, "figure", failing)
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    with package_log("dashboard") as messages:
+        study.optimize(bowl, n_trials=4, callbacks=[DashboardCallback(every=1)])
+    (message,) = messages
+    assert "figure 'slice' (ZeroDivisionError: no way to draw it)" in message
+    assert set(figure_sizes(study)) == {"rocket-policy", "rocket-relevance"}
+    assert "as of 4 trials" in optuna_dashboard.get_note(study)
+    with package_log("dashboard") as messages:
+        save_to_dashboard(study)
+    assert len(messages) == 1 and "figure 'slice'" in messages[0]
+
+
+def test_studies_without_parameters_are_shown() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    with package_log("dashboard") as messages:
+        study.optimize(
+            lambda trial: float(trial.number), n_trials=4, callbacks=[DashboardCallback(every=4)]
+        )
+    assert messages == []
+    assert set(figure_sizes(study)) == {"rocket-policy", "rocket-slice", "rocket-relevance"}
+    assert "as of 4 trials" in optuna_dashboard.get_note(study)
+
+
+def test_a_storage_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    study = study_on_disk(path)
+    study.optimize(bowl, n_trials=3)
+    engine_options = f"sqlite:///file:{path}?mode=ro&uri=true"
+    loaded = optuna.load_study(storage=engine_options, study_name=study.study_name)
+    with pytest.raises(RuntimeError, match=r"note was not stored .*: is its storage read-only\?"):
+        save_to_dashboard(loaded)
+
+
+def test_a_section_without_its_beginning_is_left_alone() -> None:
+    """The user has deleted the line before our section, and kept the one behind it."""
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    optuna_dashboard.save_note(study, f"My plan.\n\n{dashboard._END}\n\nMy results.")
+    study.optimize(bowl, n_trials=3, callbacks=[DashboardCallback(every=1)])
+    note = optuna_dashboard.get_note(study)
+    assert note.count("What the agent is doing") == 1 and "as of 3 trials" in note
+    assert note.startswith("My plan.") and "My results." in note
 
 
 def test_studies_of_several_objectives_are_shown() -> None:

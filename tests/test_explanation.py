@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
 from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.study import StudyDirection
@@ -18,16 +20,23 @@ import optuna_rocket
 from optuna_rocket import RocketPruner
 from optuna_rocket import RocketSampler
 from optuna_rocket import alternatives
+from optuna_rocket import bands
 from optuna_rocket import explain
 from optuna_rocket import hindsight
+from optuna_rocket import suggested
+from optuna_rocket import suggestions
 from optuna_rocket.curves import level_to_beat
 from optuna_rocket.features import PROPOSAL_KINDS
+from optuna_rocket.history import History
 from optuna_rocket.quiet import quietly
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.trials import CurveReader
 from optuna_rocket.wording import KIND_WORDS
+from tests.support import MIXED
 from tests.support import Crash
 from tests.support import mixed_study
+from tests.support import mixed_value
+from tests.support import open_storage
 from tests.support import rough
 from tests.support import rough_study
 
@@ -80,6 +89,32 @@ def test_explaining_twice_gives_the_same(bowl_study: Study) -> None:
     assert explain(bowl_study, 15) == explain(bowl_study, 15)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_counts_as_equally_bad_is_not_called_expected(sign: int) -> None:
+    """A loss near 0.3 that explodes at large learning rates, tried there by somebody else."""
+    study = optuna.create_study(
+        direction="minimize" if sign == 1 else "maximize", sampler=RocketSampler(seed=1)
+    )
+
+    def loss(trial: Trial) -> float:
+        rate = trial.suggest_float("rate", 1e-5, 1, log=True)
+        return sign * (0.3 + 0.05 * (math.log10(rate) + 3) ** 2 + 5e4 * rate * (rate > 0.02))
+
+    study.optimize(loss, n_trials=25)
+    study.sampler = RandomSampler(seed=0)
+    study.optimize(loss, n_trials=12)
+    bad = [trial.number for trial in study.trials[8:] if abs(trial.values[0]) > 100]
+    found = [explain(study, number) for number in bad]
+    assert {one.is_cut for one in found} == {True, False}
+    for one in found:
+        worst = one.told_apart[sign == 1]
+        assert abs(worst) < 10 and math.isinf(one.interval[sign == 1])
+        assert (f"{worst:.4g} or worse, with 80 %" in one.text) == one.is_cut
+        assert (", bad, as expected." in one.text) == one.is_cut
+        side = f"{'above' if sign == 1 else 'below'} {worst:.4g}"
+        assert (f"(values {side} counted as equally bad)" in one.text) == (not one.is_cut)
+
+
 def test_maximising_mirrors_minimising() -> None:
     pair = []
     for direction, sign in ((StudyDirection.MINIMIZE, 1), (StudyDirection.MAXIMIZE, -1)):
@@ -126,6 +161,105 @@ def test_enqueued_trials_say_so() -> None:
     assert partly.origin == "agent"
     assert partly.enqueued == ("n",)
     assert "imposed" in partly.text
+
+
+def narrowed(trial: Trial) -> float:
+    """The best values of x are not allowed any more from trial 15 on."""
+    x = trial.suggest_float("x", 0, 1 if trial.number < 15 else 0.5)
+    return abs(x - 0.9) + 0.3 * abs(trial.suggest_float("y", 0, 1) - 0.2)
+
+
+def test_what_was_said_of_another_configuration_is_not_quoted() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(narrowed, n_trials=18)
+    before, stale = explain(study, 14), explain(study, 15)
+    assert before.replaced == () and before.kind is not None and not before.is_recomputed
+    assert stale.origin == "agent" and stale.replaced == ("x",)
+    assert stale.kind is None and stale.is_recomputed
+    assert stale.expected > 0.2, "the suggestion was for x near 0.9"
+    assert "the value of x lay outside of the trial's own range" in stale.text
+    assert "would have expected" in stale.text
+
+
+def test_what_was_said_of_another_configuration_is_no_error_of_the_agent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The width of the interval of the next trials depends on what became of the earlier ones."""
+    read: list[History] = []
+    errors = bands.errors
+
+    def seen(history: History) -> torch.Tensor:
+        read.append(history)
+        return errors(history)
+
+    monkeypatch.setattr(bands, "errors", seen)
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(narrowed, n_trials=18)
+    explain(study, 17)
+    known = read[0].predicted[0].isfinite().all(-1).tolist()
+    assert known == [0 < number != 15 for number in range(17)]
+
+
+def test_what_ran_is_told_where_ranges_depend_on_each_other() -> None:
+    def objective(trial: Trial) -> float:
+        n = trial.suggest_int("n", 1, 12)
+        k = trial.suggest_int("k", 1, n)
+        return (n - 9) ** 2 / 10 + abs(k - 3) + trial.suggest_float("x", 0, 1)
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=40)
+    n_replaced = 0
+    for trial in study.trials[1:]:
+        said = suggestions.read(trial.system_attrs).params
+        other = tuple(name for name in sorted(trial.params) if said[name] != trial.params[name])
+        found = explain(study, trial.number)
+        assert found.replaced == other and (found.kind is None) == bool(other)
+        n_replaced += bool(other)
+    assert n_replaced > 5
+
+
+def test_a_claim_that_takes_the_place_of_another_says_nothing_of_it() -> None:
+    """While others run, a value that is chosen anew is stored, as a claim."""
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    for _ in range(14):
+        trial = study.ask()
+        x, y = trial.suggest_int("x", 0, 30), trial.suggest_int("y", 0, 30)
+        study.tell(trial, abs(x - 27) + abs(y - 6))
+    study.ask().suggest_int("x", 0, 30)
+    trial = study.ask()
+    trial.suggest_int("y", 0, 30)
+    planned = suggestions.read(study.trials[trial.number].system_attrs)
+    assert planned.kind >= 0 and planned.params["x"] > 15
+    trial.suggest_int("x", 0, 15)
+    stored = suggestions.read(study.trials[trial.number].system_attrs)
+    assert stored.params["x"] == trial.params["x"] and stored.params["y"] == planned.params["y"]
+    assert stored.replaced == ("x",)
+    found = explain(study, trial.number)
+    assert found.replaced == ("x",) and found.kind is None and found.is_recomputed
+
+
+@pytest.mark.parametrize("file", ["study.db", "study.log"])
+def test_values_that_were_stored_are_known_again(file: str, tmp_path: Path) -> None:
+    space = {
+        **MIXED,
+        "like": CategoricalDistribution([False, 0, True, 1, 1.0, None]),
+        "odd": CategoricalDistribution([math.nan, "nan", "1"]),
+        "tiny": FloatDistribution(1e-300, 1e-12, log=True),
+        "third": FloatDistribution(0.1, 0.9, step=0.1),
+        "vast": IntDistribution(1, 2**53, log=True),
+    }
+    sampler = RocketSampler(seed=0)
+    study = optuna.create_study(storage=open_storage(f"{tmp_path}/{file}"), sampler=sampler)
+    for _ in range(14):
+        asked = study.ask(space)
+        study.tell(asked, mixed_value(asked.params))
+    loaded = optuna.load_study(
+        storage=open_storage(f"{tmp_path}/{file}"), study_name=study.study_name
+    )
+    for trial in loaded.trials:
+        assert suggested.of_trial(trial) == suggestions.read(trial.system_attrs)
+        assert suggested.replaced_params(trial) == ()
+        assert trial.number == 0 or suggested.of_trial(trial).kind >= 0
 
 
 def test_pruned_trials_tell_what_the_forecast_said() -> None:
@@ -284,6 +418,60 @@ def test_maximising_objectives_mirrors_minimising_them() -> None:
     assert rising.name == "Objective 1"
 
 
+def test_relevance_is_told_when_it_is_learned(front_study: Study, bowl_study: Study) -> None:
+    words = "tells configurations apart most by"
+    for number in (4, 9):
+        found = explain(bowl_study, number)
+        assert found.n_scored == number and found.relevance and words not in found.text
+    assert f"The agent's memory {words}" in explain(bowl_study, 10).text
+    assert f"The agent's memory of cost {words} width" in explain(front_study, 25).text
+    constant = optuna.create_study(sampler=RocketSampler(seed=0))
+    constant.optimize(lambda trial: 0 * bowl(trial), n_trials=13)
+    found = explain(constant, 12)
+    assert found.n_scored == 12 and found.relevance == {} and words not in found.text
+
+
+def test_without_a_feasible_trial_none_is_the_best() -> None:
+    def objective(trial: Trial) -> float:
+        x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
+        trial.set_constraint("never", 0.5 + x)
+        return x - y
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=10)
+    found = explain(study, 9)
+    least = min(study.trials[:9], key=lambda trial: float(trial.params["x"])).number
+    assert found.n_best == 0 and found.incumbent == least
+    assert f"from the trial that violated least then, number {least}" in found.text
+    assert "best trial" not in found.text.split("It lies")[1]
+
+
+def test_a_distance_beyond_the_range_is_explained() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(narrowed, n_trials=17)
+    found = explain(study, 15)
+    assert found.distance > 1
+    assert "one of the two lies beyond the range of that time)" in found.text
+    assert "beyond" not in explain(study, 14).text
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_another_run_of_a_trial_says_so() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(bowl, n_trials=6)
+    again = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3)
+    for number in (6, 7):
+        bowl(study.ask())
+        study._storage.set_trial_state_values(study.trials[number]._trial_id, TrialState.FAIL)
+        again(study, study.trials[number])
+    study.optimize(bowl, n_trials=1)
+    assert explain(study, 6).earlier_runs == () and "another run" not in explain(study, 6).text
+    assert explain(study, 7).earlier_runs == (6,)
+    found = explain(study, 8)
+    assert found.earlier_runs == (6, 7) and found.n_finished == 6
+    assert "It is another run of trials 6 and 7, which did not come to an end." in found.text
+
+
 def test_any_trial_of_several_objectives_is_explained() -> None:
     def rough_goals(trial: Trial) -> tuple[float, ...]:
         if trial.number == 3:
@@ -306,7 +494,34 @@ def test_any_trial_of_several_objectives_is_explained() -> None:
 def test_trials_without_parameters_are_explained() -> None:
     study = optuna.create_study(sampler=RocketSampler(seed=0))
     study.optimize(lambda trial: float(trial.number), n_trials=3)
+    assert "asked for no parameter. " in explain(study, 2).text
     assert "value is 2" in explain(study, 2).text
+
+
+def test_trials_that_failed_early_are_explained_by_what_was_suggested() -> None:
+    def objective(trial: Trial) -> float:
+        if trial.number == 9:
+            raise Crash
+        x = trial.suggest_float("x", 0, 1)
+        if trial.number == 8:
+            raise Crash
+        return (x - 0.3) ** 2 + trial.suggest_float("y", 0, 1)
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=10, catch=(Crash,))
+    midway, before = explain(study, 8), explain(study, 9)
+    assert study.trials[8].params.keys() == {"x"}
+    past = optuna.create_study(sampler=RocketSampler(seed=0))
+    past.optimize(lambda trial: objective(trial), n_trials=8)
+    whole = past.ask()
+    for name in ("x", "y"):
+        whole.suggest_float(name, 0, 1)
+    assert midway.distance == explain(past, 8).distance
+    assert midway.share == explain(past, 8).share > 0
+    assert before.origin == "none" and before.kind is None
+    assert math.isnan(before.mean) and math.isnan(before.distance) and before.n_candidates == 0
+    assert "asked for no parameter" in before.text and "It failed." in before.text
+    assert "chance to fail" not in before.text and "recomputed" not in before.text
 
 
 def test_trials_without_a_choice_are_explained() -> None:
@@ -326,8 +541,8 @@ def test_a_study_from_disk_is_explained_alike(tmp_path: Path) -> None:
 def test_names_stay_on_one_line() -> None:
     study = optuna.create_study(sampler=RocketSampler(seed=0))
     name = "a\nb\x1b[31m" + 100 * "c"
-    study.optimize(lambda trial: trial.suggest_float(name, 0, 1), n_trials=6)
-    text = explain(study, 5).text
+    study.optimize(lambda trial: trial.suggest_float(name, 0, 1), n_trials=11)
+    text = explain(study, 10).text
     assert "a b [31mcc" in text
     assert "\n" not in text and "\x1b" not in text and 50 * "c" not in text
 

@@ -119,13 +119,14 @@ ALLOWED: dict[str, set[str]] = {
     "random_values": {"axes"},
     "seeds": set(),
     "suggestions": {"attributes"},
+    "suggested": {"suggestions"},
     "costs": {"arguments"},
-    "curves": {"constraints", "costs", "suggestions"}
+    "curves": {"constraints", "costs", "suggested"}
     | {"fidelity/forecast", "fidelity/expectation", "fidelity/correlation", "fidelity/guards"},
     "retries": set(),
     "records": {"history", "constraints", "suggestions", "curves"},
     "abandoned": {"moments"},
-    "trials": {"history", "suggestions", "curves", "retries", "records", "abandoned"},
+    "trials": {"history", "suggestions", "suggested", "curves", "retries", "records", "abandoned"},
     "rows": {"space", "history", "fidelity/approximation", "goals", "trials", "records"},
     "conditions": {"space", "history"},
     "beliefs": CORE | AGENT | GOALS | {"fidelity/approximation", "rows"},
@@ -175,26 +176,28 @@ ALLOWED: dict[str, set[str]] = {
     "alternatives": CORE | AGENT | {"suggest", "view"},
     "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "moments"},
     "reasons": {"forecasts", "alternatives"},
-    "wording": {"reasons", "alternatives"},
+    "names": set(),
+    "wording": {"reasons", "alternatives", "names"},
     "explanation": CORE
     | AGENT
-    | {"constraints", "suggestions", "trials", "records", "quiet", "suggest", "bands", "fronts"}
-    | {"view"}
+    | {"constraints", "suggestions", "suggested", "retries", "trials", "records", "quiet"}
+    | {"suggest", "bands", "fronts", "view"}
     | {"hindsight", "alternatives", "forecasts", "reasons", "wording"},
-    "visualization/drawing": {"hindsight", "wording"},
-    "visualization/policy_timeline": CORE | VIEW | {"fronts"},
+    "visualization/drawing": {"hindsight", "names"},
+    "visualization/policy_timeline": CORE | VIEW | {"fronts", "suggested"},
     "visualization/relevance": CORE | VIEW,
     "visualization/influence": CORE | VIEW,
     "visualization/slice_drawing": {"visualization/drawing"},
     "visualization/slice_expectation": CORE
     | VIEW
-    | {"axes", "bands", "records", "visualization/slice_drawing"},
+    | {"axes", "bands", "trials", "records", "visualization/slice_drawing"},
     "visualization/forecast": VIEW | {"fidelity/correlation", "forecasts"},
     "visualization/cost": VIEW | {"costs"},
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
     | {"visualization/influence"}
     | {"visualization/policy_timeline", "visualization/slice_expectation"},
-    "dashboard": {"arguments", "constraints", "suggest", "hindsight", "wording", "explanation"}
+    "dashboard": {"arguments", "constraints", "suggest", "view", "hindsight", "names"}
+    | {"explanation"}
     | {f"visualization/{x}" for x in ("drawing", "cost", "policy_timeline", "relevance")}
     | {"visualization/slice_expectation"},
 }
@@ -206,6 +209,7 @@ VIEWS = (
 ADAPTER = {
     "abandoned",
     "constraints",
+    "suggested",
     "curves",
     "retries",
     "records",

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.samplers import RandomSampler
+from optuna.samplers import TPESampler
 from optuna.study import Study
 from optuna.trial import Trial
 from optuna.trial import TrialState
@@ -23,6 +25,7 @@ from optuna_rocket import RocketSampler
 from optuna_rocket import attributes
 from optuna_rocket import costs
 from optuna_rocket.hindsight import look
+from optuna_rocket.names import short_names
 from tests import related_studies
 from tests.dashboard_page import noisy_error
 from tests.support import Crash
@@ -89,7 +92,9 @@ def test_plots_draw_any_study(plot: Any, reported: Study) -> None:
     failed.tell(failed.ask(), state=TrialState.FAIL)
     mixed = rough_study(None, seed=2)
     mixed.optimize(rough, n_trials=16, catch=(Crash,))
-    for study in (empty, waiting, failed, mixed, reported):
+    bare = optuna.create_study(sampler=RocketSampler(seed=0))
+    bare.optimize(lambda trial: float(trial.number), n_trials=6)
+    for study in (empty, waiting, failed, bare, mixed, reported):
         before = len(study.trials), str(study.trials[-1:])
         figure = plot(study)
         assert isinstance(figure, go.Figure)
@@ -324,6 +329,25 @@ def test_cost_of_plain_reports_is_the_last_step() -> None:
     assert info.unit == "report steps"
 
 
+def test_running_and_failed_trials_have_saved_nothing() -> None:
+    study = optuna.create_study()
+    for last, state in ((10, TrialState.COMPLETE), (4, TrialState.PRUNED), (2, TrialState.FAIL)):
+        trial = study.ask()
+        for step in range(1, last + 1):
+            trial.report(0.5, step)
+        study.tell(trial, 0.5 if state == TrialState.COMPLETE else None, state)
+    for _ in range(6):
+        study.ask().report(0.5, 1)
+    info = cost.cost_info(study)
+    assert info.costs == pytest.approx((1.0, 0.4, 0.2, *[0.1] * 6))
+    assert info.in_full == pytest.approx((1.0, 1.0, 0.2, *[0.1] * 6))
+    assert info.saved == pytest.approx(0.6 / 2.8)
+    figure = visualization.plot_cost(study)
+    assert "2.2 instead of 2.8 full evaluations, 21 % less" in figure_text(figure)
+    spent, in_full = figure.data[:2]
+    assert spent.y[-1] == pytest.approx(2.2) and in_full.y[-1] == pytest.approx(2.8)
+
+
 def test_epochs_from_zero_cost_as_much_as_from_one() -> None:
     study = optuna.create_study()
     for first in (0, 1):
@@ -437,6 +461,35 @@ def test_relevance_is_sorted(reported: Study) -> None:
     assert set(shares) == {"learning rate", "optimizer", "layers", "dropout"}
 
 
+def test_nothing_is_relevant_while_all_values_are_equal() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(lambda trial: 0 * trial.suggest_float("x", 0, 1), n_trials=12)
+    assert relevance.relevance_info(look(study)).shares == ({},)
+    assert "two values differ" in figure_text(visualization.plot_relevance(study))
+
+
+def test_relevance_is_a_share_of_the_distance_that_a_grid_leaves() -> None:
+    """With equal weights, the shares are those of the mean squared distances of random values."""
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+
+    def objective(trial: Trial) -> float:
+        few = trial.suggest_int("few", 1, 2)
+        trial.suggest_categorical("kind", ["a", "b"])
+        return few + trial.suggest_float("x", 0, 1)
+
+    study.optimize(objective, n_trials=5)
+    view = look(study)
+    units = torch.tensor([[0.25, 0.0, 0.0], [0.75, 1.0, 1.0]], dtype=torch.float64)
+    assert view.space.encode(0, 1.0) == units[0, 0] and view.space.encode(0, 2.0) == units[1, 0]
+    weights = view.belief.weights.relevance[0].exp()
+    # Half of all pairs differ in a parameter of two values; uniform numbers are 1/6 apart.
+    apart = torch.tensor([0.5 * 0.5**2, 0.5, 1 / 6], dtype=torch.float64)
+    parts = weights * apart
+    expected = dict(zip(view.space.names, (parts / parts.sum()).tolist(), strict=True))
+    assert view.space.names == ("few", "kind", "x")
+    assert view.relevance() == pytest.approx(expected)
+
+
 def test_slice_expects_the_best_trial_to_be_good(reported: Study) -> None:
     info = slice_expectation.slice_expectation_info(look(reported), ["learning rate", "optimizer"])
     ((rate, optimizer),) = info.slices
@@ -449,6 +502,148 @@ def test_slice_expects_the_best_trial_to_be_good(reported: Study) -> None:
     assert int(np.argmin(optimizer.expected)) == 1
     assert rate.central_value == reported.best_value
     assert info.is_best
+
+
+def exploding(rate: float, width: float) -> float:
+    """An ordinary loss that explodes at large learning rates."""
+    return 0.3 + 0.05 * (math.log10(rate) + 3) ** 2 + 0.1 * width + 5e4 * rate * (rate > 0.02)
+
+
+@pytest.fixture(scope="module")
+def exploded() -> Study:
+    study = optuna.create_study(sampler=TPESampler(seed=0))
+    study.optimize(
+        lambda trial: exploding(
+            trial.suggest_float("rate", 1e-5, 1, log=True), trial.suggest_float("width", 0, 1)
+        ),
+        n_trials=40,
+    )
+    return study
+
+
+def test_slices_are_open_where_all_values_count_as_equally_bad(exploded: Study) -> None:
+    info = slice_expectation.slice_expectation_info(look(exploded), ["rate"])
+    one = info.slices[0][0]
+    held = {True: [], False: []}  # type: dict[bool, list[bool]]
+    for rate, low, high in zip(one.x, one.low, one.high, strict=True):
+        is_bad = rate > 0.02
+        held[is_bad].append(low <= exploding(rate, exploded.best_params["width"]) <= high)
+    assert np.mean(held[True]) > 0.8 and np.mean(held[False]) > 0.8
+    assert max(one.expected) == one.worst < 1
+
+    figure = visualization.plot_slice_expectation(exploded, ["rate"])
+    bottom, top = figure.layout.yaxis.range
+    assert [t.name for t in figure.data if t.fill] == ["80 %, without noise"]
+    band = next(trace for trace in figure.data if trace.fill == "toself")
+    assert None not in band.y and max(band.y) == pytest.approx(top, rel=1e-4)
+    assert bottom < 0.3 < one.worst < top < 10, "the axis is for the values that matter"
+    line = next(trace for trace in figure.data if trace.name == "expected")
+    said = dict(zip(one.expected, line.customdata, strict=True))
+    assert line.hovertemplate.startswith("expected %{y}%{customdata[0]}<")
+    assert list(said[one.worst]) == [" or worse"] and list(said[min(one.expected)]) == [""]
+
+
+def test_bars_of_choices_are_open_where_all_values_count_as_equally_bad() -> None:
+    def objective(trial: Trial) -> float:
+        branch = trial.suggest_categorical("branch", ["a", "b", "c"])
+        return 2000.0 if branch == "c" else trial.suggest_float("x", 0, 1) + (branch == "b")
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=30)
+    one = slice_expectation.slice_expectation_info(look(study), ["branch"]).slices[0][0]
+    assert one.high[2] == math.inf
+    figure = visualization.plot_slice_expectation(study, ["branch"])
+    bars = next(trace for trace in figure.data if trace.name == "expected")
+    drawn = bars.y[2] + bars.error_y.array[2]
+    assert drawn == pytest.approx(figure.layout.yaxis.range[1], rel=1e-3)
+
+
+def test_huge_values_have_an_axis() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(lambda trial: (trial.suggest_float("x", 0, 1) - 0.5) * 1.5e308, n_trials=12)
+    bottom, top = visualization.plot_slice_expectation(study).layout.yaxis.range
+    assert math.isfinite(bottom) and math.isfinite(top) and bottom < top
+
+
+MODELS = ("facebook/opt-125m", "facebook/opt-350m", "facebook/opt-1.3b")
+
+
+def test_long_choices_differ_in_the_slices() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(
+        lambda trial: float(MODELS.index(trial.suggest_categorical("model", MODELS))), n_trials=8
+    )
+    figure = visualization.plot_slice_expectation(study)
+    assert figure.layout.xaxis.ticktext == ("facebo…-125m", "facebo…-350m", "facebo…-1.3b")
+    points = next(trace for trace in figure.data if trace.name == "expected")
+    assert [said[0] for said in points.customdata] == list(MODELS)
+    assert points.hovertemplate.startswith("%{customdata[0]}: expected %{y}")
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        ["short", "a name that is long"],
+        ["the same beginning 1", "the same beginning 2"],
+        ["the same beginning 1 and end", "the same beginning 2 and end"],
+        [f"{'a' * 20}{i}{'b' * 20}{i % 3}{'c' * 20}" for i in range(12)],
+        ["twice the same long name", "twice the same long name", "another name that is long"],
+        [],
+    ],
+)
+def test_names_that_differ_still_do_when_they_are_cut(whole: list[str]) -> None:
+    cut = short_names(whole, 12)
+    assert len(cut) == len(whole) and max(map(len, cut), default=0) <= 12
+    assert len(set(cut)) == len(set(whole)) == len(set(zip(whole, cut, strict=True)))
+
+
+def test_long_names_differ_in_the_relevance() -> None:
+    names = [f"encoder.{'block.' * 8}{i}.dropout" for i in range(2)]
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(lambda trial: sum(trial.suggest_float(x, 0, 1) for x in names), n_trials=6)
+    drawn = visualization.plot_relevance(study).layout.yaxis.ticktext
+    assert len(set(drawn)) == 2 and max(map(len, drawn)) <= 40
+
+
+def test_a_best_trial_without_parameters_has_no_slices() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(
+        lambda trial: -1.0 if trial.number == 5 else trial.suggest_float("x", 0, 1), n_trials=8
+    )
+    text = figure_text(visualization.plot_slice_expectation(study))
+    assert "Trial 5 has no parameter with more than one value." in text
+
+
+def test_without_a_feasible_trial_the_figures_are_about_the_least_violating() -> None:
+    def objective(trial: Trial) -> float:
+        x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
+        trial.set_constraint("never", 0.5 + x)
+        return x - y
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=9)
+    info = slice_expectation.slice_expectation_info(look(study))
+    assert info.central_number == min(study.trials, key=lambda t: float(t.params["x"])).number
+    text = figure_text(visualization.plot_slice_expectation(study))
+    assert "the one that violates least" in text and "the best one" not in text
+    line = policy_timeline.policy_timeline_info(look(study))
+    assert math.isnan(line.distance[0]) and all(map(math.isfinite, line.distance[1:]))
+    assert line.distance[-1] == pytest.approx(optuna_rocket.explain(study, 8).distance)
+    assert not any(line.is_best)
+
+
+def test_a_best_trial_beyond_the_range_of_today_is_in_the_slice() -> None:
+    def objective(trial: Trial) -> float:
+        return abs(trial.suggest_float("x", 0, 1 if trial.number < 9 else 0.5) - 0.9)
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=12)
+    assert study.best_params["x"] > 0.6
+    line = policy_timeline.policy_timeline_info(look(study))
+    assert line.kinds[9] == policy_timeline.OTHER and math.isnan(line.spread[9])
+    assert line.kinds[8] != policy_timeline.OTHER and math.isfinite(line.spread[8])
+    _, right = visualization.plot_slice_expectation(study).layout.xaxis.range
+    assert right > study.best_params["x"]
 
 
 def test_slice_names_the_parameters_that_there_are(reported: Study) -> None:
@@ -474,11 +669,13 @@ def test_timeline_tells_the_front_and_its_hypervolume(goals: Study) -> None:
 
 def test_every_objective_has_its_relevance(goals: Study) -> None:
     info = relevance.relevance_info(look(goals))
-    error, gain, _ = info.shares
+    error, gain, idle = info.shares
+    assert idle == {}, "nothing moves a constant"
     assert info.target_names == ("error", "gain", "idle")
     assert gain["width"] > 0.8 and error["rate"] > gain["rate"]
     figure = visualization.plot_relevance(goals)
-    assert [bar.name for bar in figure.data] == ["idle", "gain", "error"]
+    names = [bar.name for bar in figure.data]
+    assert names == ["idle (all values are equal)", "gain", "error"]
 
 
 def test_every_objective_has_its_slices(goals: Study) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _TITLE = "Cost of the Trials"
 _N_DRAWN = 300  # points of the lines; latest trials with a bar
 _COLORS = {"COMPLETE": drawing.BLUE, "PRUNED": drawing.ORANGE}
+_ENDED = set(_COLORS)  # the others would have cost what they have, subsets or not
 _COLORS |= {"FAIL": drawing.RED, "RUNNING": drawing.GRAY}
 
 
@@ -54,8 +55,16 @@ class CostInfo:
 
     @property
     def saved(self) -> float:
-        """Share of the cost of as many full evaluations that was saved; negative for a loss."""
-        return 1 - sum(self.costs) / len(self.costs) if self.costs else math.nan
+        """Share of what full evaluations would have cost that was saved; negative for a loss."""
+        if not self.costs:
+            return math.nan
+        return 1 - sum(self.costs) / sum(self.in_full) if sum(self.in_full) > 0 else 0.0
+
+    @property
+    def in_full(self) -> tuple[float, ...]:
+        """What each trial would have cost in full: one that failed or still runs, what it has."""
+        pairs = zip(self.trial_states, self.costs, strict=True)
+        return tuple(1.0 if state in _ENDED else cost for state, cost in pairs)
 
 
 def plot_cost(
@@ -68,7 +77,8 @@ def plot_cost(
     instances. A pruned trial that only reports has cost its latest report step (one more where
     steps count from 0), a complete one is a full evaluation, whatever its length, unless ``full``
     is given. Else a full evaluation costs the full data, or the longest report step of a complete
-    trial. Trials without any report are left out.
+    trial. Trials without any report are left out. What failed or still runs has saved nothing: it
+    counts with what it has cost on both sides.
 
     Where rounds hand on weights (``Subset.carry``), a round has cost its examples, less those of
     the previous one if it asked for ``Subset.remaining``; where later rounds train less in another
@@ -205,7 +215,7 @@ def _totals(info: CostInfo) -> list[go.Scatter]:
             **common,
         ),
         go.Scatter(
-            y=list(range(1, n + 1))[thin],
+            y=drawing.rounded(list(accumulate(info.in_full))[thin]),
             name="all in full",
             line={"color": drawing.GRAY, "dash": "dash"},
             fill="tonexty",
@@ -237,6 +247,6 @@ def _bars(info: CostInfo) -> list[go.Bar]:
 def _summary(info: CostInfo) -> str:
     percent = f"{abs(100 * info.saved):.0f} %"
     verdict = f"{percent} less" if info.saved >= 0 else f"{percent} more"
-    total, n = sum(info.costs), len(info.costs)
+    total, in_full = sum(info.costs), f"{sum(info.in_full):.1f}".removesuffix(".0")
     of_what = "complete trials" if info.is_warm else "full evaluations"
-    return f"{total:.1f} instead of {n} {of_what}, {verdict} ({info.unit})"
+    return f"{total:.1f} instead of {in_full} {of_what}, {verdict} ({info.unit})"

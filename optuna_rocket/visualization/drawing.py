@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import html
 import importlib
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ from typing import Any
 from optuna.study import Study
 
 from optuna_rocket.hindsight import objective_names
-from optuna_rocket.wording import short_name
+from optuna_rocket.names import short_name
+from optuna_rocket.names import short_names
 
 
 if TYPE_CHECKING:
@@ -48,6 +50,11 @@ def subplots(**arguments: Any) -> go.Figure:
 def plain(name: object, longest: int = 40) -> str:
     """A name or value as one short line in which plotly finds no markup and no formula."""
     return html.escape(short_name(name, longest), quote=False).replace("$", "&#36;")
+
+
+def all_plain(names: Iterable[object], longest: int = 40) -> list[str]:
+    """``plain`` of names or values among each other: what differs still differs when it is cut."""
+    return [plain(name, longest) for name in short_names(names, longest)]
 
 
 def recent(n_recent_trials: int | None) -> slice:

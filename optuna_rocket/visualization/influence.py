@@ -92,6 +92,6 @@ def _draw(info: InfluenceInfo) -> go.Figure:
             _TITLE, xaxis_title=f"Coefficient of what each expects ({info.n_trials} scored trials)"
         ),
     )
-    names = [drawing.plain(name) for name, _ in bars]
+    names = drawing.all_plain(name for name, _ in bars)
     figure.update_yaxes(tickvals=list(range(len(bars))), ticktext=names, automargin=True)
     return figure

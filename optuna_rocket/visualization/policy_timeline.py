@@ -13,6 +13,7 @@ import torch
 
 from optuna_rocket import fronts
 from optuna_rocket import hindsight
+from optuna_rocket import suggested
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.quiet import quietly
 from optuna_rocket.view import View
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 
 _TITLE = "Policy Timeline"
-OTHER = "not stored"
-# From what explores to what exploits; trials whose kind is not stored come last.
+OTHER = "unknown"
+# From what explores to what exploits; trials whose kind is not known come last.
 _COLORS = {
     "random": drawing.BLUE,
     "density": drawing.GREEN,
@@ -50,9 +51,11 @@ class PolicyTimelineInfo:
         kinds: Kind of the proposal, one of ``features.PROPOSAL_KINDS``, or ``OTHER``.
         trial_states: Names of their ``TrialState``.
         spread: Expected standard deviation of the first objective, in transformed scores, when
-            suggested; NaN if unknown.
-        distance: Distance from the best trial before, of several the nearest one on the front,
-            from 0 (the same) to 1; NaN without one.
+            suggested; NaN if unknown, or if another configuration ran.
+        distance: Distance from the best trial before, of several objectives the nearest one on
+            the front, from 0 (the same) to 1, more where one of the two lies beyond today's
+            ranges; NaN without one. Of one objective, while no trial is feasible, from the one
+            that violates least.
         is_best: Whether the trial was the best one so far, or entered the front.
         target_names: What the objectives are called, ready to be drawn.
         hypervolume: Hypervolume of the front after the trial, as a share of that after the last
@@ -122,7 +125,7 @@ def policy_timeline_info(view: View, n_recent_trials: int | None = None) -> Poli
     """The numbers behind ``plot_policy_timeline``."""
     recent = drawing.recent(n_recent_trials)
     records = view.records[recent]
-    suggestions = [record.suggestion for record in records]
+    suggestions = [suggested.of_trial(record.trial) for record in records]
     known = {index: kind for index, kind in enumerate(PROPOSAL_KINDS)}
     is_single = view.n_objectives == 1
     numbers, states = view.recurrent_states() if is_single else ([], torch.zeros(0, 1))
@@ -150,12 +153,19 @@ def _against_the_best(view: View) -> tuple[list[float], list[bool]]:
     distance, is_best = [], []
     before, *later = fronts.fronts(scores, counted)
     for i, after in enumerate(later):
-        distance.append(view.nearest(view.history.units[:, [i]], before)[1])
+        reference = before or _least_violating(view, i)
+        distance.append(view.nearest(view.history.units[:, [i]], reference)[1])
         # Another trial of the same score is no better, though no other dominates it.
         is_equal = before and bool((scores[:, before] == scores[:, [i]]).all(0).any())
         is_best.append(i in after[-1:] and not is_equal)
         before = after
     return distance, is_best
+
+
+def _least_violating(view: View, n: int) -> list[int]:
+    """What takes the place of the best trial while none of the first ``n`` is feasible."""
+    row = view.least_violating(n) if view.n_objectives == 1 else None
+    return [] if row is None else [row]
 
 
 def principal_components(

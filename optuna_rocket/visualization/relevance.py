@@ -29,7 +29,7 @@ class RelevanceInfo:
 
     Attributes:
         shares: For each of ``m`` objectives, parameter to its share, adding up to 1, greatest
-            first; empty before the first fit.
+            first; empty before the first fit and while all scores are equal.
         target_names: What the objectives are called, ready to be drawn.
         n_trials: Number of trials with a score behind it.
     """
@@ -74,10 +74,12 @@ def relevance_info(view: View) -> RelevanceInfo:
 
 
 def _draw(info: RelevanceInfo) -> go.Figure:
-    if not info.shares[0]:
-        return drawing.empty(_TITLE, "Nothing is learned before three trials have ended.")
+    if not any(info.shares):
+        reason = "Nothing is learned before three trials have ended and two values differ."
+        return drawing.empty(_TITLE, reason)
     go = drawing.graph_objects()
-    highest = {name: max(share[name] for share in info.shares) for name in info.shares[0]}
+    learned = [share for share in info.shares if share]
+    highest = {name: max(share[name] for share in learned) for name in learned[0]}
     names = sorted(highest, key=lambda name: highest[name])
     rows, several = list(range(len(names))), len(info.shares) > 1
     figure = go.Figure(
@@ -85,12 +87,12 @@ def _draw(info: RelevanceInfo) -> go.Figure:
     )
     # Bars are stacked from below: the first objective comes last, to stand above.
     for k in reversed(range(len(info.shares))):
-        shares = [info.shares[k][name] for name in names]
+        shares = [info.shares[k][name] for name in names] if info.shares[k] else []
         bar = go.Bar(
-            x=drawing.rounded(shares),
+            x=drawing.rounded(shares) or [None],
             y=rows,
             orientation="h",
-            name=info.target_names[k],
+            name=info.target_names[k] + ("" if shares else " (all values are equal)"),
             marker={"color": drawing.OBJECTIVES[k % len(drawing.OBJECTIVES)]},
             text=[f"{share:.2f}" if share >= 0.01 else "&lt;0.01" for share in shares],
             textposition="outside",
@@ -100,6 +102,6 @@ def _draw(info: RelevanceInfo) -> go.Figure:
         figure.add_trace(bar)
     top = 1.15 * max(highest.values())  # room for the text beside the longest bar
     figure.update_xaxes(range=[0, top])
-    figure.update_yaxes(tickvals=rows, ticktext=list(map(drawing.plain, names)), automargin=True)
+    figure.update_yaxes(tickvals=rows, ticktext=drawing.all_plain(names), automargin=True)
     figure.update_layout(showlegend=several, legend={"traceorder": "reversed"})
     return figure

@@ -18,6 +18,7 @@ import torch
 from optuna_rocket import axes
 from optuna_rocket import bands
 from optuna_rocket import hindsight
+from optuna_rocket import trials
 from optuna_rocket.history import Outcome
 from optuna_rocket.quiet import quietly
 from optuna_rocket.records import Record
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _N_GRID = (61, 31)  # of one objective, and of several, whose figures are many
 _N_SHOWN = (3, 2)  # parameters, of up to three objectives and of more
-_LONGEST_CHOICE = 12
+_LONGEST_LABEL, _LONGEST_CHOICE = 12, 40
 
 
 def plot_slice_expectation(
@@ -48,7 +49,8 @@ def plot_slice_expectation(
     """Plot the value that the agent expects if one parameter of the best trial were different.
 
     The line is the expectation, the band holds the value with probability 0.8 (of the function,
-    without the noise of an evaluation; ``benchmarks.coverage`` measures it). Points are complete
+    without the noise of an evaluation; ``benchmarks.coverage`` measures it). It is open, and ends
+    where the axis does, where all values beyond count as equally bad. Points are complete
     trials, the darker the nearer the best one; they need not lie on the line, because their other
     parameters differ.
 
@@ -98,7 +100,7 @@ def slice_expectation_info(
     recent, names = drawing.recent(n_recent_trials), tuple(drawing.target_names(view.study))
     central = _central(view, trial_number, shown)
     if central is None:
-        return SliceExpectationInfo(None, trial_number is None, names, ())
+        return SliceExpectationInfo(None, trial_number is None, True, names, ())
     number = view.records[central].number
     held = [view.space.names[j] for j in view.history.active[0, central].nonzero()[:, 0].tolist()]
     if params is None:
@@ -112,7 +114,8 @@ def slice_expectation_info(
                 f"{param!r} with more than one value. It has {held}."
             )
     slices = [tuple(_slice(view, central, x, k, recent) for x in params) for k in shown]
-    return SliceExpectationInfo(number, trial_number is None, names, tuple(slices))
+    is_feasible = bool(view.counted[central])
+    return SliceExpectationInfo(number, trial_number is None, is_feasible, names, tuple(slices))
 
 
 def _objectives(view: View, objective: int | str | None) -> list[int]:
@@ -157,20 +160,21 @@ def _slice(view: View, central: int, param: str, k: int, recent: slice) -> Slice
     active = view.geometry.activity(units)
     reading, feasibility = view.read(view.geometry.fill_inactive(units, active), active)
     mean, half = reading.mean[k], reading.std[k] * bands.function(view.history.n_trials)[0, 1]
-    bounds = zip(view.values(mean - half, k), view.values(mean + half, k), strict=True)
-    low, high = zip(*(sorted(pair) for pair in bounds), strict=True)
+    band = view.intervals(torch.stack([mean - half, mean + half], -1), k)
     shown = [i for i, record in enumerate(view.records) if _is_shown(record, param)]
     shown = shown[recent]
     distance = view.distances(central)
     return SliceExpectation(
         param=param,
         objective=k,
-        labels=_labels(distribution),
+        labels=_choices(distribution, _LONGEST_LABEL),
+        choices=_choices(distribution, _LONGEST_CHOICE),
         is_log=axes.is_log(distribution),
         x=tuple(x),
         expected=tuple(view.values(mean, k)),
-        low=low,
-        high=high,
+        low=tuple(low for low, _ in band),
+        high=tuple(high for _, high in band),
+        worst=view.told_apart(k)[trials.score_signs(view.study)[k] < 0],
         failure=tuple(reading.failure[0].tolist()),
         feasibility=tuple(feasibility.tolist()),
         trial_x=tuple(view.records[i].params[param] for i in shown),
@@ -201,7 +205,7 @@ def _grid(distribution: BaseDistribution, n: int) -> list[float]:
     return [float(value) for value in np.clip(grid, low, high)]
 
 
-def _labels(distribution: BaseDistribution) -> tuple[str, ...] | None:
+def _choices(distribution: BaseDistribution, longest: int) -> tuple[str, ...] | None:
     if not isinstance(distribution, CategoricalDistribution):
         return None
-    return tuple(drawing.plain(choice, _LONGEST_CHOICE) for choice in distribution.choices)
+    return tuple(drawing.all_plain(distribution.choices, longest))
