@@ -553,7 +553,7 @@ def test_bars_of_choices_are_open_where_all_values_count_as_equally_bad() -> Non
     one = slice_expectation.slice_expectation_info(look(study), ["branch"]).slices[0][0]
     assert one.high[2] == math.inf
     figure = visualization.plot_slice_expectation(study, ["branch"])
-    bars = next(trace for trace in figure.data if trace.name == "expected")
+    bars = next(trace for trace in figure.data if trace.name.startswith("expected"))
     drawn = bars.y[2] + bars.error_y.array[2]
     assert drawn == pytest.approx(figure.layout.yaxis.range[1], rel=1e-3)
 
@@ -575,7 +575,7 @@ def test_long_choices_differ_in_the_slices() -> None:
     )
     figure = visualization.plot_slice_expectation(study)
     assert figure.layout.xaxis.ticktext == ("facebo…-125m", "facebo…-350m", "facebo…-1.3b")
-    points = next(trace for trace in figure.data if trace.name == "expected")
+    points = next(trace for trace in figure.data if trace.name.startswith("expected"))
     assert [said[0] for said in points.customdata] == list(MODELS)
     assert points.hovertemplate.startswith("%{customdata[0]}: expected %{y}")
 

@@ -203,6 +203,7 @@ def _traces(one: SliceExpectation, name: str, *, is_first: bool) -> list[Any]:
         hoverinfo="skip",
     )
     if one.labels is not None:
+        expected["name"] = "expected, with 80 % without noise"  # there is no band with a name
         ends = list(zip(one.low, one.expected, one.high, strict=True))
         bars = {
             "array": drawing.rounded([high - mean for _, mean, high in ends], digits),
