@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from datetime import timedelta
 from functools import cached_property
+from itertools import islice
 
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
@@ -23,9 +24,10 @@ from optuna_rocket.moments import passed
 _MAX_AGE = 200
 _MAX_ROUNDS = 4
 # So does one that was running for this many times as long as the longest of the latest complete
-# trials when the latest trial began, a minute at least. Where workers die often, they make the
-# count above too patient.
-_TIMES_LONGEST, _LATEST, _FEWEST = 5, 50, 5
+# trials when the latest trial began, a minute at least, if so many have begun and ended meanwhile.
+# (Trials that were added with ``add_trial`` have taken no time, and began before.) Where workers
+# die often, they make the count above too patient.
+_TIMES_LONGEST, _LATEST, _FEWEST = 5, 1000, 5
 _LEAST_TIME = timedelta(minutes=1)
 
 
@@ -50,7 +52,10 @@ class Patience:
     def _is_overdue(self, trial: FrozenTrial) -> bool:
         """Whether it has been running for too long, whoever asks."""
         since = passed(trial.datetime_start, self._now)
-        return since is not None and self._max_time is not None and since > self._max_time
+        if since is None or since <= max(_LEAST_TIME, _TIMES_LONGEST * self._longest):
+            return False
+        later = (x for x in self.stored[trial.number + 1 :] if _began_after(x, trial))
+        return len(list(islice(later, _FEWEST))) == _FEWEST
 
     @cached_property
     def _now(self) -> datetime | None:
@@ -59,16 +64,19 @@ class Patience:
         return next((moment for moment in begun if moment is not None), None)
 
     @cached_property
-    def _max_time(self) -> timedelta | None:
-        """How long a trial may run, None where too few are complete."""
-        times: list[timedelta] = []
-        for trial in reversed(self.stored):
-            if trial.state == TrialState.COMPLETE:
-                time = passed(trial.datetime_start, trial.datetime_complete)
-                times += [] if time is None else [time]
-                if len(times) == _LATEST:
-                    break
-        return max(_LEAST_TIME, _TIMES_LONGEST * max(times)) if len(times) >= _FEWEST else None
+    def _longest(self) -> timedelta:
+        """What the longest of the latest complete trials took."""
+        complete = (x for x in reversed(self.stored) if x.state == TrialState.COMPLETE)
+        times = (passed(x.datetime_start, x.datetime_complete) for x in islice(complete, _LATEST))
+        return max((time for time in times if time is not None), default=timedelta(0))
+
+
+def _began_after(other: FrozenTrial, trial: FrozenTrial) -> bool:
+    """Whether a complete trial began no earlier than a running one."""
+    if other.state != TrialState.COMPLETE:
+        return False
+    between = passed(trial.datetime_start, other.datetime_start)
+    return between is not None and between >= timedelta(0)
 
 
 def patience(stored: Sequence[FrozenTrial], first: int, n_given_up: int) -> Patience:

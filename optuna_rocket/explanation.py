@@ -35,6 +35,7 @@ from optuna_rocket.reasons import Explanation
 from optuna_rocket.reasons import ObjectiveOutlook
 from optuna_rocket.reasons import Origin
 from optuna_rocket.records import Rungs
+from optuna_rocket.records import internal_params
 from optuna_rocket.records import record_of
 from optuna_rocket.suggest import Suggester
 from optuna_rocket.suggestions import Suggestion
@@ -225,7 +226,10 @@ def _standing(
     view: View, trial: FrozenTrial, units: Tensor, active: Tensor, kind: int
 ) -> dict[str, Any]:
     """The configuration among others: what ``Explanation`` says of it, by name."""
-    enqueued = trials.enqueued_params(trial, view.space.distributions)
+    held = trials.unwrapped(view.study.sampler)[1]  # as the trial ran it, if it did
+    own = {name: x for name, x in trial.params.items() if name in held and x == held[name]}
+    enqueued = internal_params(own, view.space.distributions)
+    enqueued |= trials.enqueued_params(trial, view.space.distributions)
     if set(enqueued) >= set(view.space.names):
         return {}
     known = kind if 0 <= kind < len(PROPOSAL_KINDS) else PROPOSAL_KINDS.index("random")

@@ -12,7 +12,6 @@ import math
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 
 from optuna_rocket import suggestions
@@ -50,9 +49,8 @@ def _is_same(suggested: float, value: Any, distribution: BaseDistribution) -> bo
     """Whether a stored suggestion, in Optuna's internal representation, is a trial's value."""
     try:
         own = distribution.to_internal_repr(value)
-        if isinstance(distribution, CategoricalDistribution):
-            # Of choices that are equal (1 and True) Optuna stores the first one.
-            suggested = distribution.to_internal_repr(distribution.to_external_repr(suggested))
+        # Of choices that are equal (1 and True) Optuna stores the first one; of 3.5 it runs 3.
+        suggested = distribution.to_internal_repr(distribution.to_external_repr(suggested))
     except (IndexError, TypeError, ValueError):  # what a foreign storage may hold
         return False
     return math.isclose(suggested, own, rel_tol=_SAME)

@@ -134,6 +134,16 @@ def test_a_branch_of_which_all_was_tried_is_left_alone() -> None:
     assert 2 not in focus.pool.units[0, :, 3]
 
 
+def test_what_is_left_of_a_small_branch_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = tried([0, 1], [0.0, 1.0])
+    missed = Pool(history.units, history.active, torch.zeros(history.units.shape[:2]).long())
+    monkeypatch.setattr(branches, "_propose", lambda *_: missed)
+    pool = candidates((0, 1))
+    focus = branches.focus(history, remembered(history), pool, 64, generator(), None)
+    kinds = focus.pool.units[0, :, 3]
+    assert len(kinds) == 5 and len(kinds.unique()) == 1
+
+
 def test_nothing_but_what_was_tried_is_still_a_choice() -> None:
     history = tried([2], [1.0])
     focus = branches.focus(history, remembered(history), candidates((2,)), 64, generator(), None)

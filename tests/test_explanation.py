@@ -650,3 +650,24 @@ def test_a_look_elsewhere_is_explained() -> None:
     for one in found:
         assert ("look far from all others" in one.text) == one.is_elsewhere
     assert found[11].rank <= 20, "it would be chosen again, or one like it"
+
+
+def test_an_enqueued_number_between_two_whole_ones_is_what_ran() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(lambda trial: float(trial.suggest_int("n", 1, 20)), n_trials=6)
+    study.enqueue_trial({"n": 3.5})
+    study.optimize(lambda trial: float(trial.suggest_int("n", 1, 20)), n_trials=1)
+    assert study.trials[6].params == {"n": 3}
+    assert explain(study, 6).replaced == ()
+
+
+@pytest.mark.filterwarnings("ignore:PartialFixedSampler is experimental")
+def test_held_values_are_not_compared_with_what_could_not_have_been() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        return abs(trial.suggest_float("x", 0, 1) - 0.3) + abs(trial.suggest_int("n", 1, 20) - 3)
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=12)
+    study.sampler = optuna.samplers.PartialFixedSampler({"n": 18}, study.sampler)
+    study.optimize(objective, n_trials=4)
+    assert all(explain(study, number).rank <= 10 for number in (12, 13, 14, 15))

@@ -300,14 +300,19 @@ def test_dead_workers_do_not_hold_up_the_reader(
 MINUTE = timedelta(minutes=1)
 
 
-def study_with_times(n_complete: int, length: timedelta, latest: timedelta) -> Study:
-    """One trial runs from the beginning; others take ``length``; the last begins at ``latest``."""
+def study_with_times(
+    lengths: list[timedelta],
+    latest: timedelta,
+    begin: timedelta = timedelta(0),
+    state: TrialState = TrialState.COMPLETE,
+) -> Study:
+    """One trial runs from the start; others from ``begin`` on; the last begins at ``latest``."""
     study, start = new_study(), datetime(2026, 1, 1)
 
     def run(state: TrialState, begin: timedelta, end: timedelta | None = None) -> None:
         trial = create_trial(
             state=state,
-            value=1.0 if end is not None else None,
+            value=1.0 if state == TrialState.COMPLETE else None,
             params={"x": 0.5},
             distributions=X,
         )
@@ -316,37 +321,60 @@ def study_with_times(n_complete: int, length: timedelta, latest: timedelta) -> S
         study.add_trial(trial)
 
     run(TrialState.RUNNING, timedelta(0))
-    for _ in range(n_complete):
-        run(TrialState.COMPLETE, timedelta(0), length)
+    for length in lengths:
+        run(state, begin, begin + length)
     run(TrialState.RUNNING, latest)
     return study
 
 
+def is_given_up(study: Study) -> bool:
+    """Whether the first trial is not seen by the last one."""
+    asking = study.get_trials(deepcopy=False)[-1]
+    assert_reads_like_new(TrialReader(), study, asking)
+    return 0 not in [x.number for x in TrialReader().read(study, asking, fresh=True)]
+
+
+SOME = [MINUTE, 2 * MINUTE, 10 * MINUTE, 3 * MINUTE, MINUTE]
+
+
 @pytest.mark.parametrize(
-    ("n_complete", "length", "latest", "is_given_up"),
+    ("lengths", "latest", "expected"),
     [
-        (5, 10 * MINUTE, 51 * MINUTE, True),
-        (5, 10 * MINUTE, 50 * MINUTE, False),  # not yet five times as long
-        (4, 10 * MINUTE, 51 * MINUTE, False),  # who knows how long trials take here
-        (5, MINUTE / 60, MINUTE, False),  # a short while is no sign of death
-        (5, MINUTE / 60, 2 * MINUTE, True),
+        (SOME, 51 * MINUTE, True),
+        (SOME, 50 * MINUTE, False),  # not yet five times as long as the longest
+        (SOME[:4], 51 * MINUTE, False),  # who knows how long trials take here
+        ([MINUTE / 60] * 5, MINUTE, False),  # a short while is no sign of death
+        ([MINUTE / 60] * 5, 2 * MINUTE, True),
+        ([10 * MINUTE, *[MINUTE] * 60], 50 * MINUTE, False),  # many fast ones after a slow one
     ],
 )
 def test_a_trial_that_runs_far_longer_than_others_is_given_up(
-    n_complete: int, length: timedelta, latest: timedelta, is_given_up: bool
+    lengths: list[timedelta], latest: timedelta, expected: bool
 ) -> None:
-    study = study_with_times(n_complete, length, latest)
-    stored = study.get_trials(deepcopy=False)
-    assert_reads_like_new(TrialReader(), study, stored[-1])
-    seen = [record.number for record in TrialReader().read(study, stored[-1], fresh=True)]
-    assert (0 not in seen) == is_given_up
+    study = study_with_times(lengths, latest)
+    assert is_given_up(study) == expected
     # Who asks is alive, and sees the others as they are.
+    stored = study.get_trials(deepcopy=False)
     own = [record.number for record in TrialReader().read(study, stored[0], fresh=True)]
     assert own == [x.number for x in stored[1:]]
 
 
+def test_only_complete_trials_that_began_meanwhile_tell_how_long_trials_take() -> None:
+    # Added from elsewhere: they have taken no time, and began before.
+    assert not is_given_up(study_with_times([timedelta(0)] * 9, 90 * MINUTE, begin=-MINUTE))
+    assert not is_given_up(study_with_times(SOME, 90 * MINUTE, state=TrialState.PRUNED))
+    assert not is_given_up(study_with_times(SOME, 90 * MINUTE, state=TrialState.FAIL))
+    assert is_given_up(study_with_times(SOME, 90 * MINUTE))
+
+
+def test_times_with_and_without_a_zone_compare() -> None:
+    study = study_with_times(SOME, 90 * MINUTE)
+    study.get_trials(deepcopy=False)[0].datetime_start = datetime(2026, 1, 1).astimezone()
+    assert is_given_up(study)
+
+
 def test_a_slow_trial_counts_again_where_others_become_as_slow() -> None:
-    study, reader = study_with_times(5, MINUTE, 6 * MINUTE), TrialReader()
+    study, reader = study_with_times([MINUTE] * 5, 6 * MINUTE), TrialReader()
     asking = study.get_trials(deepcopy=False)[-1]
     assert 0 not in [record.number for record in reader.read(study, asking, fresh=True)]
     slow = create_trial(value=1.0, params={"x": 0.1}, distributions=X)

@@ -32,8 +32,8 @@ _N_BLOCKS = 4
 # Integers with fewer examples than this per distinct number are a measurement, not a class.
 _MIN_PER_CLASS = 3
 _WHAT_TO_PASS = (
-    "Pass one label or target per example, for example dataset.targets or dataset['label'], or "
-    "the number of examples, len(dataset)."
+    "Pass a list of one label or target per example, for example list(dataset['label']), or the "
+    "number of examples, len(dataset)."
 )
 _MODES = (None, "classes", "quantiles", "blocks", False)
 
@@ -123,7 +123,8 @@ def nested_subsets(
         sizes = _at_ends(sizes, ends)
     are_numbers = stratify is None and labels is not None and labels.dtype.kind in "iuf"
     or_quantiles = mode == "classes" and are_numbers
-    _check_floor(sizes[0], n, n_strata, min_fraction, min_examples, or_quantiles)
+    are_classes = mode == "classes"
+    _check_floor(sizes[0], n, n_strata, min_fraction, min_examples, are_classes, or_quantiles)
     return NestedSubsets(order, sizes)
 
 
@@ -305,12 +306,18 @@ def _check(
 
 
 def _check_floor(
-    size: int, n: int, n_strata: int, min_fraction: float, least: int, or_quantiles: bool
+    size: int,
+    n: int,
+    n_strata: int,
+    min_fraction: float,
+    least: int,
+    are_classes: bool,
+    or_quantiles: bool,
 ) -> None:
     needed = least * n_strata
     if size >= min(needed, n):
         return
-    if n_strata == n > 1:
+    if are_classes and n_strata == n > 1:
         raise ValueError(
             f"data holds another label for each of {n} examples. Pass their classes, or the "
             f"number of examples, {n}."
