@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import doubt
 from optuna_rocket.agent import gram
 from optuna_rocket.agent import kernels
 from optuna_rocket.agent.gram import MemoryWeights
@@ -73,6 +74,7 @@ def fit(
     if not distance.shape[-1]:
         return prior  # a space without a choice
     square = distance.square()
+    plain, doubtful = certainty, doubt.doubtful(history)
     for step in range(n_steps):
         rate = 0.5 * 0.8**step
         root = (weights.relevance / 2).exp()
@@ -86,6 +88,9 @@ def fit(
             gram.cholesky(gram.covariance(kernel, scale, noise, certainty, scored))
         )
         alpha = (inverse @ z[..., None])[..., 0]
+        following = certainty
+        if doubtful is not None:
+            following = doubt.doubted(doubtful, z, inverse, noise, plain, certainty)
         outer = (alpha[:, :, None] * alpha[:, None, :]).sub_(inverse).mul_(pair)  # αα' - K⁻¹
         # ∂r²/∂log w_j = w_j D_j² and ∂q/∂log w_j = ½ √w_j D_j
         by_r2, by_q = by_r2.mul_(outer).flatten(1)[:, None], by_q.mul_(outer).flatten(1)[:, None]
@@ -95,6 +100,7 @@ def fit(
         gradient_scale = kernel.mul_(outer).sum((1, 2)) * scale / 2
         by_noise = outer.diagonal(dim1=-2, dim2=-1) * certainty.factor
         gradient_noise = by_noise.sum(-1) * noise / 2
+        certainty = following
         weights = MemoryWeights(
             _step(weights.relevance, gradient_relevance, prior.relevance, PRIOR_STD[0], rate),
             _step(weights.outputscale, gradient_scale, prior.outputscale, PRIOR_STD[1], rate),

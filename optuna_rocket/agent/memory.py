@@ -13,8 +13,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import doubt
 from optuna_rocket.agent import gram
 from optuna_rocket.agent import kernels
+from optuna_rocket.agent.gram import Certainty
 from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.agent.kernels import Columns
 from optuna_rocket.features import transform_scores
@@ -25,6 +27,8 @@ from optuna_rocket.space import Geometry
 
 # More rows than this cost time and gain nothing that was measurable.
 MAX_CONTEXT = 160
+# Looks at the scores for those that are bad by chance; each changes what the others say.
+_DOUBTS = 3
 # Kernel values of candidates that are worked on at once.
 _NUMBERS = 2**15
 
@@ -150,8 +154,7 @@ def condition(
     z = transform_scores(history.scores, scored, history.least_unit)
     rows = kernels.columns(history.units, history.active, geometry, weights.relevance)
     kernel = kernels.kernel(*kernels.pairwise(rows, rows), geometry)
-    certainty = gram.certainty(history)
-    factor = gram.cholesky(gram.masked_covariance(kernel, weights, certainty, scored))
+    certainty, factor = _certain(history, z, kernel, weights)
     expected = None if experience is None else experience.learned(history, z, factor)
     residual = z
     if expected is not None:
@@ -183,6 +186,25 @@ def condition(
         rows,
         expected,
     )
+
+
+def _certain(
+    history: History, z: Tensor, kernel: Tensor, weights: MemoryWeights
+) -> tuple[Certainty, Tensor]:
+    """How certain the scores are, and the factor ``(B, n, n)`` of their covariance."""
+    plain = certainty = gram.certainty(history)
+    factor = gram.cholesky(gram.masked_covariance(kernel, weights, certainty, history.scored))
+    doubtful = doubt.doubtful(history)
+    if doubtful is None:
+        return certainty, factor
+    for _ in range(_DOUBTS):
+        inverse = torch.cholesky_inverse(factor)
+        before, noise = certainty, weights.noise.exp()
+        certainty = doubt.doubted(doubtful, z, inverse, noise, plain, before)
+        if torch.equal(certainty.added, before.added):
+            break
+        factor = gram.cholesky(gram.masked_covariance(kernel, weights, certainty, history.scored))
+    return certainty, factor
 
 
 def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
