@@ -247,6 +247,16 @@ class Decades(BlindProblem):
         return float(10 ** (6 * super().observe(trial, point, generator)))
 
 
+class BadLuck(BlindProblem):
+    """A tenth of the trials ends with a loss of 1e1 to 1e6, wherever they are."""
+
+    def observe(self, trial: optuna.Trial, point: Array, generator: np.random.Generator) -> float:
+        """Return a noisy value, or a bad one."""
+        value = super().observe(trial, point, generator)
+        is_bad, exponent = generator.random() < 0.1, generator.uniform(1, 6)
+        return float(10**exponent) if is_bad else value
+
+
 class Heteroscedastic(BlindProblem):
     """Noise that grows towards the good region, on one side of the best point above all."""
 

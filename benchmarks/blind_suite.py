@@ -12,6 +12,7 @@ from benchmarks.axes import Axis
 from benchmarks.axes import Choice
 from benchmarks.axes import Real
 from benchmarks.axes import Whole
+from benchmarks.blind_problems import BadLuck
 from benchmarks.blind_problems import Beyond
 from benchmarks.blind_problems import BlindProblem
 from benchmarks.blind_problems import Decades
@@ -86,6 +87,10 @@ def _failing(
 
 def _decades(axes: tuple[Axis, ...], bend: str) -> Build:
     return lambda name, rng: Decades(name, Landscape(axes, rng, bend), noise=0.02)
+
+
+def _chance(axes: tuple[Axis, ...], bend: str) -> Build:
+    return lambda name, rng: BadLuck(name, Landscape(axes, rng, bend))
 
 
 def _heavy_tails(axes: tuple[Axis, ...], bend: str, share: float) -> Build:
@@ -205,6 +210,9 @@ _FOUND: dict[str, Build] = {
     "found/decades_3": _decades(_reals(3), "square"),
     "found/decades_5": _decades(_reals(5), "square"),
     "found/decades_network": _decades(_NETWORK, "root"),
+    "found/chance_3": _chance(_reals(3), "square"),
+    "found/chance_network": _chance(_NETWORK, "root"),
+    "found/chance_schedule": _chance(_SCHEDULE, "root"),
     "found/models": _conditional(_MODELS),
     "found/models_again": _conditional(_MODELS),
 }
