@@ -68,6 +68,7 @@ def test_regret_is_0_at_the_best_params_1_at_the_median_and_never_below(name: st
     regret = (problem.true_values(points) - problem.best) / (problem.median - problem.best)
     assert regret[survives].min() >= 0
     close = 0.06 if survives.mean() > 0.3 else 0.2  # few points survive
+    close = 0.1 if name == "found/models" else close  # many points have the same value
     assert np.median(regret[survives]) == pytest.approx(1.0, abs=close)
     assert np.quantile(regret[survives], 0.01) > 0.005  # not given away to random search
     # The best params as a user would enter them, through Optuna.
