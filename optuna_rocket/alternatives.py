@@ -108,7 +108,8 @@ def _branch(
     past, geometry, remembered = view.history, view.geometry, view.remembered
     n = policy.N_CANDIDATES
     made = proposals.propose(remembered.history, geometry, n, generator, fixed)
-    pool = branches.untried(made, visited.by(past, geometry)).joined(own)
+    untried = visited.by(past, geometry).untried(made.units)
+    pool = made.take(untried[None]).joined(own)
     key = branches.branch_keys(own.active, geometry)[0, 0]
     known = branches.standing(past, geometry, pool)
     at = int((known.keys == key).nonzero()[0, 0])

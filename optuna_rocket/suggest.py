@@ -295,7 +295,6 @@ def whole_pool(
     units[0][:, columns] = torch.from_numpy(free.enumerate_units())
     kind = torch.full(units.shape[:2], proposals.KIND["random"])
     pool = proposals.finish(units, kind, geometry, fixed)
-    untried = ~visited.by(past, geometry).has(pool.units)
-    candidates = untried[0].nonzero()[:, 0] if bool(untried.any()) else torch.arange(int(size))
+    candidates = visited.by(past, geometry).untried(pool.units)
     order = torch.randperm(len(candidates), generator=generator)[:_WHOLE_SPACE]
     return pool.take(candidates[order][None])

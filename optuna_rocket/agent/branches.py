@@ -23,7 +23,6 @@ from optuna_rocket.agent import proposals
 from optuna_rocket.agent import visited
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.proposals import Pool
-from optuna_rocket.agent.visited import Visited
 from optuna_rocket.features import score_gaps
 from optuna_rocket.history import History
 from optuna_rocket.space import Geometry
@@ -72,7 +71,7 @@ def focus(
         fixed: ``(1, d)`` imposed unit values, NaN where free.
     """
     tried = visited.by(history, remembered.geometry)
-    pool = untried(pool, tried)
+    pool = pool.take(tried.untried(pool.units)[None])
     key = choose(history, remembered.geometry, pool)
     found = inside(key, remembered, pool, n_candidates, generator, fixed)
     if not bool(tried.has(found.pool.units).all()):
@@ -80,14 +79,6 @@ def focus(
     # What little is left of a small branch, its own candidates may have missed.
     own = branch_keys(pool.active, remembered.geometry)[0] == key
     return found._replace(pool=pool.take(own.nonzero()[:, 0][None]))
-
-
-def untried(pool: Pool, tried: Visited) -> Pool:
-    """The candidates of one study that no trial has tried; all of them where none is left."""
-    left = ~tried.has(pool.units)[0]
-    if bool(left.all()) or not bool(left.any()):
-        return pool
-    return pool.take(left.nonzero()[:, 0][None])
 
 
 def takes_turn(history: History, geometry: Geometry) -> bool:

@@ -44,6 +44,11 @@ class Visited:
             found = found | is_in(self.geometry.keys(units * mask), keys)
         return found
 
+    def untried(self, units: Tensor) -> Tensor:
+        """Indices ``(k,)`` of one study's candidates that repeat no trial; all if none is left."""
+        left = ~self.has(units)[0]
+        return left.nonzero()[:, 0] if bool(left.any()) else torch.arange(len(left))
+
     def forbid(self, logits: Tensor, units: Tensor) -> Tensor:
         """Minus infinity for candidates that would repeat a trial, unless nothing else is left.
 
