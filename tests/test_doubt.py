@@ -55,7 +55,8 @@ def added(past: History) -> Tensor:
     covariance = gram.masked_covariance(kernel, weights, plain, past.scored)
     inverse = torch.cholesky_inverse(gram.cholesky(covariance))
     z = transform_scores(past.scores, past.scored)
-    return doubt.doubted(rows, z, inverse, weights.noise.exp(), plain, plain).added[0]
+    alpha = (inverse @ z[..., None])[..., 0]
+    return doubt.doubted(rows, alpha, inverse, weights.noise.exp(), plain, plain).added[0]
 
 
 def test_a_score_that_is_bad_by_chance_says_little() -> None:

@@ -5,7 +5,7 @@ far below what the other trials say of its configuration is therefore given a va
 that of a Student's t of a few degrees of freedom, one-sided: what is surprisingly good is what a
 search is for. Bad neighbours back each other up, and are not doubted (``benchmarks/README.md``).
 
-Notation, besides that of ``space`` and ``gram``: transformed scores ``z`` ``(B, n)``.
+Notation: that of ``space`` and ``gram``; transformed scores ``z`` ``(B, n)``.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def doubtful(history: History) -> Tensor | None:
 
 
 def doubted(
-    rows: Tensor, z: Tensor, inverse: Tensor, noise: Tensor, plain: Certainty, now: Certainty
+    rows: Tensor, alpha: Tensor, inverse: Tensor, noise: Tensor, plain: Certainty, now: Certainty
 ) -> Certainty:
     """The certainty of the scores, less where they are far below what the others say.
 
     Args:
         rows: From ``doubtful``.
-        z: Transformed scores.
+        alpha: ``(B, n)`` the inverse times the transformed scores.
         inverse: ``(B, n, n)`` inverse of their covariance with the certainty ``now``.
         noise: ``(B,)`` variance of full evaluations.
         plain: Certainty without doubts.
@@ -52,7 +52,7 @@ def doubted(
     """
     # The residual and variance of a score given all others (Rasmussen & Williams, eq. 5.12).
     diagonal = inverse.diagonal(dim1=-2, dim2=-1)
-    residual = (inverse @ z[..., None])[..., 0] / diagonal
+    residual = alpha / diagonal
     of_function = (1 / diagonal - now.variance(noise)).clamp_min(0)
     variance = of_function + plain.variance(noise)
     low = (residual < -_LEAST) & (residual.square() > _DEVIATIONS**2 * variance)

@@ -88,9 +88,6 @@ def fit(
             gram.cholesky(gram.covariance(kernel, scale, noise, certainty, scored))
         )
         alpha = (inverse @ z[..., None])[..., 0]
-        following = certainty
-        if doubtful is not None:
-            following = doubt.doubted(doubtful, z, inverse, noise, plain, certainty)
         outer = (alpha[:, :, None] * alpha[:, None, :]).sub_(inverse).mul_(pair)  # αα' - K⁻¹
         # ∂r²/∂log w_j = w_j D_j² and ∂q/∂log w_j = ½ √w_j D_j
         by_r2, by_q = by_r2.mul_(outer).flatten(1)[:, None], by_q.mul_(outer).flatten(1)[:, None]
@@ -100,7 +97,8 @@ def fit(
         gradient_scale = kernel.mul_(outer).sum((1, 2)) * scale / 2
         by_noise = outer.diagonal(dim1=-2, dim2=-1) * certainty.factor
         gradient_noise = by_noise.sum(-1) * noise / 2
-        certainty = following
+        if doubtful is not None:
+            certainty = doubt.doubted(doubtful, alpha, inverse, noise, plain, certainty)
         weights = MemoryWeights(
             _step(weights.relevance, gradient_relevance, prior.relevance, PRIOR_STD[0], rate),
             _step(weights.outputscale, gradient_scale, prior.outputscale, PRIOR_STD[1], rate),

@@ -199,8 +199,9 @@ def _certain(
         return certainty, factor
     for _ in range(_DOUBTS):
         inverse = torch.cholesky_inverse(factor)
+        alpha = (inverse @ z[..., None])[..., 0]
         before, noise = certainty, weights.noise.exp()
-        certainty = doubt.doubted(doubtful, z, inverse, noise, plain, before)
+        certainty = doubt.doubted(doubtful, alpha, inverse, noise, plain, before)
         if torch.equal(certainty.added, before.added):
             break
         factor = gram.cholesky(gram.masked_covariance(kernel, weights, certainty, history.scored))
