@@ -78,6 +78,13 @@ def rough(trial: Trial) -> float:
     return loss
 
 
+def never_feasible(trial: Trial) -> float:
+    """A slope whose constraint is violated least where ``x`` is least."""
+    x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
+    trial.set_constraint("never", 0.5 + x)
+    return x - y
+
+
 def open_storage(place: str) -> BaseStorage:
     """SQLite for ``*.db``, otherwise a journal file."""
     if place.endswith(".db"):

@@ -36,6 +36,7 @@ from tests.support import MIXED
 from tests.support import Crash
 from tests.support import mixed_study
 from tests.support import mixed_value
+from tests.support import never_feasible
 from tests.support import open_storage
 from tests.support import rough
 from tests.support import rough_study
@@ -432,13 +433,8 @@ def test_relevance_is_told_when_it_is_learned(front_study: Study, bowl_study: St
 
 
 def test_without_a_feasible_trial_none_is_the_best() -> None:
-    def objective(trial: Trial) -> float:
-        x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
-        trial.set_constraint("never", 0.5 + x)
-        return x - y
-
     study = optuna.create_study(sampler=RocketSampler(seed=0))
-    study.optimize(objective, n_trials=10)
+    study.optimize(never_feasible, n_trials=10)
     found = explain(study, 9)
     least = min(study.trials[:9], key=lambda trial: float(trial.params["x"])).number
     assert found.n_best == 0 and found.incumbent == least

@@ -29,6 +29,7 @@ from optuna_rocket.names import short_names
 from tests import related_studies
 from tests.dashboard_page import noisy_error
 from tests.support import Crash
+from tests.support import never_feasible
 from tests.support import rough
 from tests.support import rough_study
 
@@ -615,13 +616,8 @@ def test_a_best_trial_without_parameters_has_no_slices() -> None:
 
 
 def test_without_a_feasible_trial_the_figures_are_about_the_least_violating() -> None:
-    def objective(trial: Trial) -> float:
-        x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
-        trial.set_constraint("never", 0.5 + x)
-        return x - y
-
     study = optuna.create_study(sampler=RocketSampler(seed=0))
-    study.optimize(objective, n_trials=9)
+    study.optimize(never_feasible, n_trials=9)
     info = slice_expectation.slice_expectation_info(look(study))
     assert info.central_number == min(study.trials, key=lambda t: float(t.params["x"])).number
     text = figure_text(visualization.plot_slice_expectation(study))
