@@ -82,7 +82,7 @@ def _measure(n_stored: int, n_repeats: int) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; the file is written anew."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report_speed", description=__doc__)
-    parser.add_argument("--stored", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--stored", type=int, nargs="+", default=[10, 100, 1000, 10_000])
     parser.add_argument("--repeats", type=int, default=20, help="reports behind one median")
     parser.add_argument("--out", type=Path, default=PATH)
     args = parser.parse_args(argv)

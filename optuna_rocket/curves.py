@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,13 @@ from optuna_rocket.fidelity.expectation import trust
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import gather
 from optuna_rocket.fidelity.guards import A_CURVE
+
+
+# More trials than this cost time, and what older ones reported is forgotten: of the latest all are
+# taken, as the complete ones alone would be the survivors. Where few of them are complete, some
+# older complete ones stay all the same: without any nothing could be forecast.
+MAX_TRIALS = 1000
+_LEAST_COMPLETE = 50
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,39 @@ class Curve:
         return Said(suggestion.score, suggestion.spread)
 
 
+@dataclass(frozen=True)
+class Standings:
+    """What pruning asks of all trials that reported, however old.
+
+    Attributes:
+        curves: The trials, by number.
+        best: Best final score of a feasible one, None where there is none.
+        longest: The first complete one that reported at the horizon, None where none is complete.
+        n_complete: How many are complete.
+    """
+
+    curves: Sequence[Curve] = ()
+    best: float | None = None
+    longest: Curve | None = None
+    n_complete: int = 0
+
+    def after(self, ended: Sequence[Curve]) -> Standings:
+        """With other trials that have ended, before or after these by number."""
+        complete = _complete(ended)
+        curves = list(self.curves)
+        for curve in ended:
+            if curve.steps:
+                insort(curves, curve, key=_number)
+        levels = [level_to_beat(complete), self.best]
+        furthest = [*complete, self.longest] if self.longest else complete
+        return Standings(
+            curves=curves,
+            best=max((level for level in levels if level is not None), default=None),
+            longest=max(furthest, key=lambda x: (x.steps[-1], -_number(x)), default=None),
+            n_complete=self.n_complete + len(complete),
+        )
+
+
 def curve_of(trial: FrozenTrial, sign: float) -> Curve:
     """A finished trial; ``sign`` turns its values into scores."""
     reports = sorted(trial.intermediate_values.items())
@@ -63,9 +104,14 @@ def curve_of(trial: FrozenTrial, sign: float) -> Curve:
 
 
 def learn(curves: Sequence[Curve]) -> tuple[Evidence, Trust]:
-    """What trials that reported, at least one, tell of others, and of the sampler's word."""
-    evidence = gather([(curve.steps, curve.scores, curve.final) for curve in curves])
-    return evidence, trust(evidence, [curve.said for curve in curves])
+    """What the latest trials that reported tell of others, and of the sampler's word.
+
+    Args:
+        curves: Trials that reported, at least one, by number.
+    """
+    latest = _latest(curves)
+    evidence = gather([(curve.steps, curve.scores, curve.final) for curve in latest])
+    return evidence, trust(evidence, [curve.said for curve in latest])
 
 
 def level_to_beat(curves: Sequence[Curve]) -> float | None:
@@ -79,12 +125,11 @@ def horizon(curves: Sequence[Curve]) -> int:
     return max((x.steps[-1] for x in _complete(curves)), default=0)
 
 
-def begins_late(curves: Sequence[Curve]) -> tuple[int, int] | None:
+def begins_late(longest: Curve | None) -> tuple[int, int] | None:
     """First and last step of the longest complete trial if it reported in its second half alone.
 
     None too where it reported seldom or where rounds of ``SubsetEvaluator`` tell what they took.
     """
-    longest = max(_complete(curves), key=lambda x: x.steps[-1], default=None)
     if longest is None or len(longest.steps) < A_CURVE:
         return None
     if costs.read(longest.trial.user_attrs).steps or 2 * longest.steps[0] <= longest.steps[-1]:
@@ -92,15 +137,14 @@ def begins_late(curves: Sequence[Curve]) -> tuple[int, int] | None:
     return longest.steps[0], longest.steps[-1]
 
 
-def spending(curves: Sequence[Curve]) -> Callable[[int], float]:
+def spending(longest: Curve) -> Callable[[int], float]:
     """Share of a full evaluation that is spent up to a report step.
 
     Report steps are amounts of effort. An epoch goes on from the last one, but of the rounds of
     ``SubsetEvaluator`` each took examples of its own: all of a subset that is trained from the
-    start, fewer where it goes on from the previous one. Told by the longest complete trial, of
-    which there must be one that has reported. Steps that count from 0 stand for one more.
+    start, fewer where it goes on from the previous one. Told by the longest complete trial. Steps
+    that count from 0 stand for one more.
     """
-    longest = max(_complete(curves), key=lambda x: x.steps[-1])
     rounds = costs.read(longest.trial.user_attrs)
     total = sum(rounds.examples)
     if not total > 0:
@@ -111,11 +155,22 @@ def spending(curves: Sequence[Curve]) -> Callable[[int], float]:
 
 
 def agreement(curves: Sequence[Curve], step: int) -> tuple[float, int]:
-    """Rank correlation of the reports at a step with the final scores, and the number of pairs."""
-    held = [curve for curve in curves if step in curve.steps]
+    """Rank correlation of the latest reports at a step with the final scores; number of pairs."""
+    held = _latest([curve for curve in curves if step in curve.steps])
     x = np.array([curve.scores[curve.steps.index(step)] for curve in held], dtype=np.float64)
     y = np.array([curve.final for curve in held], dtype=np.float64)
     return rank_correlation(x, y)
+
+
+def _latest(curves: Sequence[Curve]) -> Sequence[Curve]:
+    """The ones to learn from of trials that reported, by number."""
+    older, latest = curves[:-MAX_TRIALS], curves[-MAX_TRIALS:]
+    n_missing = _LEAST_COMPLETE - len(_complete(latest)) if older else 0
+    return [*_complete(older)[-n_missing:], *latest] if n_missing > 0 else latest
+
+
+def _number(curve: Curve) -> int:
+    return curve.trial.number
 
 
 def _complete(curves: Sequence[Curve]) -> list[Curve]:

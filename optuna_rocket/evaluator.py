@@ -203,7 +203,7 @@ class SubsetEvaluator:
             loop.carry, loop.carried_step = subset.carry, subset.step
 
     def rank_correlations(self, study: Study) -> dict[int, tuple[float, int]]:
-        """How well each smaller subset ranks configurations, from the trials that went on.
+        """How well each smaller subset ranks configurations, from the latest that went on.
 
         Args:
             study: A study that uses this evaluator.

@@ -58,7 +58,8 @@ class RungForecast:
 def forecast_at_stop(study: Study, trial: FrozenTrial) -> RungForecast | None:
     """The forecast of a pruned trial at its latest report step, from what had ended by then.
 
-    ``RocketPruner`` sees the same, less up to a fiftieth of the trials, the latest ones.
+    ``RocketPruner`` sees the same, but for up to a fiftieth of the trials, the latest ones: it
+    learns from them a little later.
 
     Returns:
         None where nothing was reported or too few trials went on from there.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from operator import is_not
 from typing import TYPE_CHECKING
 from typing import Any
 import zlib
@@ -18,6 +19,7 @@ from optuna_rocket.arguments import is_number
 
 if TYPE_CHECKING:
     from optuna_rocket.curves import Curve
+    from optuna_rocket.curves import Standings
     from optuna_rocket.fidelity.expectation import Trust
     from optuna_rocket.fidelity.forecast import Evidence
     from optuna_rocket.trials import CurveReader
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 # Share of the judgements that let a trial pass whatever its forecast is: they keep on showing what
 # becomes of trials that look bad.
 _EXPLORATION = 0.05
-# The evidence is arranged anew whenever it has grown by this share; the incumbent is always known.
+# The evidence is arranged anew whenever this share of it is new; the incumbent is always known.
 _GROWTH = 1 / 50
 # How much more than one unseen trial the screened ones of a sampler gain for their cost.
 _SCREENED_GAIN = 3.0
@@ -42,8 +44,9 @@ _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 class RocketPruner(BasePruner):
     """Pruner that stops a trial when its chance to matter is not worth the rest of its cost.
 
-    From the reports of earlier trials, pruned ones too, it forecasts the final value of the
-    running trial with a standard error (``fidelity.forecast``). The trial is stopped when
+    From the reports of the latest thousand trials, pruned ones too, it forecasts the final value
+    of the running trial with a standard error (``fidelity.forecast``); where hardly any of those
+    is complete, also from older complete ones. The trial is stopped when
 
         expected gain of going on / cost ahead  <  risk × greatest gain per cost of new trials
 
@@ -101,7 +104,7 @@ class RocketPruner(BasePruner):
     def _forget(self) -> None:
         # Both can be rebuilt, and each is replaced as a whole: threads see the old or the new.
         self._reader: CurveReader | None = None
-        self._evidence: tuple[list[Curve], Evidence, Trust] | None = None
+        self._evidence: tuple[Sequence[Curve], Evidence, Trust] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what can be rebuilt."""
@@ -123,8 +126,6 @@ class RocketPruner(BasePruner):
 
     def _judge(self, study: Study, trial: FrozenTrial) -> bool:
         from optuna_rocket.curves import curve_of
-        from optuna_rocket.curves import horizon
-        from optuna_rocket.curves import level_to_beat
         from optuna_rocket.fidelity.guards import A_CURVE
         from optuna_rocket.fidelity.guards import had_begun
         from optuna_rocket.fidelity.guards import may_rise_late
@@ -136,20 +137,20 @@ class RocketPruner(BasePruner):
             return False
         if self._reader is None:
             self._reader = CurveReader()
-        curves = [curve for curve in self._reader.read(study) if curve.steps]
-        best, last = level_to_beat(curves), horizon(curves)
-        own = curve_of(trial, score_sign(study))
-        if best is None or step >= last:
+        standings = self._reader.standings(study)
+        best, longest = standings.best, standings.longest
+        if best is None or longest is None or step >= longest.steps[-1]:
             return False
 
-        evidence, trusted = self._arrange(curves)
-        n_complete = sum(not math.isnan(curve.final) for curve in curves)
+        own = curve_of(trial, score_sign(study))
+        evidence, trusted = self._arrange(standings)
+        n_complete = standings.n_complete
         if n_complete < self._n_startup_trials:
             # A lucky first trial must not stop all that follow before there is a second one.
-            may_stop = len(curves) - n_complete < _MOST_STOPPED * n_complete
-            stops = may_stop and _is_screened_out(own, evidence, last, before)
+            may_stop = len(standings.curves) - n_complete < _MOST_STOPPED * n_complete
+            stops = may_stop and _is_screened_out(own, evidence, longest.steps[-1], before)
         else:
-            stops = self._is_not_worth_it(own, curves, evidence, trusted, best)
+            stops = self._is_not_worth_it(own, standings, evidence, trusted)
         # Asked last: few trials get here.
         if not stops or not had_begun(evidence, step):
             return False
@@ -177,19 +178,20 @@ class RocketPruner(BasePruner):
         return step, last
 
     def _is_not_worth_it(
-        self, own: Curve, curves: list[Curve], evidence: Evidence, trusted: Trust, best: float
+        self, own: Curve, standings: Standings, evidence: Evidence, trusted: Trust
     ) -> bool:
         """Whether the forecast of a trial is not worth the rest of its cost."""
         from optuna_rocket.curves import spending
         from optuna_rocket.fidelity.expectation import informed
         from optuna_rocket.fidelity.forecast import N_RECENT
 
+        assert standings.best is not None and standings.longest is not None
         step = own.steps[-1]
         forecast = evidence.forecast(step, own.scores[-1])
         if forecast is None:
             return False
-        level, spent = evidence.rescale(best), spending(curves)
-        first = min(curve.steps[0] for curve in curves[-N_RECENT:])
+        level, spent = evidence.rescale(standings.best), spending(standings.longest)
+        first = min(curve.steps[0] for curve in standings.curves[-N_RECENT:])
         rate = evidence.rate_of_gain(level, first, spent(first))
         expected = trusted.expected_final(evidence, own.said)
         if expected is not None:
@@ -197,27 +199,26 @@ class RocketPruner(BasePruner):
             rate = min(rate, _SCREENED_GAIN * expected.expected_gain(level))
         return forecast.expected_gain(level) < self._risk * rate * (1 - spent(step))
 
-    def _arrange(self, curves: list[Curve]) -> tuple[Evidence, Trust]:
+    def _arrange(self, standings: Standings) -> tuple[Evidence, Trust]:
         """Evidence from all but the latest few trials, kept as long as these trials are the same.
 
         How many are left out depends on their number alone, not on what is kept.
         """
+        from optuna_rocket.curves import MAX_TRIALS
         from optuna_rocket.curves import learn
 
-        n = len(curves)
-        used = curves[: n - n % max(1, int(n * _GROWTH))]
+        n = len(standings.curves)
+        used = standings.curves[: n - n % max(1, int(min(n, MAX_TRIALS) * _GROWTH))]
         kept = self._evidence
-        if kept is not None and len(kept[0]) == len(used):
-            if all(old is new for old, new in zip(kept[0], used, strict=True)):
-                return kept[1:]
-        self._evidence = (used, *learn(used))
-        self._warn_of_late_steps(used)
-        return self._evidence[1:]
+        if kept is None or len(kept[0]) != len(used) or any(map(is_not, kept[0], used)):
+            kept = self._evidence = (used, *learn(used))
+            self._warn_of_late_steps(standings)
+        return kept[1:]
 
-    def _warn_of_late_steps(self, curves: list[Curve]) -> None:
+    def _warn_of_late_steps(self, standings: Standings) -> None:
         from optuna_rocket.curves import begins_late
 
-        late = None if self._told_of_late_steps else begins_late(curves)
+        late = None if self._told_of_late_steps else begins_late(standings.longest)
         if late is not None:
             self._told_of_late_steps = True
             _logger.warning(

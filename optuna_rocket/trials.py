@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from itertools import compress
+from itertools import count
 from itertools import takewhile
+from operator import is_not
 from typing import Any
+from typing import NamedTuple
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
@@ -27,6 +31,7 @@ from optuna_rocket import suggestions
 from optuna_rocket.abandoned import Patience
 from optuna_rocket.abandoned import patience
 from optuna_rocket.curves import Curve
+from optuna_rocket.curves import Standings
 from optuna_rocket.curves import curve_of
 from optuna_rocket.history import Outcome
 from optuna_rocket.records import OUTCOMES
@@ -41,6 +46,21 @@ from optuna_rocket.suggestions import Suggestion
 
 
 _ENQUEUED = "fixed_params"
+_TELLING = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class _Kept(NamedTuple):
+    """What is known of a study's trials.
+
+    Attributes:
+        trials: All by number, None for those that may still change.
+        held: What they reported, None for those that are neither complete nor pruned.
+        standings: What pruning asks of them.
+    """
+
+    trials: Sequence[FrozenTrial | None] = ()
+    held: Sequence[Curve | None] = ()
+    standings: Standings = Standings()
 
 
 class CurveReader:
@@ -50,22 +70,40 @@ class CurveReader:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, Curve] = {}
+        self._kept = _Kept()
 
     def read(self, study: Study) -> list[Curve]:
         """Complete and pruned trials, by number."""
+        return [curve for curve in self._updated(study).held if curve is not None]
+
+    def standings(self, study: Study) -> Standings:
+        """What pruning asks of them."""
+        return self._updated(study).standings
+
+    def _updated(self, study: Study) -> _Kept:
+        stored = study._get_trials(deepcopy=False, use_cache=False)
+        n, kept = len(stored), self._kept
+        known = kept.trials[:n]
+        # Asked at every report: a loop in Python over all trials would take most of its time.
+        differs = compress(count(), map(is_not, known, stored))
+        changed = [i for i in differs if known[i] is not None or stored[i].state.is_finished()]
+        changed += [i for i in range(len(known), n) if stored[i].state.is_finished()]
+        if len(kept.trials) <= n and not changed:
+            return kept
+        unknown = [None] * (n - len(known))
+        trials, held = [*known, *unknown], [*kept.held[:n], *unknown]
+        # Else they are another study's, or this thread has read what another one knows better.
+        is_more = len(kept.trials) <= n and all(trials[i] is None for i in changed)
         sign = score_sign(study)
-        states = (TrialState.COMPLETE, TrialState.PRUNED)
-        stored = study._get_trials(deepcopy=False, states=states, use_cache=False)
-        kept = self._kept
+        for i in changed:
+            trials[i] = stored[i] if stored[i].state.is_finished() else None
+            held[i] = curve_of(stored[i], sign) if stored[i].state in _TELLING else None
+        new = changed if is_more else range(n)
+        ended = [curve for i in new if (curve := held[i]) is not None]
+        standings = (kept.standings if is_more else Standings()).after(ended)
         # One assignment at the end: threads that share the reader see the old or the new.
-        self._kept = {
-            trial.number: known
-            if (known := kept.get(trial.number)) is not None and known.trial is trial
-            else curve_of(trial, sign)
-            for trial in stored
-        }
-        return list(self._kept.values())
+        self._kept = kept = _Kept(trials, held, standings)
+        return kept
 
 
 def score_sign(study: Study) -> float:

@@ -177,7 +177,7 @@ def test_a_rejected_start_still_ends() -> None:
 
 
 def test_epochs_go_on_from_each_other() -> None:
-    spent = spending(CurveReader().read(stored_study(1)))
+    spent = spending(CurveReader().read(stored_study(1))[0])
     assert (spent(13), spent(26)) == (14 / 27, 1), "the first one is epoch 0"
 
 
@@ -201,7 +201,7 @@ def test_subsets_cost_the_examples_that_their_rounds_took(
             user_attrs={COSTS: {"steps": [100, 300, 900], "seconds": [1, 1, 1], **more}},
         )
     )
-    spent = spending(CurveReader().read(study))
+    spent = spending(CurveReader().read(study)[0])
     assert tuple(map(spent, (100, 300, 900))) == shares
 
 

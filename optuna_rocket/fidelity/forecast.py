@@ -185,6 +185,9 @@ class Evidence:
             step: Where the forecast is made.
             spent: Cost up to there, as a share of a full evaluation.
         """
+        return self._rate_of_gain(level, step, spent)
+
+    def _new_rate_of_gain(self, level: float, step: int, spent: float) -> float:
         unseen = self.new_trial.expected_gain(level)
         calibration = self._calibration_at(step)
         if calibration is None:
@@ -231,6 +234,11 @@ class Evidence:
         x = np.array([-np.inf if math.isnan(score) else score])
         mean, variance = calibration.predict(x)
         return Forecast(float(mean[0]), math.sqrt(float(variance[0])))
+
+    @cached_property
+    def _rate_of_gain(self) -> Callable[[float, int, float], float]:
+        # Judgements ask for the same one until there is a better trial.
+        return cache(self._new_rate_of_gain)
 
     @cached_property
     def _calibration_at(self) -> Callable[[int], Calibration | None]:
