@@ -53,7 +53,7 @@ def bounds(distribution: BaseDistribution) -> tuple[float, float, bool]:
         low, high = low - 0.5, low + 0.5
     if math.isinf(low) or math.isinf(high):
         raise ValueError(f"distribution={distribution!r} is wider than a double can hold.")
-    if not high > low:
+    if not high / 2 > low / 2:  # see `decode`
         raise ValueError(f"distribution={distribution!r}: a double cannot tell its values apart.")
     return low, high, distribution.log
 
@@ -64,6 +64,7 @@ def decode(distribution: BaseDistribution, ends: tuple[float, float, bool], unit
         return distribution.choices[min(max(round(unit), 0), len(distribution.choices) - 1)]
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     low, high, log = ends
+    # Halving first keeps the widest ranges finite.
     value = 2 * (low / 2 + min(max(unit, 0.0), 1.0) * (high / 2 - low / 2))
     if log:
         value = math.exp(value)

@@ -188,6 +188,8 @@ def test_the_widest_range_is_modelled_and_a_wider_one_is_not() -> None:
         Space({"p": IntDistribution(-(10**400), 10**400)})
     with pytest.raises(ValueError, match="cannot tell its values apart"):
         Space({"p": IntDistribution(2**60, 2**60 + 3)})
+    with pytest.raises(ValueError, match="cannot tell its values apart"):
+        Space({"p": FloatDistribution(0.0, 5e-324)})
 
 
 @pytest.mark.parametrize(
