@@ -27,6 +27,7 @@ from benchmarks.goal_twins import TWINS
 from benchmarks.hypervolume import hypervolume
 from benchmarks.hypervolume import non_dominated
 from benchmarks.hypervolume import swept
+from benchmarks.rare_problems import RARE_PROBLEMS
 from benchmarks.walking_fish import WFG
 from benchmarks.walking_fish import scales
 from benchmarks.walking_fish import wfg2_shape
@@ -251,9 +252,12 @@ def load_goal_problem(name: str) -> GoalProblem:
     """Build a problem; a second call returns the same object.
 
     Args:
-        name: One of `GOAL_PROBLEMS`, `MANY_PROBLEMS`, or of the development problems `TWINS` and
-            `FRONT_TWINS`.
+        name: One of `GOAL_PROBLEMS`, `MANY_PROBLEMS`, `RARE_PROBLEMS`, or of the development
+            problems `TWINS` and `FRONT_TWINS`.
     """
+    if name in RARE_PROBLEMS:
+        evaluate_rare, front_of_rare, reference = RARE_PROBLEMS[name]
+        return GoalProblem(name, evaluate_rare, None, front_of_rare, reference)
     if name in TWINS:
         evaluate_twin, least = TWINS[name]
         return _with_reference(name, evaluate_twin, None, np.array([[least]]))

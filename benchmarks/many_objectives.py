@@ -33,6 +33,7 @@ from benchmarks.goal_problems import GoalProblem
 from benchmarks.goal_problems import load_goal_problem
 from benchmarks.goal_twins import TWINS
 from benchmarks.methods import make_sampler
+from benchmarks.rare_problems import RARE_PROBLEMS
 from benchmarks.records import GoalReplication
 from benchmarks.records import read_goal_replications
 from benchmarks.records import rounded
@@ -149,7 +150,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--problems",
         nargs="+",
         default=["all"],
-        help="all, families or problems; twin and front_twin are the development families",
+        help="all, families or problems; not of all are many, rare (hardly anything is feasible) "
+        "and the development families twin and front_twin",
     )
     parser.add_argument("--candidate", default="rocket", help="compared with each other method")
     parser.add_argument("--table", type=Path, help="the summary as CSV, beside --out by default")
@@ -162,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     known = (
         GOAL_PROBLEMS
         if "all" in args.problems
-        else (*GOAL_PROBLEMS, *MANY_PROBLEMS, *TWINS, *FRONT_TWINS)
+        else (*GOAL_PROBLEMS, *MANY_PROBLEMS, *RARE_PROBLEMS, *TWINS, *FRONT_TWINS)
     )
     cells = [
         Cell(problem, method, seed, args.trials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import math
 
 import numpy as np
@@ -291,6 +292,41 @@ def test_chance_of_feasibility_follows_the_slack() -> None:
     chance = chances([-100.0, -1.0, -0.5, 0.5, 1.0, 50.0])
     assert (chance[:2] < 0.4).all() and (chance[4:] > 0.6).all()
     assert chance[2] < chance[3]
+
+
+def approach(*values: list[float]) -> Tensor:
+    """What the points of the line promise whose slacks these are, a row per constraint."""
+    history, _ = line(values[0])
+    slacks = feasibility.balanced(torch.tensor(values, dtype=torch.float64))
+    geometry = Space({"x": FloatDistribution(0, 1)}).geometry({}, has_gaps=False)
+    wide = repeated(geometry, len(values))
+    known = memory.condition(beside(history, slacks), wide, fitting.prior_weights(wide))
+    expand = (len(values), -1, -1)
+    reading = memory.read(known, history.units.expand(expand), history.active.expand(expand))
+    # Far from the level the chance goes by what is unsure; here all are equally sure.
+    reading = replace(reading, std=torch.full_like(reading.std, 0.3))
+    return feasibility.log_approach(known, reading)
+
+
+def test_the_violated_is_to_be_improved() -> None:
+    promise = approach([-9.0, -7.0, -5.0, -4.0, -3.0, -2.5])
+    assert (promise.diff() > 0).all()
+
+
+def test_the_satisfied_is_to_stay_so_and_no_better() -> None:
+    violated = [-9.0, -9.0, -9.0, -9.0, -8.0, -6.0]
+    plain, kept = approach(violated), approach(violated, [5.0, 4.0, 3.0, 2.0, 2.0, 4.0])
+    lost = approach(violated, [-5.0, -5.0, 3.0, 3.0, 3.0, 3.0])
+    assert kept.argmax() == plain.argmax() == 5  # what is far above its level elsewhere is nothing
+    assert ((kept - plain).abs() < 0.3)[[0, 5]].all()
+    assert (lost - plain)[0] < (lost - plain)[5] - 1
+
+
+@pytest.mark.parametrize("other", [math.nan, -1.0, 1.0])
+def test_approaching_beside_a_constraint_that_says_nothing(other: float) -> None:
+    promise = approach([-9.0, -7.0, -5.0, -4.0, -3.0, -2.5], [other] * 6)
+    assert torch.isfinite(promise).all() and promise.argmax() == 5
+    assert torch.isfinite(approach([other] * 6)).all()
 
 
 @pytest.mark.parametrize(("value", "low", "high"), [(1.0, 0.9, 1.0), (-1.0, 0.0, 0.3)])

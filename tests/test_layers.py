@@ -26,7 +26,7 @@ AGENT |= {f"agent/{x}" for x in ("checkpoint", "returns", "update")}
 EXPERIENCE = {f"agent/{x}" for x in ("guesses", "sources", "trust")}
 VIEW = {"quiet", "suggest", "hindsight", "view", "visualization/drawing"}
 GOALS = {"goals"} | {
-    f"agent/{x}" for x in ("feasibility", "hypervolume", "many_goals", "unvisited")
+    f"agent/{x}" for x in ("feasibility", "hypervolume", "many_goals", "together", "unvisited")
 }
 ALLOWED: dict[str, set[str]] = {
     # core
@@ -60,12 +60,13 @@ ALLOWED: dict[str, set[str]] = {
     | {"agent/network", "agent/proposals", "agent/memory", "agent/branches", "agent/stagnation"}
     | {"agent/gram", "agent/fitting", "agent/visited"}
     | {"agent/improvement", "agent/observation", "agent/experience"},
-    "agent/feasibility": CORE | {"agent/memory"},
+    "agent/feasibility": CORE | {"agent/memory", "agent/improvement"},
     "agent/hypervolume": CORE | {"goals"},
     "agent/unvisited": CORE | {"goals", "agent/proposals"},
+    "agent/together": CORE | {"agent/proposals", "agent/memory"},
     "agent/many_goals": CORE
     | {"goals", "agent/feasibility", "agent/hypervolume", "agent/unvisited"}
-    | {"agent/visited"}
+    | {"agent/together", "agent/visited"}
     | {"agent/network", "agent/proposals", "agent/memory", "agent/policy"}
     | {"agent/improvement", "agent/observation"},
     "agent/checkpoint": CORE | {"agent/weights_file", "agent/network", "agent/observation"},

@@ -151,6 +151,29 @@ def test_the_first_feasible_trial_is_searched_for() -> None:
     assert len([t for t in study.trials if all(c <= 0 for c in t.constraints.values())]) > 3
 
 
+def first_feasible(centre: list[float], m: int, seed: int, most: int = 80) -> int:
+    """Number of the first trial in a small ball that a constraint gives the distance from."""
+
+    def objective(trial: Trial) -> list[float]:
+        x = np.array([trial.suggest_float(f"x{k}", 0, 1) for k in range(len(centre))])
+        trial.set_constraint("ball", float(((x - centre) ** 2).sum()) - 0.04)
+        return [float(((x - point) ** 2).sum()) for point in (0.5, 0.2)[:m]]
+
+    study = new_study(["minimize"] * m, seed)
+    while len(study.trials) < most:
+        study.optimize(objective, n_trials=1)
+        if study.trials[-1].constraints["ball"] <= 0:
+            break
+    return len(study.trials)
+
+
+@pytest.mark.parametrize("m", [1, 2])
+def test_a_feasible_ball_is_found_in_eight_dimensions(m: int) -> None:
+    """One in 100,000 random configurations is in it; by chance alone it took 62 and 67 trials."""
+    centre = [0.7, 0.3, 0.75, 0.2, 0.65, 0.8, 0.3, 0.6]
+    assert np.mean([first_feasible(centre, m, seed) for seed in range(4)]) < 56
+
+
 @pytest.mark.parametrize("violated", [math.inf, sys.float_info.max])
 def test_an_infinite_violation_is_one(violated: float) -> None:
     def objective(trial: Trial) -> float:

@@ -19,6 +19,7 @@ from benchmarks.goal_twins import TWINS
 from benchmarks.hypervolume import hypervolume
 from benchmarks.hypervolume import non_dominated
 from benchmarks.hypervolume import swept
+from benchmarks.rare_problems import RARE_PROBLEMS
 from benchmarks.records import read_goal_replications
 from benchmarks.walking_fish import WFG
 from benchmarks.walking_fish import scales
@@ -123,6 +124,31 @@ def test_no_point_of_a_development_problem_is_beyond_its_front(name: str) -> Non
             margin = 0.05 * best.max(axis=0)
             assert not (values < best[::16] - margin).all(axis=1).any()
     assert n_feasible > 0
+
+
+@pytest.mark.parametrize("name", RARE_PROBLEMS)
+def test_a_feasible_trial_of_a_rare_problem_shows_in_the_curve(name: str) -> None:
+    problem, generator = load_goal_problem(name), np.random.default_rng(0)
+    assert problem.share(problem.front) == pytest.approx(1)
+    middles = {"rare/balls8": [0.75] * 4 + [0.3] * 4, "rare/equalities": [0.31, 0.787, 0.358]}
+    middle = np.array([*middles.get(name, [0.75] * 10), 0.413, 0.89])
+    reached = []
+    for width in np.linspace(0, 0.1, 200):
+        x = middle + width * generator.uniform(-1, 1, len(middle))
+        trial = optuna.trial.FixedTrial({f"x{i}": float(xi) for i, xi in enumerate(x)})
+        values, limits = problem.evaluate(trial)  # type: ignore[arg-type]
+        if max(limits) <= 0:
+            reached.append(problem.share(values[None]))
+    assert len(reached) > 1 and 0 < min(reached) and max(reached) < 1.0001
+    objective = many_objectives.Objective(problem, 0)
+    study = optuna.create_study(directions=["minimize"] * problem.n_objectives)
+    study.sampler = optuna.samplers.RandomSampler(seed=0)
+    for k in range(4):  # at random, where nothing is feasible, and in the middle at last
+        if k == 3:
+            study.enqueue_trial({f"x{i}": float(xi) for i, xi in enumerate(middle)})
+        study.optimize(objective, n_trials=1)
+    curve = objective.curve(4)
+    assert curve[:3] == [1.0] * 3 and 0 <= (curve[3] or 0) < 1
 
 
 def test_time_is_measured_in_a_study_with_as_many_objectives_and_constraints() -> None:

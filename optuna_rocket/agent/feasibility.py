@@ -2,6 +2,10 @@
 
 After Gardner et al. 2014, "Bayesian optimization with inequality constraints": independent normal
 beliefs, whose tails below the allowed level multiply.
+
+Where all that is known lies far from the level, these tails rank candidates by what is unsure of
+them, and lead into corners. A search for the first feasible trial therefore also approaches the
+level step by step (``log_approach``).
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent import improvement
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.memory import Reading
 from optuna_rocket.features import continue_transform
@@ -53,6 +58,38 @@ def log_chance(remembered: Conditioned, reading: Reading, spread: float = SPREAD
         reading: What they say of the candidates.
         spread: Factor of their standard deviations.
     """
+    return _log_chances(reading, _levels(remembered), spread).sum(0)
+
+
+def log_approach(remembered: Conditioned, reading: Reading, spread: float = SPREAD) -> Tensor:
+    """Log of what candidates ``(m,)`` promise while no trial satisfies all constraints.
+
+    Of a constraint that the least violating trial violates, the expected improvement on it; of the
+    others the chance to be satisfied, as what they could be improved by is of no use.
+
+    Args:
+        remembered: As in ``log_chance``, with one trial at least.
+        reading: What they say of the candidates.
+        spread: Factor of their standard deviations.
+    """
+    levels = _levels(remembered)
+    missing = (levels - remembered.fitted).clamp_min(0).sum(0)
+    known = remembered.scored.any(0)  # a constraint that a trial lacks counts as in the mean
+    least = int(missing.masked_fill(~known, torch.inf).argmin())
+    reached = remembered.fitted[:, [least]]
+    improved = improvement.log_improvement(reading.mean - reached, spread * reading.std)
+    chances = _log_chances(reading, levels, spread)
+    return torch.where(reached < levels, improved, chances).sum(0)
+
+
+def _log_chances(reading: Reading, levels: Tensor, spread: float) -> Tensor:
+    return torch.as_tensor(
+        torch.special.log_ndtr((reading.mean - levels) / (spread * reading.std))
+    )
+
+
+def _levels(remembered: Conditioned) -> Tensor:
+    """Transformed slacks ``(c, 1)`` from which on the constraints are satisfied."""
     scores, scored = remembered.history.scores, remembered.scored
     zero = torch.zeros(len(scores), 1, dtype=scores.dtype)
     level = continue_transform(scores, scored, zero, remembered.history.least_unit)
@@ -60,7 +97,4 @@ def log_chance(remembered: Conditioned, reading: Reading, spread: float = SPREAD
     flat = ~(known.nan_to_num(-torch.inf).amax(-1) > known.nan_to_num(torch.inf).amin(-1))
     violated = (known < 0).any(-1)
     flat_level = torch.where(violated, _FLAT_LEVEL[1], _FLAT_LEVEL[0])
-    level = torch.where(flat[:, None], flat_level[:, None], level)
-    return torch.as_tensor(
-        torch.special.log_ndtr((reading.mean - level) / (spread * reading.std)).sum(0)
-    )
+    return torch.where(flat[:, None], flat_level[:, None], level)

@@ -24,6 +24,7 @@ from optuna_rocket.agent import memory
 from optuna_rocket.agent import observation
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
+from optuna_rocket.agent import together
 from optuna_rocket.agent import unvisited
 from optuna_rocket.agent import visited
 from optuna_rocket.agent.memory import MAX_CONTEXT
@@ -155,6 +156,7 @@ class Known(NamedTuple):
         objectives: The memories of the objectives, a batch of ``m``.
         constraints: Those of the constraints, None without.
         spread: Widens what the latter are unsure of.
+        approaches: Whether the next trial is to violate less than all before.
     """
 
     history: History
@@ -162,6 +164,7 @@ class Known(NamedTuple):
     objectives: Conditioned
     constraints: Conditioned | None
     spread: float
+    approaches: bool
 
     @property
     def some_feasible(self) -> bool:
@@ -180,12 +183,13 @@ def remember(history: History, goals: Goals, geometry: Geometry, beliefs: Belief
     constraints = None
     if beliefs.constraints is not None:
         constraints = conditioned(_of_constraints(context, seen), beliefs.constraints)
-    # Every other trial trusts the memory and stays within what it knows to be feasible; the ones
-    # between look for feasible regions elsewhere.
-    trusts = goals.n_trials % 2 and bool(seen.feasible.any())
-    spread = feasibility.NARROW if trusts else feasibility.SPREAD
+    # Every other trial trusts the memory and stays within what it knows to be feasible, or comes
+    # nearer to it; the ones between look for feasible regions elsewhere.
+    some, trusts = bool(seen.feasible.any()), goals.n_trials % 2 == 1
+    spread = feasibility.NARROW if trusts and some else feasibility.SPREAD
     objectives = conditioned(_of_objectives(context, seen), beliefs.objectives)
-    known = Known(context, seen, objectives, constraints, spread)
+    approaches = trusts and not some and constraints is not None
+    known = Known(context, seen, objectives, constraints, spread, approaches)
     if len(goals.scores) == 1 and known.some_feasible:
         known = known._replace(objectives=replace(objectives, incumbent=_best_feasible(known)))
     return known
@@ -198,7 +202,8 @@ def read(known: Known, pool: Pool) -> tuple[Reading, Tensor]:
         The reading of the objectives ``(m, c)``, and the log chance ``(c,)`` to violate no
         constraint.
     """
-    return _read(known.objectives, pool), _log_chance(known, pool)
+    reading = together.read(known.objectives, pool)
+    return reading, _log_chance(known, pool, _limits(known, pool))
 
 
 class _Judged(NamedTuple):
@@ -220,10 +225,13 @@ class _Judged(NamedTuple):
 
 def _judge(known: Known, pool: Pool, generator: torch.Generator) -> _Judged:
     """Log chance to be of use, times the gain; without feasible trials the search is for one."""
-    reading, log_chance = read(known, pool)
-    rule = log_chance + torch.log1p(-reading.failure[0])
+    reading, limits = together.read(known.objectives, pool), _limits(known, pool)
+    log_chance, success = _log_chance(known, pool, limits), torch.log1p(-reading.failure[0])
+    rule = log_chance + success
     if known.some_feasible:
         rule = rule + _log_gain(known, pool, reading, generator)
+    elif known.approaches and known.constraints is not None and limits is not None:
+        rule = feasibility.log_approach(known.constraints, limits, known.spread) + success
     return _Judged(pool, reading, log_chance, rule[None])
 
 
@@ -270,8 +278,8 @@ def _log_gain(known: Known, pool: Pool, reading: Reading, generator: torch.Gener
     running = (known.history.outcomes[0] == Outcome.PENDING).nonzero()[:, 0]
     if len(running):
         pending = _tried(known).take(running[None])
-        probable = _log_chance(known, pending) > _PROBABLE
-        expected = _means(objectives, pending)[:, probable]
+        probable = _log_chance(known, pending, _limits(known, pending)) > _PROBABLE
+        expected = together.means(objectives, pending)[:, probable]
         front = torch.cat([front, expected], -1)
     scores, scored = objectives.history.scores, objectives.scored
     nodes = hypervolume.nodes(scores, scored, front, known.goals.box, generator)
@@ -319,24 +327,13 @@ def _propose(
     return Pool(*(x.flatten(0, 1)[None] for x in (made.units, made.active, made.kind)))
 
 
-def _beside(pool: Pool, k: int) -> Pool:
-    """The same pool for each of a batch of ``k``."""
-    return Pool(*(x.expand(k, *x.shape[1:]) for x in (pool.units, pool.active, pool.kind)))
+def _limits(known: Known, pool: Pool) -> Reading | None:
+    """What the memories of the constraints say of candidates, None without constraints."""
+    return None if known.constraints is None else together.read(known.constraints, pool)
 
 
-def _read(remembered: Conditioned, pool: Pool) -> Reading:
-    wide = _beside(pool, len(remembered.incumbent))
-    return memory.read(remembered, wide.units, wide.active)
-
-
-def _means(remembered: Conditioned, pool: Pool) -> Tensor:
-    wide = _beside(pool, len(remembered.incumbent))
-    return memory.means(remembered, wide.units, wide.active)
-
-
-def _log_chance(known: Known, pool: Pool) -> Tensor:
+def _log_chance(known: Known, pool: Pool, limits: Reading | None) -> Tensor:
     """Log chance ``(c,)`` of candidates to be feasible; 0 without constraints."""
-    if known.constraints is None:
+    if known.constraints is None or limits is None:
         return torch.zeros(pool.units.shape[1], dtype=torch.float64)
-    reading = _read(known.constraints, pool)
-    return feasibility.log_chance(known.constraints, reading, known.spread)
+    return feasibility.log_chance(known.constraints, limits, known.spread)
