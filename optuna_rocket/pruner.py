@@ -139,7 +139,7 @@ class RocketPruner(BasePruner):
         curves = [curve for curve in self._reader.read(study) if curve.steps]
         best, last = level_to_beat(curves), horizon(curves)
         own = curve_of(trial, score_sign(study))
-        if best is None or step >= last:
+        if best is None or step >= last or not own.steps:
             return False
 
         evidence, trusted = self._arrange(curves)
