@@ -94,7 +94,7 @@ def without(rounds: Costs, copied: Costs) -> Costs:
         ``rounds`` itself where nothing was copied: the trial began anew.
     """
     n = len(copied.steps)
-    if rounds.steps:  # two measured times are never the same
+    if rounds.steps:  # two trainings never take the same to a millionth of a second
         first = rounds.steps[:n], rounds.seconds[:n]
         is_copy = n > 0 and first == (copied.steps, copied.seconds)
     else:  # a run that began anew has no more rounds than one that came to its end
