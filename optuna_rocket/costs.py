@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
 import math
 from typing import Any
@@ -66,6 +67,49 @@ def read(attributes: Mapping[str, Any]) -> Costs:
         total,
         is_warm=stored.get("warm") is True,
         by_instance=is_marked or _are_instances(steps),
+    )
+
+
+def by_instance(attributes: Mapping[str, Any]) -> bool:
+    """Whether a trial's rounds were about one instance each, so that steps are no effort.
+
+    Args:
+        attributes: The trial's user attributes.
+    """
+    stored = attributes.get(COSTS)
+    if not isinstance(stored, dict):
+        return False
+    # Asked of many trials: the mark spares reading lists that may be long.
+    return stored.items() >= INSTANCE_MARK.items() or _are_instances(_rounds(stored)[0])
+
+
+def without(rounds: Costs, copied: Costs) -> Costs:
+    """What a trial's own rounds took, where it is another run and came with those before it.
+
+    Args:
+        rounds: What is stored of the trial.
+        copied: What is stored of the run before it.
+
+    Returns:
+        ``rounds`` itself where nothing was copied: the trial began anew.
+    """
+    n = len(copied.steps)
+    if rounds.steps:  # two trainings never take the same to a millionth of a second
+        first = rounds.steps[:n], rounds.seconds[:n]
+        is_copy = n > 0 and first == (copied.steps, copied.seconds)
+    else:  # a run that began anew has no more rounds than one that came to its end
+        totals = copied.n_rounds, copied.total
+        is_same = (rounds.n_rounds, rounds.total) == totals
+        is_copy = copied.n_rounds > 0 and (is_same or rounds.n_rounds > copied.n_rounds)
+    if not is_copy:
+        return rounds
+    return replace(
+        rounds,
+        steps=rounds.steps[n:],
+        seconds=rounds.seconds[n:],
+        examples=rounds.examples[n:],
+        n_rounds=max(rounds.n_rounds - copied.n_rounds, 0),
+        total=max(rounds.total - copied.total, 0.0),
     )
 
 

@@ -38,7 +38,8 @@ class Curve:
 
     Attributes:
         trial: The stored trial.
-        steps: Its report steps, rising; none where it reported nothing.
+        steps: Its report steps, rising; none where it reported nothing, or single instances, whose
+            numbers are no amounts of effort.
         scores: The scores there.
         final: The score it ended with, NaN for a pruned trial.
         is_feasible: Whether it violates no constraint.
@@ -92,7 +93,8 @@ class Standings:
 
 def curve_of(trial: FrozenTrial, sign: float) -> Curve:
     """A finished trial; ``sign`` turns its values into scores."""
-    reports = sorted(trial.intermediate_values.items())
+    are_instances = costs.by_instance(trial.user_attrs)
+    reports = [] if are_instances else sorted(trial.intermediate_values.items())
     is_complete = trial.state == TrialState.COMPLETE and trial.values is not None
     return Curve(
         trial,

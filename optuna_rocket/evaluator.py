@@ -12,6 +12,9 @@ What becomes of a trial that uses it:
 | NaN at a smaller subset | reported: pruners may act on it; without a pruner it goes on |
 | NaN at the full data | returned; Optuna makes it FAIL |
 | process killed, trial retried with its reports | goes on at the first subset not reported |
+| loop broken off by an exception, begun again in the trial | goes on in the same way |
+| loop begun again after its end (one a fold) | ``RuntimeError``: skipped, it would mean nothing |
+| loop of a second evaluator in the trial | a warning; ``RuntimeError`` if they share a size |
 """
 
 from __future__ import annotations
@@ -20,26 +23,23 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import math
-import threading
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-import optuna
 from optuna.study import Study
 from optuna.trial import BaseTrial
-from optuna.trial import FixedTrial
-from optuna.trial import FrozenTrial
 from optuna.trial import Trial
-from optuna.trial import TrialState
 
-from optuna_rocket import costs
+from optuna_rocket import loops
 from optuna_rocket.fidelity.correlation import misleads
 from optuna_rocket.fidelity.scaling import checked_guesses
 from optuna_rocket.fidelity.subset import Stratify
 from optuna_rocket.fidelity.subset import nested_subsets
+from optuna_rocket.loops import Grid
+from optuna_rocket.notices import Notices
 from optuna_rocket.rounds import Loop
 from optuna_rocket.rounds import Subset
 
@@ -48,10 +48,6 @@ if TYPE_CHECKING:
     from optuna_rocket.curves import Curve
     from optuna_rocket.fidelity.scaling import Exponent
     from optuna_rocket.trials import CurveReader
-
-# Groups that make the smallest subset this many times as large as it was asked for are told of.
-_FAR_FROM_ASKED = 2
-_logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
 
 class SubsetEvaluator:
@@ -138,36 +134,32 @@ class SubsetEvaluator:
             min_examples=min_examples,
             seed=seed,
         )
-        fraction = self._nested.sizes[0] / self._nested.sizes[-1]
-        if groups is not None and fraction > _FAR_FROM_ASKED * min_fraction:
-            _logger.warning(
-                f"Whole groups make the smallest subset {fraction:.0%} of the data instead of "
-                f"min_fraction={min_fraction:.3g}: looking at it saves little. Use smaller groups."
-            )
+        self._notices = Notices()
+        self._notices.of_subsets(
+            self._nested,
+            min_fraction=min_fraction,
+            min_examples=min_examples,
+            has_groups=groups is not None,
+        )
         self._by_instance = by == "instance"
         self._n_before_pruning = math.ceil(len(self._nested.order) * min_fraction - 1e-9)
         self._seed = seed
         self._guesses = checked_guesses({} if scale is None else scale)
-        self._told: set[object] = set()
-        self._lock = threading.Lock()
         self._reader: CurveReader | None = None
         self._fit: tuple[list[Curve], dict[str, Exponent]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the lock and what can be rebuilt."""
-        return {**self.__dict__, "_lock": None, "_reader": None, "_fit": None}
-
-    def __setstate__(self, attributes: dict[str, Any]) -> None:
-        """Restore a pickled or copied evaluator."""
-        self.__dict__.update(attributes)
-        self._lock = threading.Lock()
+        """Everything but what can be rebuilt."""
+        return {**self.__dict__, "_reader": None, "_fit": None}
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """The report steps: numbers of examples, or of the instances."""
-        if self._by_instance:
-            return tuple(range(len(self._nested.order)))
-        return self._nested.sizes
+        return tuple(self._grid)
+
+    @property
+    def _grid(self) -> Grid:
+        return range(len(self._nested.order)) if self._by_instance else self._nested.sizes
 
     def subsets(self, trial: BaseTrial) -> Iterator[Subset]:
         """The subsets that a trial has to be evaluated on, in order; the last is the full data.
@@ -179,18 +171,21 @@ class SubsetEvaluator:
             trial: The trial.
 
         Raises:
-            RuntimeError: If the loop goes on although the last subset was not reported.
+            RuntimeError: If the loop goes on although the last subset was not reported, or is run
+                again after its end.
         """
         from optuna_rocket.trials import reported_values
 
         reported = reported_values(trial)
-        self._warn_of_a_stand_in(trial)
+        self._notices.of_a_stand_in(trial)
+        if reported is not None:
+            assert isinstance(trial, Trial)
+            self._begin(trial)
         exponents = self._exponents_for(trial, reported)
         loop = Loop(trial, reported, self._may_ask, self._by_instance, exponents)
         if self._by_instance:
             rounds = self._instances(loop)
         else:
-            self._warn_of_another_grid(trial, reported)
             rounds = self._rungs(loop)
         for subset in rounds:
             loop.begin()
@@ -202,6 +197,16 @@ class SubsetEvaluator:
                 )
             loop.carry, loop.carried_step = subset.carry, subset.step
 
+    def _begin(self, trial: Trial) -> None:
+        """What can be said of a trial that reports before its first round."""
+        warning = loops.begin(trial, self._grid)
+        if warning is not None:
+            self._notices.warn("two evaluators", warning)
+        if self._by_instance:
+            self._notices.of_a_pruner_by_effort(trial.study.pruner)
+        else:
+            self._notices.of_another_grid(trial, self.sizes)
+
     def rank_correlations(self, study: Study) -> dict[int, tuple[float, int]]:
         """How well each smaller subset ranks configurations, from the latest that went on.
 
@@ -210,8 +215,11 @@ class SubsetEvaluator:
 
         Returns:
             Number of examples to the rank correlation with the full data (NaN below 3 pairs,
-            corrected for the pruned trials that never got there) and the number of pairs.
+            corrected for the pruned trials that never got there) and the number of pairs; empty
+            with ``by="instance"``, where a step is no size.
         """
+        if self._by_instance:
+            return {}
         from optuna_rocket.curves import agreement
 
         curves = self._curves(study)
@@ -293,58 +301,17 @@ class SubsetEvaluator:
 
     def _may_ask(self, loop: Loop, subset: Subset) -> bool:
         """Whether the study's pruner is asked after a report."""
+        assert isinstance(loop.trial, Trial)
         if subset.is_full:
-            self._warn_of_unknown_names(loop.trial)
+            loops.end(loop.trial, self._grid)
+            self._notices.of_unknown_names(loop.trial, self._guesses)
             return False  # what is paid for in full is kept
         if self._by_instance:
             return len(loop.instance_values) >= self._n_before_pruning
-        assert isinstance(loop.trial, Trial)
         from optuna_rocket.curves import agreement
 
         correlation, n_pairs = agreement(self._curves(loop.trial.study), subset.step)
         if not misleads(correlation, n_pairs):
             return True
-        if self._tell_once(subset.step):
-            _logger.warning(
-                f"Results on {subset.step} examples do not predict those on all (rank correlation "
-                f"{correlation:.2f} over {n_pairs} trials): no trial is pruned there as long as "
-                "this holds. Use a larger min_fraction."
-            )
+        self._notices.of_a_misleading_size(subset.step, correlation, n_pairs)
         return False
-
-    def _warn_of_a_stand_in(self, trial: BaseTrial) -> None:
-        if isinstance(trial, (Trial, FixedTrial, FrozenTrial)) or not self._tell_once("stand-in"):
-            return
-        _logger.warning(
-            f"A {type(trial).__name__} is no optuna.trial.Trial, whose study the evaluator needs: "
-            "it is evaluated on the full data, nothing is reported and no pruner is asked. In "
-            "distributed training only rank 0 has the Trial: train on the full data, and to stop "
-            "trials early call trial.report and trial.should_prune by epoch."
-        )
-
-    def _warn_of_another_grid(self, trial: BaseTrial, reported: dict[int, float] | None) -> None:
-        if reported is None or trial.number == 0:
-            return
-        assert isinstance(trial, Trial)
-        complete = trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        steps = [int(x) for x in costs.read(complete[-1].user_attrs).steps] if complete else []
-        if steps and not set(steps) <= set(self.sizes) and self._tell_once("grid"):
-            _logger.warning(
-                f"Earlier trials of this study report at {steps} examples, this evaluator at "
-                f"{list(self.sizes)}: pruners cannot compare them and prune less. Use the earlier "
-                "min_fraction, reduction_factor and data, or a new study."
-            )
-
-    def _warn_of_unknown_names(self, trial: BaseTrial) -> None:
-        for name in self._guesses:
-            if name not in trial.params and self._tell_once(("scale", name)):
-                _logger.warning(
-                    f"scale= names {name!r}, which trial {trial.number} lacks: nothing is scaled "
-                    f"in trials without it. This one has {sorted(trial.params)}."
-                )
-
-    def _tell_once(self, topic: object) -> bool:
-        with self._lock:
-            is_new = topic not in self._told
-            self._told.add(topic)
-        return is_new

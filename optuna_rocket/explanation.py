@@ -21,6 +21,7 @@ from optuna_rocket import constraints
 from optuna_rocket import forecasts
 from optuna_rocket import fronts
 from optuna_rocket import hindsight
+from optuna_rocket import instances
 from optuna_rocket import retries
 from optuna_rocket import suggested
 from optuna_rocket import trials
@@ -93,6 +94,9 @@ def _blank(study: Study, trial: FrozenTrial) -> Explanation:
     names, directions = hindsight.objective_names(study), study.directions
     values = [*(trial.values or ()), *([None] * len(names))][: len(names)]
     is_single = len(names) == 1
+    stop = instances.at_stop(study.get_trials(deepcopy=False), trial) if is_single else None
+    if stop is not None:
+        values = [stop.mean]
     return Explanation(
         number=trial.number,
         trial_state=trial.state.name,
@@ -103,6 +107,7 @@ def _blank(study: Study, trial: FrozenTrial) -> Explanation:
         ),
         constraints=MappingProxyType(constraints.read(trial.system_attrs)),
         forecast=forecasts.forecast_at_stop(study, trial) if is_single else None,
+        instances=stop,
     )
 
 

@@ -139,10 +139,10 @@ class RocketPruner(BasePruner):
             self._reader = CurveReader()
         standings = self._reader.standings(study)
         best, longest = standings.best, standings.longest
-        if best is None or longest is None or step >= longest.steps[-1]:
+        own = curve_of(trial, score_sign(study))
+        if best is None or longest is None or step >= longest.steps[-1] or not own.steps:
             return False
 
-        own = curve_of(trial, score_sign(study))
         evidence, trusted = self._arrange(standings)
         n_complete = standings.n_complete
         if n_complete < self._n_startup_trials:

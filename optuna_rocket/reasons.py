@@ -10,6 +10,7 @@ from typing import Literal
 
 from optuna_rocket.alternatives import BranchChoice
 from optuna_rocket.forecasts import RungForecast
+from optuna_rocket.instances import InstanceStop
 
 
 Origin = Literal["agent", "enqueued", "unknown", "none", "waiting"]
@@ -22,7 +23,8 @@ class ObjectiveOutlook:
     Attributes:
         name: What the study calls the objective.
         is_minimized: Whether less is better.
-        value: Objective value, of a pruned trial the last report; None where there is none.
+        value: Objective value, of a pruned trial the last report, or the mean of those about one
+            instance each; None where there is none.
         mean: Expected transformed score (greater is better; the trials then had mean 0 and
             standard deviation 1); NaN where unknown.
         std: Its standard deviation, without the noise of an evaluation; NaN where unknown.
@@ -115,7 +117,10 @@ class Explanation:
             good candidates that would leave it as undecided.
         branch: In a conditional space, where the trial's turn was to choose a branch first: that
             choice; ``rank`` is then its place inside of the branch. None otherwise.
-        forecast: Of a pruned trial, the forecast at its last report; None where there is none.
+        forecast: Of a pruned trial, the forecast at its last report; None where there is none, as
+            where reports are about one instance each.
+        instances: Of a pruned trial that went through instances, where it was stopped and what its
+            results there stand for; None otherwise.
         sources: Name of each earlier study (``RocketSampler(source_studies=...)``) to its
             influence then, greatest first: how much of what it expects, in standard deviations of
             its own scores, was expected here. Of good sources together about 1; 0 is none.
@@ -153,6 +158,7 @@ class Explanation:
     entropy: float = math.nan
     branch: BranchChoice | None = None
     forecast: RungForecast | None = None
+    instances: InstanceStop | None = None
     sources: Mapping[str, float] = field(default_factory=dict)
     priors: Mapping[str, float] = field(default_factory=dict)
     text: str = field(default="", repr=False)

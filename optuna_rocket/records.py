@@ -16,10 +16,13 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_rocket import constraints
+from optuna_rocket import costs
+from optuna_rocket import instances
 from optuna_rocket import suggestions
 from optuna_rocket.curves import Curve
 from optuna_rocket.curves import curve_of
 from optuna_rocket.history import Outcome
+from optuna_rocket.instances import Peer
 from optuna_rocket.suggestions import Suggestion
 
 
@@ -39,7 +42,7 @@ class Record:
 
     There is a score for each objective, NaN where the trial has none; ``constraints`` are what it
     stored, if it has finished; ``curve`` is what a complete or pruned trial reported in a study of
-    one objective, None where that is nothing.
+    one objective, None where that is nothing, or single instances.
     """
 
     trial: FrozenTrial
@@ -124,39 +127,59 @@ class Rungs:
 
     def __init__(self) -> None:
         self._complete: deque[Record] = deque(maxlen=_N_RUNG_PEERS)
+        self._by_instance: deque[Peer] = deque(maxlen=instances.N_PEERS)
         self._longest = 0
 
     def copy(self) -> Rungs:
         """The same, to be continued on its own."""
         twin = Rungs()
-        twin._complete, twin._longest = self._complete.copy(), self._longest
+        twin._complete, twin._by_instance = self._complete.copy(), self._by_instance.copy()
+        twin._longest = self._longest
         return twin
 
     def add(self, record: Record) -> None:
         """Take note of a trial, in order of number."""
-        if record.outcome == Outcome.COMPLETE and math.isfinite(record.score):
-            self._complete.append(record)
-            if record.trial.intermediate_values:
-                self._longest = max(self._longest, record.trial.last_step or 0)
+        if record.outcome != Outcome.COMPLETE or not math.isfinite(record.score):
+            return
+        self._complete.append(record)
+        if record.curve is not None:
+            self._longest = max(self._longest, record.curve.steps[-1])
+        else:
+            self._by_instance.extend(instances.peers([record.trial]))
 
     def judge(self, trial: FrozenTrial, sign: float) -> tuple[float, float]:
         """Score that a full evaluation of a pruned trial might have had, and its fidelity.
 
-        The rank of its last report among earlier complete trials at the same step is carried over
-        to their final scores. Without such trials the report stands for itself; without a report,
-        the lower quartile of the scores does (somebody judged it not worth going on).
+        Without a report, or after NaN, it is the lower quartile of the scores (somebody judged it
+        not worth going on).
+        """
+        if costs.by_instance(trial.user_attrs):
+            stop = instances.compare(trial, self._by_instance)
+            score, fidelity = sign * stop.likely, stop.fidelity
+        else:
+            score, fidelity = self._judge_last(trial, sign)
+        if not math.isnan(score):
+            return score, fidelity
+        finals = [record.score for record in self._complete]
+        return (float(np.quantile(finals, 0.25)) if finals else math.nan), 0.2
+
+    def _judge_last(self, trial: FrozenTrial, sign: float) -> tuple[float, float]:
+        """By the last report, whose step is an amount of effort; NaN where there is none.
+
+        Its rank among earlier complete trials at the same step is carried over to their final
+        scores. Without such trials the report stands for itself.
         """
         step = trial.last_step
         value = sign * trial.intermediate_values[step] if step is not None else math.nan
         if step is None or math.isnan(value):
-            finals = [record.score for record in self._complete]
-            return (float(np.quantile(finals, 0.25)) if finals else math.nan), 0.2
+            return math.nan, 0.0
         longest = max(self._longest, step)
         fidelity = min(max(step / longest, 0.05), 0.95) if longest > 0 else 0.5
         pairs = [
             (sign * reports[step], record.score)
             for record in self._complete
-            if step in (reports := record.trial.intermediate_values)
+            if record.curve is not None
+            and step in (reports := record.trial.intermediate_values)
             and math.isfinite(reports[step])
         ]
         if len(pairs) < 2:
@@ -198,10 +221,13 @@ def record_of(
         constraints.read(trial.system_attrs) if trial.state.is_finished() else {},
         fidelity,
         suggestion,
-        curve_of(trial, signs[0]) if _has_reported(trial, signs) else None,
+        _reported_curve(trial, signs),
     )
 
 
-def _has_reported(trial: FrozenTrial, signs: tuple[float, ...]) -> bool:
+def _reported_curve(trial: FrozenTrial, signs: tuple[float, ...]) -> Curve | None:
     is_told = trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and len(signs) == 1
-    return is_told and bool(trial.intermediate_values)
+    if not is_told or not trial.intermediate_values:
+        return None
+    curve = curve_of(trial, signs[0])
+    return curve if curve.steps else None

@@ -57,6 +57,7 @@ class Loop:
             self._costs["warm"] = True
         # Rounds of a retried trial, and their seconds, of which the totals alone are known.
         self._before = (0, 0.0)
+        self._is_marked = not by_instance or known.by_instance
         if by_instance:
             self._costs |= INSTANCE_MARK
             if not known.steps:
@@ -81,6 +82,9 @@ class Loop:
             self._costs["warm"] = True
         if subset.step not in self.reported:
             self.trial.report(value, subset.step)
+        if not self._is_marked:  # before anyone reads the report, and whatever ends the trial
+            self.trial.set_user_attr(COSTS, INSTANCE_MARK)
+            self._is_marked = True
         may_ask = self._may_ask(self, subset)
         # Instances may be many: their costs are written once, at the end.
         is_stopped = may_ask and self.trial.should_prune()

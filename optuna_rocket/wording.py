@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import math
 
 from optuna_rocket.alternatives import BranchChoice
+from optuna_rocket.instances import InstanceStop
 from optuna_rocket.names import short_name
 from optuna_rocket.reasons import Explanation
 from optuna_rocket.reasons import ObjectiveOutlook
@@ -207,6 +208,8 @@ def _result(of: Explanation) -> Iterator[str]:
         yield "It is running."
     elif of.trial_state == "COMPLETE":
         yield from _values(of)
+    elif of.instances is not None:
+        yield from _stop(of.instances)
     elif of.trial_state == "PRUNED":
         value = of.objectives[0].value
         yield f"It was pruned{f' at a last report of {value:.4g}' if value is not None else ''}."
@@ -220,6 +223,18 @@ def _result(of: Explanation) -> Iterator[str]:
     violated = [f"{short_name(k)} = {v:.4g}" for k, v in of.constraints.items() if v > 0]
     if violated:
         yield f"It violates constraints: {', '.join(violated)}."
+
+
+def _stop(at: InstanceStop) -> Iterator[str]:
+    of_all = f" of {at.n_all}" if at.n_all else ""
+    instances = "instance" if (at.n_all or at.n_seen) == 1 else "instances"
+    seen = f"{at.n_seen}{of_all} {instances}"
+    yield f"It was pruned after {seen}, with a mean of {at.mean:.4g} there."
+    if math.isfinite(at.expected):
+        yield (
+            f"Compared with complete trials on the same ones it stands for {at.expected:.4g} "
+            "over all."
+        )
 
 
 def _values(of: Explanation) -> Iterator[str]:

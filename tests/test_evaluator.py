@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import copy
+import gc
 import math
 from pathlib import Path
 import pickle
@@ -16,6 +17,7 @@ import pytest
 
 from optuna_rocket import RocketPruner
 from optuna_rocket import SubsetEvaluator
+from optuna_rocket import loops
 from optuna_rocket.costs import COSTS
 from optuna_rocket.costs import read
 from optuna_rocket.costs import summary
@@ -408,6 +410,65 @@ def test_a_subset_that_misleads_is_not_pruned_on(evaluator: SubsetEvaluator) -> 
         correlation, n_pairs = found[size]
         assert correlation == pytest.approx(expected)
         assert n_pairs == 13
+
+
+def test_two_evaluators_in_one_trial_are_told_of_once() -> None:
+    study = seeded_study(optuna.pruners.NopPruner())
+    evaluators = [SubsetEvaluator(n, min_fraction=1 / 9, reduction_factor=9) for n in (900, 600)]
+
+    def objective(trial: optuna.Trial) -> float:
+        return sum(objective_of(evaluator)(trial) for evaluator in evaluators)
+
+    with package_log("evaluator") as messages:
+        study.optimize(objective, n_trials=4)
+    (message,) = messages
+    assert message.startswith("Trial 0 is evaluated with two SubsetEvaluators, but has one curve")
+    assert list(study.trials[3].intermediate_values) == [100, 900, 67, 600]
+
+
+@pytest.mark.parametrize("by", ["resource", "instance"])
+def test_a_loop_that_has_ended_is_not_run_again(by: Any) -> None:
+    evaluator = SubsetEvaluator(90, min_fraction=1 / 9, by=by)
+    study = seeded_study(optuna.pruners.NopPruner())
+    trial = study.ask()
+    rounds = list(_reporting(evaluator, trial, 1.0))
+    assert len(rounds) == len(evaluator.sizes)
+    copied: SubsetEvaluator = pickle.loads(pickle.dumps(evaluator))
+    for again in (evaluator, copied, SubsetEvaluator(90, min_fraction=1 / 9, by=by)):
+        with pytest.raises(RuntimeError, match=r"Trial 0 has been evaluated on these subsets"):
+            next(again.subsets(trial))
+    assert len(list(_reporting(evaluator, study.ask(), 1.0))) == len(rounds), "another trial may"
+
+
+def test_a_second_evaluator_with_a_size_of_the_first_is_refused() -> None:
+    trial = seeded_study(optuna.pruners.NopPruner()).ask()
+    list(_reporting(SubsetEvaluator(600, min_fraction=1 / 9), trial, 1.0))
+    with pytest.raises(RuntimeError, match=r"another evaluator.* at steps \[67, 200\] too"):
+        next(SubsetEvaluator(601, min_fraction=1 / 9).subsets(trial))
+
+
+def test_a_loop_that_was_broken_off_goes_on(evaluator: SubsetEvaluator) -> None:
+    trial = seeded_study(optuna.pruners.NopPruner()).ask()
+    for subset in evaluator.subsets(trial):
+        if subset.step == 900:
+            break  # as by an exception that the objective catches
+        subset.report(1.0)
+    assert [x.step for x in _reporting(evaluator, trial, 1.0)] == [900, 2700]
+
+
+def test_where_nobody_is_reported_to_loops_may_be_many() -> None:
+    evaluator = SubsetEvaluator(90, min_fraction=1 / 9)
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    for trial in (study.ask(), optuna.trial.FixedTrial({})):
+        for _ in range(3):
+            assert len(list(_reporting(evaluator, trial, 1.0))) == 1
+
+
+def test_loops_are_forgotten_with_their_trials(evaluator: SubsetEvaluator) -> None:
+    study = seeded_study(optuna.pruners.NopPruner())
+    study.optimize(objective_of(evaluator), n_trials=3)
+    gc.collect()
+    assert not [trial for trial in loops._loops if trial.study.study_name == study.study_name]
 
 
 def test_another_grid_in_the_same_study_is_told(evaluator: SubsetEvaluator) -> None:

@@ -74,7 +74,8 @@ ALLOWED: dict[str, set[str]] = {
     "agent/update": CORE | {"agent/network", "agent/policy", "agent/returns"},
     # fidelity
     "fidelity/__init__": set(),
-    "fidelity/subset": {"arguments"},
+    "fidelity/labels": set(),
+    "fidelity/subset": {"arguments", "fidelity/labels"},
     "fidelity/correlation": set(),
     "fidelity/scaling": {"arguments", "fidelity/correlation"},
     "fidelity/calibration": {"fidelity/correlation"},
@@ -126,7 +127,8 @@ ALLOWED: dict[str, set[str]] = {
     "curves": {"constraints", "costs", "suggested"}
     | {"fidelity/forecast", "fidelity/expectation", "fidelity/correlation", "fidelity/guards"},
     "retries": set(),
-    "records": {"history", "constraints", "suggestions", "curves"},
+    "instances": {"costs"},
+    "records": {"history", "constraints", "costs", "suggestions", "curves", "instances"},
     "abandoned": {"moments"},
     "trials": {"history", "suggestions", "suggested", "curves", "retries", "records", "abandoned"},
     "rows": {"space", "history", "fidelity/approximation", "goals", "trials", "records"},
@@ -162,8 +164,10 @@ ALLOWED: dict[str, set[str]] = {
     | {"arguments", "curves", "trials", "suggestions"},
     "scaling": {"space", "fidelity/scaling", "curves", "records"},
     "rounds": {"attributes", "costs"},
+    "loops": set(),
+    "notices": {"costs", "fidelity/subset", "pruner"},
     "evaluator": {"fidelity/subset", "fidelity/correlation", "fidelity/scaling"}
-    | {"costs", "curves", "trials", "scaling", "rounds"},
+    | {"curves", "trials", "scaling", "rounds", "loops", "notices"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
     | {"explanation", "dashboard", "visualization/__init__"},
     # views
@@ -177,14 +181,14 @@ ALLOWED: dict[str, set[str]] = {
     | {"quiet", "trials", "records", "suggest", "sampler", "view", "moments"},
     "alternatives": CORE | AGENT | {"suggest", "view"},
     "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "moments"},
-    "reasons": {"forecasts", "alternatives"},
+    "reasons": {"forecasts", "alternatives", "instances"},
     "names": set(),
-    "wording": {"reasons", "alternatives", "names"},
+    "wording": {"reasons", "alternatives", "instances", "names"},
     "explanation": CORE
     | AGENT
     | {"constraints", "suggestions", "suggested", "retries", "trials", "records", "quiet"}
     | {"suggest", "bands", "fronts", "view"}
-    | {"hindsight", "alternatives", "forecasts", "reasons", "wording"},
+    | {"hindsight", "alternatives", "forecasts", "instances", "reasons", "wording"},
     "visualization/drawing": {"hindsight", "names"},
     "visualization/policy_timeline": CORE | VIEW | {"fronts", "suggested"},
     "visualization/relevance": CORE | VIEW,
@@ -194,7 +198,7 @@ ALLOWED: dict[str, set[str]] = {
     | VIEW
     | {"axes", "bands", "trials", "records", "visualization/slice_drawing"},
     "visualization/forecast": VIEW | {"fidelity/correlation", "forecasts"},
-    "visualization/cost": VIEW | {"costs"},
+    "visualization/cost": VIEW | {"costs", "retries"},
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
     | {"visualization/influence"}
     | {"visualization/policy_timeline", "visualization/slice_expectation"},
@@ -214,6 +218,7 @@ ADAPTER = {
     "suggested",
     "curves",
     "retries",
+    "instances",
     "records",
     "trials",
     "rows",
@@ -231,6 +236,8 @@ ADAPTER = {
     "pruner",
     "scaling",
     "rounds",
+    "loops",
+    "notices",
     "evaluator",
     "__init__",
 }
@@ -244,12 +251,15 @@ TORCH_FREE = {
     "sampler",
     "pruner",
     "rounds",
+    "loops",
+    "notices",
     "evaluator",
     "attributes",
     "costs",
     "agent/__init__",
     "agent/weights_file",
     "fidelity/__init__",
+    "fidelity/labels",
     "fidelity/subset",
     "fidelity/correlation",
     "fidelity/scaling",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+import math
 from typing import Any
 
 from hypothesis import given
@@ -138,6 +139,25 @@ def test_blocks_are_contiguous_and_spread() -> None:
     assert smallest[0] < 5000 < smallest[-1]
 
 
+class Unknown:
+    """As ``pandas.NA``: not even whether it equals itself is known."""
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("boolean value of NA is ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Series:
+    """A column of another library, as NumPy knows it."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self._values = values
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self._values, dtype=object)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -163,7 +183,14 @@ def test_blocks_are_contiguous_and_spread() -> None:
         ({"groups": np.zeros(90), "stratify": "blocks"}, "exclude each other"),
         ({"min_fraction": 0.1}, "Use min_fraction of at least 0.3334"),
         ({"data": [f"text {k}" for k in range(90)]}, "another label for each of 90 examples"),
-        ({"data": [0.1, 0.5, 0.2], "min_fraction": 0.4}, "Use min_fraction of at least"),
+        ({"data": [0.1, 0.5, 0.2], "min_fraction": 0.4}, "subsets make no sense for so few"),
+        ({"data": 8}, r"evaluate all \(min_fraction=1\)\. If you know better"),
+        ({"data": list("abcdefghi") * 10}, "or stratify=False"),
+        ({"groups": [0.0, np.nan, np.nan] * 30}, "groups has NaN or None for 60 of 90 examples"),
+        ({"groups": ["a", None, "b"] * 30}, "groups has NaN or None for 30 of 90"),
+        ({"groups": ["a", math.nan, "b"] * 30}, "groups has NaN or None for 30 of 90"),
+        ({"groups": np.array(["nat", "2020-01-01"] * 45, "M8[D]")}, "NaN or None for 45 of 90"),
+        ({"groups": Series(["a", Unknown(), "b"] * 30)}, "NaN or None for 30 of 90"),
         ({"data": [[0], [1, 2]] * 45}, "cannot be read as labels"),
         ({"data": np.array([[0], (1, 2), "a"] * 30, dtype=object)}, "holds a list where"),
         ({"data": None}, "data is a NoneType, not labels"),
@@ -201,11 +228,34 @@ def test_the_fix_that_a_refusal_names_works() -> None:
 
 def test_many_whole_numbers_may_be_a_target() -> None:
     years = np.random.default_rng(0).integers(0, 1000, 5000)
-    with pytest.raises(ValueError, match="or stratify='quantiles' if data is a target"):
+    with pytest.raises(ValueError, match=r"Use stratify='quantiles' if data is a target\. If it"):
         nested_subsets(years, min_fraction=1 / 9)
     nested_subsets(years, min_fraction=1 / 9, stratify="quantiles")
-    with pytest.raises(ValueError, match=r"a lower min_examples\.$"):
+    with pytest.raises(ValueError, match=r"a lower min_examples, or stratify=False\.$"):
         nested_subsets(years, min_fraction=1 / 9, stratify="classes")
+    with pytest.raises(ValueError, match=r"at least 0\.4, .*, or stratify='quantiles' if data"):
+        nested_subsets(years % 200, min_fraction=1 / 9)
+
+
+def test_names_that_look_missing_are_groups() -> None:
+    names = ["nan", "None", "c"] * 300
+    sizes = nested_subsets([0, 1] * 450, min_fraction=1 / 3, groups=names).sizes
+    assert sizes == (300, 900)
+
+
+def test_a_class_that_hardly_comes_in_the_smallest_subset_is_told_of() -> None:
+    labels = ["yes"] * 22 + ["no"] * 978
+    with package_log("evaluator") as messages:
+        SubsetEvaluator(labels, min_fraction=1 / 9)
+    (message,) = messages
+    assert "111 examples, holds 3 of the 22 examples of class yes" in message
+    assert "A min_fraction of 0.2273 holds 5." in message
+    with package_log("evaluator") as messages:
+        SubsetEvaluator(labels, min_fraction=0.2273)
+        SubsetEvaluator(labels, min_fraction=1 / 9, min_examples=3)  # who asked for less
+        SubsetEvaluator(["yes"] * 4 + ["no"] * 996, min_fraction=1 / 9)  # all data have no more
+        SubsetEvaluator(np.minimum(np.arange(5000) // 10, 200), min_fraction=0.5)  # many classes
+    assert not messages
 
 
 def test_groups_that_are_too_large_are_told_of() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from itertools import count
 import json
 import math
 from pathlib import Path
@@ -407,6 +408,52 @@ def test_instances_are_counted_not_added() -> None:
     study = optuna.create_study()
     study.optimize(objective, n_trials=2)
     assert cost.cost_info(study).costs == (1.0, 1.0)
+
+
+def _retried(study: Study, trial: Trial, inherits: bool) -> Trial:
+    """The next run of a trial whose worker died."""
+    study.tell(trial, state=TrialState.FAIL)
+    callback = optuna.storages.RetryHeartbeatStaleTrialCallback(
+        inherit_intermediate_values=inherits
+    )
+    callback(study, study.trials[trial.number])
+    return study.ask()
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("inherits", [True, False])
+def test_rounds_of_a_retried_trial_are_counted_once(
+    inherits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = (float(k * k) for k in count())  # no two rounds take the same, as with trainings
+    monkeypatch.setattr("optuna_rocket.rounds.time.perf_counter", lambda: next(clock))
+    subsets = optuna_rocket.SubsetEvaluator(900, min_fraction=1 / 9)
+    study = optuna.create_study(pruner=optuna.pruners.NopPruner())
+    trial = study.ask()
+    for rounds in (1, 1, 3):  # in which two workers die after a round
+        for subset, _ in zip(subsets.subsets(trial), range(rounds), strict=False):
+            subset.report(1.0)
+        if rounds == 1:
+            trial = _retried(study, trial, inherits)
+    study.tell(trial, subset.value)
+    info = cost.cost_info(study)
+    n = [100, 300, 900] if inherits else [100, 100, 1300]
+    assert info.costs == pytest.approx([x / 900 for x in n])
+    seconds = cost.cost_info(study, "seconds")
+    stored = costs.read(study.trials[2].user_attrs).seconds
+    own = sum(stored[2:] if inherits else stored)
+    assert seconds.costs[2] * seconds.full == pytest.approx(own)
+
+
+def test_what_was_copied_of_very_many_rounds_is_not_counted_again() -> None:
+    def read(n: int, seconds: float) -> costs.Costs:
+        return costs.read({costs.COSTS: costs.summary(n, seconds)})
+
+    own = costs.without(read(30, 6.0), read(20, 4.0))
+    assert (own.n_rounds, own.total) == (10, 2.0)
+    assert costs.without(read(20, 4.0), read(20, 4.0)).n_rounds == 0, "died before its first round"
+    assert costs.without(read(20, 4.5), read(20, 4.0)).n_rounds == 20, "began anew"
+    assert costs.without(read(20, 4.5), costs.Costs()).n_rounds == 20
 
 
 class _StopsAt21(optuna.pruners.BasePruner):

@@ -8,22 +8,25 @@ Notation: ``n`` examples, in ``S`` strata of ``n_s`` examples each, ``k`` exampl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 import math
 from typing import Any
 from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from optuna_rocket.arguments import check_integer
 from optuna_rocket.arguments import is_number
+from optuna_rocket.fidelity.labels import Indices
+from optuna_rocket.fidelity.labels import as_floats
+from optuna_rocket.fidelity.labels import examples
+from optuna_rocket.fidelity.labels import group_numbers
 
 
-Indices = NDArray[np.int64]
 Stratify = Literal["classes", "quantiles", "blocks", False] | None
 
 _N_QUANTILES = 10
@@ -31,11 +34,17 @@ _N_QUANTILES = 10
 _N_BLOCKS = 4
 # Integers with fewer examples than this per distinct number are a measurement, not a class.
 _MIN_PER_CLASS = 3
-_WHAT_TO_PASS = (
-    "Pass a list of one label or target per example, for example list(dataset['label']), or the "
-    "number of examples, len(dataset)."
-)
+# Among more classes than this a few are rare in any data: they are not counted.
+_MOST_COUNTED = 20
 _MODES = (None, "classes", "quantiles", "blocks", False)
+
+
+class ClassCount(NamedTuple):
+    """How many examples of a class there are, in all and in the smallest subset."""
+
+    name: str
+    in_all: int
+    in_smallest: int
 
 
 @dataclass(frozen=True)
@@ -45,10 +54,12 @@ class NestedSubsets:
     Attributes:
         order: ``(n,)`` every example once.
         sizes: Numbers of examples, strictly rising; the last one is ``n``.
+        classes: Of each class, where stratified by twenty at most; else none.
     """
 
     order: Indices
     sizes: tuple[int, ...]
+    classes: tuple[ClassCount, ...] = ()
 
     def indices(self, rung: int) -> Indices:
         """Examples of a subset ``(k,)`` in the order of the data, so the last is ``arange(n)``."""
@@ -100,7 +111,7 @@ def nested_subsets(
         ValueError: If an argument makes no sense, or the smallest subset would be meaningless.
     """
     _check(min_fraction, reduction_factor, stratify, min_examples, seed)
-    n, labels = _examples(data)
+    n, labels = examples(data)
     rng = np.random.default_rng(seed)
     sizes = grid(n, min_fraction, reduction_factor)
     mode = _mode(labels, stratify)
@@ -116,16 +127,17 @@ def nested_subsets(
         if groups is None:
             order, ends = stratified_order(strata, rng), None
         else:
-            values = strata.astype(np.float64) if mode != "quantiles" else _as_floats(labels)
-            identity = _group_numbers(groups, n)
+            values = strata.astype(np.float64) if mode != "quantiles" else as_floats(labels)
+            identity = group_numbers(groups, n)
             order, ends = _grouped_order(values, identity, rng, classes=mode != "quantiles")
     if ends is not None:
         sizes = _at_ends(sizes, ends)
     are_numbers = stratify is None and labels is not None and labels.dtype.kind in "iuf"
-    or_quantiles = mode == "classes" and are_numbers
-    are_classes = mode == "classes"
-    _check_floor(sizes[0], n, n_strata, min_fraction, min_examples, are_classes, or_quantiles)
-    return NestedSubsets(order, sizes)
+    floor = _Floor(n, n_strata, min_examples, mode == "classes", are_numbers)
+    floor.check(sizes[0], min_fraction)
+    if mode != "classes" or labels is None:
+        return NestedSubsets(order, sizes)
+    return NestedSubsets(order, sizes, _class_counts(labels, strata, order[: sizes[0]]))
 
 
 def grid(n: int, min_fraction: float, reduction_factor: float) -> tuple[int, ...]:
@@ -187,38 +199,6 @@ def _at_ends(sizes: Sequence[int], ends: Indices) -> tuple[int, ...]:
     return tuple(sorted(nearest))
 
 
-def _examples(data: Sequence[Any] | NDArray[Any] | int) -> tuple[int, NDArray[Any] | None]:
-    if isinstance(data, (int, np.integer)) and not isinstance(data, bool):
-        if data < 1:
-            raise ValueError(f"data={data} examples: there must be at least one.")
-        return int(data), None
-    labels = _labels(data)
-    if labels.ndim != 1 or len(labels) == 0:
-        raise ValueError(
-            f"data of shape {labels.shape} is not one label per example. {_WHAT_TO_PASS}"
-        )
-    return len(labels), labels
-
-
-def _labels(data: Any) -> NDArray[Any]:
-    """Labels as an array; data sets, which would be read item by item, are refused."""
-    is_sequence = isinstance(data, Sequence) and not isinstance(data, (str, bytes))
-    if not is_sequence and not hasattr(data, "__array__"):
-        raise ValueError(f"data is a {type(data).__name__}, not labels. {_WHAT_TO_PASS}")
-    try:
-        labels = np.asarray(data)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"data cannot be read as labels: {str(error).splitlines()[0]} {_WHAT_TO_PASS}"
-        ) from error
-    if labels.dtype.kind == "O":
-        for label in labels.flat:
-            if isinstance(label, (Mapping, list, tuple, np.ndarray)):
-                kind = type(label).__name__
-                raise ValueError(f"data holds a {kind} where a label should be. {_WHAT_TO_PASS}")
-    return labels
-
-
 def _mode(labels: NDArray[Any] | None, stratify: Stratify) -> Stratify:
     if labels is None:
         if stratify in ("classes", "quantiles"):
@@ -240,7 +220,7 @@ def _strata(labels: NDArray[Any] | None, mode: Stratify, n: int) -> Indices:
     if labels is None or mode is False:
         return np.zeros(n, dtype=np.int64)
     if mode == "quantiles":
-        return _tenths(_as_floats(labels))
+        return _tenths(as_floats(labels))
     if labels.dtype.kind == "f" and np.isnan(labels).any():
         raise ValueError("data has NaN among its labels. Drop these examples first.")
     if labels.dtype.kind == "O":
@@ -259,29 +239,6 @@ def _tenths(values: NDArray[np.float64]) -> Indices:
     rank = np.empty(len(values), dtype=np.int64)
     rank[np.argsort(values, kind="stable")] = np.arange(len(values))
     return rank * min(_N_QUANTILES, len(values)) // len(values)
-
-
-def _as_floats(labels: NDArray[Any] | None) -> NDArray[np.float64]:
-    try:
-        values = np.asarray(labels, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(
-            "stratify='quantiles' needs numbers as data. Use stratify='classes' for labels."
-        ) from None
-    if not np.isfinite(values).all():
-        raise ValueError("data has NaN or infinite targets. Drop these examples first.")
-    return values
-
-
-def _group_numbers(groups: Sequence[Any] | NDArray[Any], n: int) -> Indices:
-    names = np.asarray(groups)
-    if names.shape != (n,):
-        raise ValueError(
-            f"groups of shape {names.shape} do not match {n} examples. Pass one group each."
-        )
-    if names.dtype.kind == "O":
-        names = names.astype(str)
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def _check(
@@ -305,27 +262,51 @@ def _check(
     check_integer("seed", seed, least=0)
 
 
-def _check_floor(
-    size: int,
-    n: int,
-    n_strata: int,
-    min_fraction: float,
-    least: int,
-    are_classes: bool,
-    or_quantiles: bool,
-) -> None:
-    needed = least * n_strata
-    if size >= min(needed, n):
-        return
-    if are_classes and n_strata == n > 1:
+def _class_counts(
+    labels: NDArray[Any], strata: Indices, smallest: Indices
+) -> tuple[ClassCount, ...]:
+    in_all = np.bincount(strata)
+    if len(in_all) > _MOST_COUNTED:
+        return ()
+    in_smallest = np.bincount(strata[smallest], minlength=len(in_all))
+    _, first = np.unique(strata, return_index=True)
+    names = [str(labels[i]) for i in first]
+    return tuple(map(ClassCount, names, in_all.tolist(), in_smallest.tolist()))
+
+
+class _Floor(NamedTuple):
+    """What the smallest subset needs: ``least`` examples of each stratum on average."""
+
+    n: int
+    n_strata: int
+    least: int
+    are_classes: bool
+    may_be_target: bool
+
+    def check(self, size: int, min_fraction: float) -> None:
+        n, n_strata = self.n, self.n_strata
+        needed = self.least * n_strata
+        if size >= min(needed, n):
+            return
+        if self.are_classes and n_strata == n > 1:
+            raise ValueError(
+                f"data holds another label for each of {n} examples. Pass their classes, or the "
+                f"number of examples, {n}."
+            )
+        each = f", {size / n_strata:.1f} for each of {n_strata} strata" if n_strata > 1 else ""
         raise ValueError(
-            f"data holds another label for each of {n} examples. Pass their classes, or the "
-            f"number of examples, {n}."
+            f"min_fraction={min_fraction:.4g} leaves {size} of {n} examples in the smallest "
+            f"subset{each}; min_examples={self.least} asks for {needed}. {self._advice(needed)}"
         )
-    each = f", {size / n_strata:.1f} for each of {n_strata} strata" if n_strata > 1 else ""
-    raise ValueError(
-        f"min_fraction={min_fraction:.4g} leaves {size} of {n} examples in the smallest "
-        f"subset{each}; min_examples={least} asks for {needed}. Use min_fraction of at least "
-        f"{min(1.0, math.ceil(1e4 * needed / n) / 1e4):.4g}, or a lower min_examples"
-        + (", or stratify='quantiles' if data is a target." if or_quantiles else ".")
-    )
+
+    def _advice(self, needed: int) -> str:
+        are_numbers = self.are_classes and self.may_be_target
+        if needed < self.n:
+            fraction = math.ceil(1e4 * needed / self.n) / 1e4
+            or_else = ", or stratify='quantiles' if data is a target." if are_numbers else "."
+            return f"Use min_fraction of at least {fraction:.4g}, or a lower min_examples{or_else}"
+        too_few = "subsets make no sense for so few examples: evaluate all (min_fraction=1)"
+        if are_numbers:
+            return f"Use stratify='quantiles' if data is a target. If it holds classes, {too_few}."
+        or_plain = ", or stratify=False" if self.are_classes else ""
+        return f"Here {too_few}. If you know better, use a lower min_examples{or_plain}."

@@ -18,6 +18,8 @@ from optuna.trial import TrialState
 from optuna_rocket import hindsight
 from optuna_rocket.costs import Costs
 from optuna_rocket.costs import read
+from optuna_rocket.costs import without
+from optuna_rocket.retries import retried_numbers
 from optuna_rocket.visualization import drawing
 
 
@@ -78,7 +80,7 @@ def plot_cost(
     steps count from 0), a complete one is a full evaluation, whatever its length, unless ``full``
     is given. Else a full evaluation costs the full data, or the longest report step of a complete
     trial. Trials without any report are left out. What failed or still runs has saved nothing: it
-    counts with what it has cost on both sides.
+    counts with what it has cost on both sides, and a run of it again with its own rounds alone.
 
     Where rounds hand on weights (``Subset.carry``), a round has cost its examples, less those of
     the previous one if it asked for ``Subset.remaining``; where later rounds train less in another
@@ -109,7 +111,7 @@ def cost_info(
         raise ValueError(f"by={by!r} is neither 'steps' nor 'seconds'.")
     if full is not None and not 0 < full < math.inf:
         raise ValueError(f"full={full!r} is not a number above 0. Leave it out if unknown.")
-    stored = [_Told(t, read(t.user_attrs)) for t in study.get_trials(deepcopy=False)]
+    stored = _read(study)
     by_instance = any(x.rounds.by_instance for x in stored)
     told = [
         x for x in stored if x.rounds.n_rounds or (x.trial.intermediate_values and by == "steps")
@@ -140,10 +142,25 @@ def cost_info(
 
 
 class _Told(NamedTuple):
-    """A trial and what its rounds took."""
+    """A trial and what its rounds took: all that are stored with it, and its own.
+
+    Others came with it where it is another run of a trial whose worker died.
+    """
 
     trial: FrozenTrial
     rounds: Costs
+    own: Costs
+
+
+def _read(study: Study) -> list[_Told]:
+    told: list[_Told] = []
+    rounds: dict[int, Costs] = {}
+    for trial in study.get_trials(deepcopy=False):
+        rounds[trial.number] = known = read(trial.user_attrs)
+        before = max(retried_numbers(trial.system_attrs) & rounds.keys(), default=trial.number)
+        own = known if before == trial.number else without(known, rounds[before])
+        told.append(_Told(trial, known, own))
+    return told
 
 
 def _counts_from_zero(told: Sequence[_Told]) -> bool:
@@ -152,12 +169,12 @@ def _counts_from_zero(told: Sequence[_Told]) -> bool:
 
 
 def _cost(told: _Told, by: str, by_instance: bool, from_zero: bool) -> float:
-    reports, rounds = told.trial.intermediate_values, told.rounds
+    reports = told.trial.intermediate_values
     if by == "seconds":
-        return rounds.total
+        return told.own.total
     if by_instance:
-        return float(rounds.n_rounds or len(reports))
-    return float(sum(rounds.examples) if rounds.examples else max(reports) + from_zero)
+        return float(told.own.n_rounds if told.rounds.n_rounds else len(reports))
+    return float(sum(told.own.examples) if told.rounds.examples else max(reports) + from_zero)
 
 
 def _full_cost(
@@ -171,7 +188,8 @@ def _full_cost(
         times = [x.rounds.total if in_all else x.rounds.seconds[-1] for x in complete]
         return median(times) if times else 0.0
     if by_instance:
-        return max((_cost(x, by, by_instance, False) for x in complete), default=0.0)
+        n_instances = (len(x.trial.intermediate_values) or x.rounds.n_rounds for x in complete)
+        return float(max(n_instances, default=0))
     steps = [max(x.rounds.steps or x.trial.intermediate_values) for x in complete]
     return float(max(steps) + from_zero) if steps else 0.0
 

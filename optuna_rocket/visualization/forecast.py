@@ -53,7 +53,8 @@ def plot_forecast(study: Study, n_recent_trials: int | None = 100) -> go.Figure:
     those that were let go on.
 
     Args:
-        study: A study of one objective whose trials report intermediate values.
+        study: A study of one objective whose trials report intermediate values. Reports about one
+            instance each (``SubsetEvaluator(by="instance")``) tell no course: they are left out.
         n_recent_trials: Number of complete trials, the latest ones; None takes all.
 
     Raises:
@@ -83,7 +84,7 @@ def forecast_info(study: Study, n_recent_trials: int | None = 100) -> ForecastIn
 
 def _draw(info: ForecastInfo) -> go.Figure:
     if not info.forecasts:
-        reason = "No forecast yet: several complete trials with intermediate values are needed."
+        reason = "No forecast yet: it takes several complete trials with reports by epoch or size."
         return drawing.empty(_TITLE, reason)
     figure = drawing.subplots(rows=1, cols=2, column_widths=[0.6, 0.4], horizontal_spacing=0.12)
     for trace in _scatter(info):
