@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
-from itertools import pairwise
 import math
 from typing import Any
 
@@ -150,7 +149,6 @@ def _examples(stored: Mapping[str, Any], steps: tuple[float, ...]) -> tuple[floa
 def _are_instances(steps: Sequence[float]) -> bool:
     """Whether rounds without a mark, as older trials have them, were about one instance each.
 
-    Numbers of examples are above 0 and rise, but for a trial that was retried with another
-    evaluator; instances come mixed.
+    Numbers of examples are above 0.
     """
-    return 0 in steps or sum(b < a for a, b in pairwise(steps)) > 1
+    return 0 in steps

@@ -13,8 +13,8 @@ What becomes of a trial that uses it:
 | NaN at the full data | returned; Optuna makes it FAIL |
 | process killed, trial retried with its reports | goes on at the first subset not reported |
 | loop broken off by an exception, begun again in the trial | goes on in the same way |
-| loop begun again after its end (one a fold) | ``RuntimeError``: skipped, it would mean nothing |
-| loop of a second evaluator in the trial | a warning; ``RuntimeError`` if they share a size |
+| loop begun again after its end (one a fold) | a warning: last round alone, not stored |
+| loop of a second evaluator in the trial | a warning: the reports of both make one curve |
 """
 
 from __future__ import annotations
@@ -171,8 +171,7 @@ class SubsetEvaluator:
             trial: The trial.
 
         Raises:
-            RuntimeError: If the loop goes on although the last subset was not reported, or is run
-                again after its end.
+            RuntimeError: If the loop goes on although the last subset was not reported.
         """
         from optuna_rocket.trials import reported_values
 
@@ -201,7 +200,7 @@ class SubsetEvaluator:
         """What can be said of a trial that reports before its first round."""
         warning = loops.begin(trial, self._grid)
         if warning is not None:
-            self._notices.warn("two evaluators", warning)
+            self._notices.warn("loops", warning)
         if self._by_instance:
             self._notices.of_a_pruner_by_effort(trial.study.pruner)
         else:

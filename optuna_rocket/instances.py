@@ -22,14 +22,22 @@ from optuna_rocket import costs
 
 
 N_PEERS = 32  # latest complete trials that a stopped one is compared with
+_TOLERANCE = 1e-5  # for means in single precision
 _FIDELITY_ALONE = 0.5  # of a trial that saw nobody knows what share
 
 
 class Peer(NamedTuple):
-    """A complete trial by instance: what it reported, and its value."""
+    """A complete trial by instance.
+
+    Attributes:
+        reports: What it reported.
+        value: Its value.
+        is_mean: Whether that may be a mean of the reports: no sum, nor one with another sign.
+    """
 
     reports: Mapping[int, float]
     value: float
+    is_mean: bool
 
 
 @dataclass(frozen=True)
@@ -42,16 +50,23 @@ class InstanceStop:
         mean: Mean of what it reported.
         expected: The value that complete trials on the same instances make likely: theirs, and by
             how much this one differed on what it has seen. NaN where there are none.
+        are_means: Whether values are means of reports, as far as complete trials tell.
     """
 
     n_seen: int
     n_all: int
     mean: float
     expected: float
+    are_means: bool = True
 
     @property
     def likely(self) -> float:
-        """``expected``, or the mean itself where nothing is known to compare it with."""
+        """``expected``, or the mean itself where nothing is known to compare it with.
+
+        NaN where values are something else than means.
+        """
+        if not self.are_means:
+            return math.nan
         return self.mean if math.isnan(self.expected) else self.expected
 
     @property
@@ -65,7 +80,11 @@ class InstanceStop:
 def peers(stored: Iterable[FrozenTrial]) -> list[Peer]:
     """The trials that others can be compared with, instance by instance."""
     return [
-        Peer(trial.intermediate_values, trial.values[0])
+        Peer(
+            reports := trial.intermediate_values,
+            trial.values[0],
+            _is_mean(trial.values[0], reports),
+        )
         for trial in stored
         if trial.state == TrialState.COMPLETE
         and trial.values is not None
@@ -75,20 +94,28 @@ def peers(stored: Iterable[FrozenTrial]) -> list[Peer]:
     ]
 
 
+def _is_mean(value: float, reports: Mapping[int, float]) -> bool:
+    """Whether a value may be a mean, weighted or trimmed: it lies among the reports."""
+    worst, best = min(reports.values()), max(reports.values())
+    slack = _TOLERANCE * max(abs(worst), abs(best))
+    return not (value < worst - slack or value > best + slack)
+
+
 def compare(trial: FrozenTrial, others: Iterable[Peer]) -> InstanceStop:
     """What a stopped trial by instance stands for, by peers before it.
 
     Those that lack one of its instances, or a finite value there, say nothing of it: they may have
-    been evaluated on something else.
+    been evaluated on something else. Nor do those whose value is no mean.
     """
     steps = sorted(trial.intermediate_values)
     own = np.array([trial.intermediate_values[step] for step in steps], dtype=np.float64)
     others = list(others)
+    comparable = [peer for peer in others if peer.is_mean]
     with np.errstate(invalid="ignore", over="ignore"):
         mean = float(own.mean()) if steps else math.nan
         likely = [
             peer.value + float((own - beside).mean())
-            for peer in others
+            for peer in comparable
             if steps and (beside := _beside(peer, steps)) is not None
         ]
         expected = float(np.mean(likely)) if likely else math.nan
@@ -97,6 +124,7 @@ def compare(trial: FrozenTrial, others: Iterable[Peer]) -> InstanceStop:
         n_all=max((len(peer.reports) for peer in others), default=0),
         mean=mean,
         expected=expected,
+        are_means=bool(comparable) or not others,
     )
 
 

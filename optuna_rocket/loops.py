@@ -6,7 +6,6 @@ is run again after a crash, skip its subsets and be pruned by nobody.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 import threading
 from weakref import WeakKeyDictionary
 
@@ -26,31 +25,26 @@ _ONE_LOOP = (
 def begin(trial: Trial, grid: Grid) -> str | None:
     """Take note that a loop begins.
 
-    One that was broken off, as by an exception, may begin again: it goes on where it was.
+    One that was broken off, as by an exception, may begin again: it goes on where it was. With one
+    size there is nothing to skip.
 
     Returns:
-        A warning where another evaluator had a loop in this trial, at other report steps.
-
-    Raises:
-        RuntimeError: If this loop came to its end in this trial, or another had its report steps.
+        A warning where this loop came to its end in this trial, or another evaluator had one.
     """
     with _lock:
         known = _loops.setdefault(trial, {})
         others = [other for other in known if other != grid]
         has_ended = known.setdefault(grid, False)
-    if has_ended:
-        raise RuntimeError(
-            f"Trial {trial.number} has been evaluated on these subsets already: in a second loop "
-            f"they would be skipped, and no pruner asked. {_ONE_LOOP}"
-        )
-    if not others:
+    if len(grid) == 1:
         return None
-    shared = sorted(_union(others).intersection(grid))
-    if shared:
-        raise RuntimeError(
-            f"Trial {trial.number} has had a loop of another evaluator, which reports at steps "
-            f"{shared[:5]} too: they cannot be told apart. {_ONE_LOOP}"
+    if has_ended:
+        return (
+            f"Trial {trial.number} has been evaluated on these subsets already: a second loop has "
+            "the last round alone, no pruner is asked, and what it reports is not stored. "
+            f"{_ONE_LOOP}"
         )
+    if not any(len(other) > 1 for other in others):
+        return None
     return (
         f"Trial {trial.number} is evaluated with two SubsetEvaluators, but has one curve: pruners "
         f"take the reports of both for it and may stop the wrong trials. {_ONE_LOOP}"
@@ -61,7 +55,3 @@ def end(trial: Trial, grid: Grid) -> None:
     """Take note that a loop has come to its end."""
     with _lock:
         _loops.setdefault(trial, {})[grid] = True
-
-
-def _union(grids: Collection[Grid]) -> set[int]:
-    return {step for grid in grids for step in grid}

@@ -213,9 +213,10 @@ def test_steps_tell_instances_from_examples_where_older_trials_have_no_mark() ->
     def is_told(steps: list[int]) -> bool:
         return read({COSTS: {"steps": steps, "seconds": [1.0] * len(steps)}}).by_instance
 
-    assert is_told([3, 0, 1]) and is_told([7, 3, 9, 2])
+    assert is_told([3, 0, 1])
     assert not is_told([100, 300, 900, 900])
     assert not is_told([100, 300, 90, 270, 900]), "retried with another evaluator"
+    assert not is_told([100, 900, 67, 600, 50, 450]), "three evaluators"
 
 
 def test_a_trial_that_reported_all_repeats_the_last(evaluator: SubsetEvaluator) -> None:
@@ -427,7 +428,7 @@ def test_two_evaluators_in_one_trial_are_told_of_once() -> None:
 
 
 @pytest.mark.parametrize("by", ["resource", "instance"])
-def test_a_loop_that_has_ended_is_not_run_again(by: Any) -> None:
+def test_a_loop_that_has_ended_and_begins_again_is_told_of(by: Any) -> None:
     evaluator = SubsetEvaluator(90, min_fraction=1 / 9, by=by)
     study = seeded_study(optuna.pruners.NopPruner())
     trial = study.ask()
@@ -435,16 +436,22 @@ def test_a_loop_that_has_ended_is_not_run_again(by: Any) -> None:
     assert len(rounds) == len(evaluator.sizes)
     copied: SubsetEvaluator = pickle.loads(pickle.dumps(evaluator))
     for again in (evaluator, copied, SubsetEvaluator(90, min_fraction=1 / 9, by=by)):
-        with pytest.raises(RuntimeError, match=r"Trial 0 has been evaluated on these subsets"):
-            next(again.subsets(trial))
-    assert len(list(_reporting(evaluator, study.ask(), 1.0))) == len(rounds), "another trial may"
+        with package_log("evaluator") as messages:
+            assert len(list(_reporting(again, trial, 2.0))) == 1
+        assert [x.startswith("Trial 0 has been evaluated on these") for x in messages] == [True]
+    assert set(study.trials[0].intermediate_values.values()) == {1.0}
+    with package_log("evaluator") as messages:
+        assert len(list(_reporting(evaluator, study.ask(), 1.0))) == len(rounds)
+    assert not messages, "another trial may"
 
 
-def test_a_second_evaluator_with_a_size_of_the_first_is_refused() -> None:
+def test_a_loop_with_the_full_data_alone_may_be_run_once_a_fold() -> None:
+    evaluator = SubsetEvaluator(90, min_fraction=1)
     trial = seeded_study(optuna.pruners.NopPruner()).ask()
-    list(_reporting(SubsetEvaluator(600, min_fraction=1 / 9), trial, 1.0))
-    with pytest.raises(RuntimeError, match=r"another evaluator.* at steps \[67, 200\] too"):
-        next(SubsetEvaluator(601, min_fraction=1 / 9).subsets(trial))
+    with package_log("evaluator") as messages:
+        for _ in range(3):
+            assert [x.step for x in _reporting(evaluator, trial, 1.0)] == [90]
+    assert not messages
 
 
 def test_a_loop_that_was_broken_off_goes_on(evaluator: SubsetEvaluator) -> None:

@@ -102,9 +102,9 @@ def test_records_are_those_of_a_new_reader(study: optuna.Study) -> None:
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_scores_by_hand(direction: str) -> None:
     sign = 1 if direction == "maximize" else -1
-    peers = [stored([1, 2, 3, 6], 3.0), stored([2, 2, 2, 2], 2.5)]  # no mean, by the objective
+    peers = [stored([1, 2, 3, 6], 3.0), stored([2, 2, 2, 3], 2.5)]  # a weighted mean
     record = last_record(*peers, stored({3: 5.0, 1: 2.0}), direction=direction)
-    expected = np.mean([3.0 + (5 - 6 + 2 - 2) / 2, 2.5 + (5 - 2 + 2 - 2) / 2])
+    expected = np.mean([3.0 + (5 - 6 + 2 - 2) / 2, 2.5 + (5 - 3 + 2 - 2) / 2])
     assert record.score == pytest.approx(sign * expected)
     assert record.fidelity == 0.5
 
@@ -196,3 +196,20 @@ def test_rocket_pruner_stops_nobody_by_instance_and_says_so(study: optuna.Study)
             stopped.tell(trial, subset.value)
     assert len(messages) == 1 and "RocketPruner takes report steps for amounts" in messages[0]
     assert not failures
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_where_values_are_no_means_a_stopped_trial_counts_as_a_poor_one(direction: Any) -> None:
+    reports = [[1.0, 2.0, 3.0], [2.0, 3.0, 4.0], [3.0, 4.0, 5.0], [5.0, 6.0, 7.0]]
+    sums = [stored(x, value=sum(x)) for x in reports]
+    sign = -1 if direction == "minimize" else 1
+    record = last_record(*sums, stored({0: 4.0, 2: 6.0}), direction=direction)
+    assert record.score == pytest.approx(np.quantile([sign * sum(x) for x in reports], 0.25))
+    study = optuna.create_study(direction=direction)
+    study.add_trials([*sums, stored({0: 4.0, 2: 6.0})])
+    assert "stands for" not in explain(study, 4).text
+
+
+def test_infinite_instances_elsewhere_do_no_harm() -> None:
+    odd = stored([math.inf, -math.inf, 1.0], value=2.0)
+    assert last_record(odd, stored({2: 3.0})).score == -4.0

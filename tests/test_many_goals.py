@@ -404,3 +404,18 @@ def test_a_constraint_does_not_take_decades_away() -> None:
         study.optimize(objective, n_trials=40)
         best.append(math.log10(study.best_value) / 20)
     assert np.mean(best) < 3e-3
+
+
+def test_a_constraint_that_only_some_trials_have_leaves_numbers_finite() -> None:
+    """No candidate had any chance to satisfy it, though trials without it were feasible."""
+
+    def objective(trial: Trial) -> float:
+        x = [trial.suggest_float(f"x{i}", 0, 1) for i in range(4)]
+        if trial.number % 2 == 0:
+            trial.set_constraint("c", 0.9 - x[0] * x[1])
+        return sum(x)
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    with sampler_log() as messages:
+        study.optimize(objective, n_trials=18)
+    assert not messages

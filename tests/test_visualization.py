@@ -463,18 +463,7 @@ class _StopsAt21(optuna.pruners.BasePruner):
         return trial.number > 0 and len(trial.intermediate_values) == 21
 
 
-def _without_mark(trial: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial:
-    """The trial as it was stored before by="instance" left a mark."""
-    stored = trial.user_attrs.get(costs.COSTS, {})
-    lists = {name: stored[name] for name in ("steps", "seconds") if name in stored}
-    trial.user_attrs = {costs.COSTS: lists} if "steps" in lists else {}
-    return trial
-
-
-@pytest.mark.parametrize("is_marked", [True, False])
-def test_very_many_instances_are_counted_not_added(
-    is_marked: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_very_many_instances_are_counted_not_added(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attributes, "MAX_LENGTH", 1000)  # as with thousands of instances
     subsets = optuna_rocket.SubsetEvaluator(200, min_fraction=0.1, by="instance")
 
@@ -492,13 +481,13 @@ def test_very_many_instances_are_counted_not_added(
     for step in range(150, 160):
         running.report(1.0, step)
     shown = optuna.create_study()
-    shown.add_trials([t if is_marked else _without_mark(t) for t in study.trials])
+    shown.add_trials(study.trials)
     info = cost.cost_info(shown)
     assert info.costs == pytest.approx((1, 21 / 200, 21 / 200, 10 / 200))
     assert (info.full, info.unit) == (200, "instances")
     timed = cost.cost_info(shown, "seconds")
-    assert timed.numbers == ((0, 1, 2) if is_marked else ())
-    assert timed.costs[:1] == ((1.0,) if is_marked else ())
+    assert timed.numbers == (0, 1, 2)
+    assert timed.costs[:1] == (1.0,)
 
 
 def test_relevance_is_sorted(reported: Study) -> None:

@@ -44,6 +44,8 @@ from optuna_rocket.space import Geometry
 
 # Further constraints are merged: a memory each would cost more than it tells.
 MAX_CONSTRAINTS = 8
+# That no candidate is sure to fail keeps logs of the chance to succeed finite.
+_MOST_FAILURE = 1 - 1e-12
 # A running trial that is feasible with this log chance counts as one that will be.
 _PROBABLE = math.log(0.5)
 # Rounds of refinement, by the scales of their moves; how many candidates are moved how often.
@@ -137,7 +139,8 @@ def decide(
     if starts:
         logits = improvement.start_rule(objectives, pool)[:1]
     if len(goals.scores) == 1 and known.some_feasible:
-        reading = replace(reading, failure=1 - (1 - reading.failure) * judged.log_chance.exp())
+        success = (1 - reading.failure) * judged.log_chance.exp()
+        reading = replace(reading, failure=(1 - success).clamp_max(_MOST_FAILURE))
         study = observation.study_features(
             beside(history, goals.scores), geometry, objectives.weights, horizon
         )
