@@ -94,7 +94,7 @@ def _blank(study: Study, trial: FrozenTrial) -> Explanation:
     names, directions = hindsight.objective_names(study), study.directions
     values = [*(trial.values or ()), *([None] * len(names))][: len(names)]
     is_single = len(names) == 1
-    stop = instances.at_stop(study.get_trials(deepcopy=False), trial) if is_single else None
+    stop = instances.at_stop(study, trial) if is_single else None
     if stop is not None:
         values = [stop.mean]
     return Explanation(

@@ -15,6 +15,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -23,7 +24,6 @@ from optuna_rocket import costs
 
 N_PEERS = 32  # latest complete trials that a stopped one is compared with
 _TOLERANCE = 1e-5  # for means in single precision
-_FIDELITY_ALONE = 0.5  # of a trial that saw nobody knows what share
 
 
 class Peer(NamedTuple):
@@ -68,13 +68,6 @@ class InstanceStop:
         if not self.are_means:
             return math.nan
         return self.mean if math.isnan(self.expected) else self.expected
-
-    @property
-    def fidelity(self) -> float:
-        """Share of a full evaluation that the trial was."""
-        if not self.n_all:
-            return _FIDELITY_ALONE
-        return min(max(self.n_seen / self.n_all, 0.05), 0.95)
 
 
 def peers(stored: Iterable[FrozenTrial]) -> list[Peer]:
@@ -128,12 +121,8 @@ def compare(trial: FrozenTrial, others: Iterable[Peer]) -> InstanceStop:
     )
 
 
-def at_stop(stored: Sequence[FrozenTrial], trial: FrozenTrial) -> InstanceStop | None:
+def at_stop(study: Study, trial: FrozenTrial) -> InstanceStop | None:
     """Where a pruned trial by instance was stopped, as the sampler takes it.
-
-    Args:
-        stored: The study's trials, by number.
-        trial: One of them.
 
     Returns:
         None for other trials.
@@ -141,7 +130,8 @@ def at_stop(stored: Sequence[FrozenTrial], trial: FrozenTrial) -> InstanceStop |
     is_stopped = trial.state == TrialState.PRUNED and costs.by_instance(trial.user_attrs)
     if not is_stopped or not trial.intermediate_values:
         return None
-    return compare(trial, peers(x for x in stored if x.number < trial.number)[-N_PEERS:])
+    before = (x for x in study.get_trials(deepcopy=False) if x.number < trial.number)
+    return compare(trial, peers(before)[-N_PEERS:])
 
 
 def _beside(peer: Peer, steps: Sequence[int]) -> np.ndarray | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Sequence
 import math
-import threading
-from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner
@@ -32,24 +30,12 @@ class Notices:
     """What one evaluator has warned of."""
 
     def __init__(self) -> None:
-        self._told: set[object] = set()
-        self._lock = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Everything but the lock."""
-        return {**self.__dict__, "_lock": None}
-
-    def __setstate__(self, attributes: dict[str, Any]) -> None:
-        """Restore those of a pickled or copied evaluator."""
-        self.__dict__.update(attributes)
-        self._lock = threading.Lock()
+        self._told: dict[object, object] = {}
 
     def warn(self, topic: object, message: str) -> None:
         """Warn, the first time that it is about this topic."""
-        with self._lock:
-            is_new = topic not in self._told
-            self._told.add(topic)
-        if is_new:
+        mine = object()
+        if self._told.setdefault(topic, mine) is mine:  # one step: of several threads one is first
             _logger.warning(message)
 
     def of_subsets(

@@ -155,7 +155,7 @@ class Rungs:
         """
         if costs.by_instance(trial.user_attrs):
             stop = instances.compare(trial, self._by_instance)
-            score, fidelity = sign * stop.likely, stop.fidelity
+            score, fidelity = sign * stop.likely, _fidelity(stop.n_seen, stop.n_all)
         else:
             score, fidelity = self._judge_last(trial, sign)
         if not math.isnan(score):
@@ -173,8 +173,7 @@ class Rungs:
         value = sign * trial.intermediate_values[step] if step is not None else math.nan
         if step is None or math.isnan(value):
             return math.nan, 0.0
-        longest = max(self._longest, step)
-        fidelity = min(max(step / longest, 0.05), 0.95) if longest > 0 else 0.5
+        fidelity = _fidelity(step, max(self._longest, step))
         pairs = [
             (sign * reports[step], record.score)
             for record in self._complete
@@ -187,6 +186,11 @@ class Rungs:
         rungs = np.array([rung for rung, _ in pairs])
         worse = float((rungs < value).mean() + 0.5 * (rungs == value).mean())
         return float(np.quantile([final for _, final in pairs], worse)), fidelity
+
+
+def _fidelity(done: int, of: int) -> float:
+    """The share of a full evaluation that a trial was; half where nobody knows of how much."""
+    return min(max(done / of, 0.05), 0.95) if of > 0 else 0.5
 
 
 def record_of(
