@@ -121,7 +121,7 @@ def coverage(
                 n = before.n_trials
                 if n < _AT[0]:
                     continue
-                chosen = bands.latest_error(after)
+                chosen = bands.latest_error(after, tasks.geometry)
                 if n in _AT:
                     _count(held, (name, "chosen", n), chosen, bands.outcome(errors))
                     for kind, found in errors_elsewhere(tasks, before, belief, seed).items():

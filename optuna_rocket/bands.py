@@ -17,6 +17,7 @@ from optuna_rocket.agent import memory
 from optuna_rocket.features import continue_transform
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
+from optuna_rocket.space import Geometry
 
 
 SHARE = 0.8
@@ -63,11 +64,12 @@ def _quantile(sample: Tensor, share: float) -> Tensor:
     return low + (position - below) * (high - low)
 
 
-def errors(history: History) -> Tensor:
+def errors(history: History, geometry: Geometry) -> Tensor:
     """Standardised errors ``(1, k)`` of what was expected of the latest suggested trials.
 
     Args:
         history: Of one study; its ``predicted`` says what was expected.
+        geometry: Its space.
     """
     is_known = history.scored[0] & torch.isfinite(history.predicted[0]).all(-1)
     is_known &= history.outcomes[0] == Outcome.COMPLETE
@@ -78,23 +80,24 @@ def errors(history: History) -> Tensor:
     older = memory.context_rows(history.first(known[0]))
     recent = history.take(torch.cat([older, torch.arange(known[0], history.n_trials)]))
     n_gone = known[0] - len(older)
-    return torch.stack([latest_error(recent.first(row - n_gone + 1)) for row in known], -1)
+    until = [recent.first(row - n_gone + 1) for row in known]
+    return torch.stack([latest_error(some, geometry) for some in until], -1)
 
 
-def latest_error(history: History) -> Tensor:
+def latest_error(history: History, geometry: Geometry) -> Tensor:
     """Standardised error ``(B,)`` of what was expected of the latest trial, NaN where unknown.
 
     It is on the scale of the trials before it, as the expectation was.
     """
     n = history.n_trials - 1
-    past = memory.context(history.first(n))
+    past = memory.context(history.first(n), geometry)
     unknown = torch.full((len(history.scores),), math.nan, dtype=torch.float64)
     if n == 0:
         return unknown
-    highest = past.scores.masked_fill(~past.scored, -torch.inf).amax(-1)
-    lowest = past.scores.masked_fill(~past.scored, torch.inf).amin(-1)
+    highest = past.scores.masked_fill(~past.comparable, -torch.inf).amax(-1)
+    lowest = past.scores.masked_fill(~past.comparable, torch.inf).amin(-1)
     has_scale = (highest > lowest) & (history.outcomes[:, n] == Outcome.COMPLETE)
     latest = history.scores[:, n:]
-    score = continue_transform(past.scores, past.scored, latest, past.least_unit)[:, 0]
+    score = continue_transform(past.scores, past.comparable, latest, past.least_unit)[:, 0]
     mean, std = history.predicted[:, n].unbind(-1)
     return torch.where(has_scale, (score - mean) / std.clamp_min(1e-9), unknown)

@@ -199,7 +199,7 @@ def _bounds(view: View, is_suggested: bool) -> Tensor:
     if not is_suggested:
         return bands.function(view.history.n_trials)[0]
     past = _with_what_ran(view) if view.goals is None else view.history.first(0)
-    return bands.outcome(bands.errors(past))[0]
+    return bands.outcome(bands.errors(past, view.geometry))[0]
 
 
 def _with_what_ran(view: View) -> History:

@@ -38,7 +38,12 @@ N_TOKEN_FEATURES = 15 + len(PROPOSAL_KINDS)
 _CHUNK = 512
 
 
-def transform_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Tensor:
+def transform_scores(
+    scores: Tensor,
+    scored: Tensor,
+    least_unit: Tensor | None = None,
+    comparable: Tensor | None = None,
+) -> Tensor:
     """Scores on a common scale: winsorised log gap to the best, standardised.
 
     ``t = -log(c + min(g, 3))`` with gaps ``g`` from ``score_gaps`` and ``c`` = 0.3: heavy bad
@@ -50,14 +55,17 @@ def transform_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None =
         scored: ``(B, n)`` bool.
         least_unit: ``History.least_unit``, which takes the place of the distance to the lower
             quartile where that is less; likewise in the functions below.
+        comparable: ``History.comparable``, the trials that set the scale; all scored ones for
+            None. The functions below are given these.
 
     Returns:
-        ``(B, n)`` with mean 0 and standard deviation 1 over the scored trials; 0 elsewhere, and
-        everywhere when all scores are equal.
+        ``(B, n)`` with mean 0 and standard deviation 1 over the comparable trials; 0 where there
+        is no score, and everywhere when all comparable scores are equal.
     """
     if scores.shape[1] == 0:
         return torch.zeros_like(scores)
-    return torch.where(scored, continue_transform(scores, scored, scores, least_unit), 0.0)
+    by = scored if comparable is None else comparable
+    return torch.where(scored, continue_transform(scores, by, scores, least_unit), 0.0)
 
 
 def score_gaps(scores: Tensor, scored: Tensor) -> Tensor:
@@ -111,7 +119,7 @@ def expected_score(history: History, mean: float, std: float) -> tuple[float, fl
     if not bool(history.scored.any()):
         return math.nan, math.nan
     around = history.scores.new_tensor([[mean - std, mean, mean + std]])
-    low, score, high = invert_transform(history.scores, history.scored, around)[0].tolist()
+    low, score, high = invert_transform(history.scores, history.comparable, around)[0].tolist()
     return score, high / 2 - low / 2
 
 

@@ -115,7 +115,7 @@ def _view(
     else:
         assert isinstance(beliefs, Belief)
         heeded = policy.heeded(guide, history, geometry) if with_controls else guide
-        context = memory.context(history)
+        context = memory.context(history, geometry)
         remembered = memory.condition(context, geometry, beliefs.weights, heeded)
     return View(
         study,

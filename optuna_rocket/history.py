@@ -39,6 +39,8 @@ class History:
         errors: ``(B, n)`` standard errors of scores that are approximated, 0 where observed.
         least_unit: ``(B, n)`` half of the least unit of the scores' gaps, the same for all trials
             of a study (``features.transform_scores``); None where the scores alone decide.
+        outdated: ``(B, n)`` bool: trials whose scores say nothing of what can be reached
+            (``agent/newcomers.py``); None where there are none.
     """
 
     units: Tensor
@@ -50,6 +52,7 @@ class History:
     kind: Tensor
     errors: Tensor
     least_unit: Tensor | None = None
+    outdated: Tensor | None = None
 
     @property
     def n_trials(self) -> int:
@@ -60,6 +63,11 @@ class History:
     def scored(self) -> Tensor:
         """``(B, n)`` bool: complete and pruned trials that carry a score."""
         return torch.isfinite(self.scores) & (self.outcomes != Outcome.PENDING)
+
+    @property
+    def comparable(self) -> Tensor:
+        """``(B, n)`` bool: scored trials that set the level to beat and the scale of scores."""
+        return self.scored if self.outdated is None else self.scored & ~self.outdated
 
     def first(self, n: int) -> History:
         """The first ``n`` trials, without copying them."""

@@ -161,7 +161,7 @@ class Suggester:
         expected = (math.nan, math.nan)
         if goals is None:
             mean, std = decision.reading.mean[0, chosen], decision.reading.std[0, chosen]
-            expected = expected_score(memory.context(past), float(mean), float(std))
+            expected = expected_score(memory.context(past, geometry), float(mean), float(std))
         return decision, chosen, expected
 
     def guidance(self, space: Space, goals: Goals | None) -> tuple[Guide | None, Sequence[str]]:
@@ -234,11 +234,11 @@ def _advanced(
     return policy.believe(finished, geometry, belief, network, select)
 
 
-def _context(reports: Sequence[Reports], history: History) -> History:
+def _context(reports: Sequence[Reports], history: History, geometry: Geometry) -> History:
     """What the memory holds of the first of some finished trials, as these alone tell it."""
     if reports:
         history = approximate(history, reports[: history.n_trials])
-    return memory.context(history)
+    return memory.context(history, geometry)
 
 
 def _by_lot(logits: Tensor, among: int, generator: torch.Generator) -> int:

@@ -217,7 +217,7 @@ class View:
         row = [min(objective, len(self.remembered.incumbent) - 1)]
         seen = self.remembered.history
         least = None if seen.least_unit is None else seen.least_unit[row]
-        return seen.scores[row], seen.scored[row], least
+        return seen.scores[row], seen.comparable[row], least
 
     def hypervolume_gain(self, reading: Reading) -> float:
         """Expected growth of the front's hypervolume by a configuration, as a share of it.

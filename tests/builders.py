@@ -115,7 +115,7 @@ def appended(first: History, second: History) -> History:
     pairs = {
         option.name: torch.cat([getattr(first, option.name), getattr(second, option.name)], 1)
         for option in fields(History)
-        if option.name != "least_unit"
+        if option.name not in ("least_unit", "outdated")
     }
     return History(**pairs)
 
@@ -125,7 +125,7 @@ def stacked(*histories: History) -> History:
     parts = {
         option.name: torch.cat([getattr(history, option.name) for history in histories])
         for option in fields(History)
-        if option.name != "least_unit"
+        if option.name not in ("least_unit", "outdated")
     }
     return History(**parts)
 

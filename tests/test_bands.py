@@ -26,9 +26,11 @@ from optuna_rocket.history import Outcome
 from optuna_rocket.reasons import ObjectiveOutlook
 from optuna_rocket.visualization.slice_expectation import slice_expectation_info
 from optuna_rocket.wording import paragraph
+from tests.builders import unit_geometry
 
 
 NONE = torch.zeros(1, 0, dtype=torch.float64)
+GEOMETRY = unit_geometry(1)
 
 
 def history(scores: list[float], predicted: list[tuple[float, float]]) -> History:
@@ -91,7 +93,7 @@ def test_errors_by_hand() -> None:
     seen = history([1.0, 2.0, 4.0, 3.0], [nan, (0.0, 1.0), (0.5, 2.0), (0.25, 0.5)])
     third = continue_transform(seen.scores[:, :2], seen.scored[:, :2], seen.scores[:, 2:3])
     fourth = continue_transform(seen.scores[:, :3], seen.scored[:, :3], seen.scores[:, 3:])
-    found = bands.errors(seen)
+    found = bands.errors(seen, GEOMETRY)
     # The second trial has no scale to be on: there was one score before it.
     assert math.isnan(found[0, 0])
     assert found[0, 1:].tolist() == pytest.approx(
@@ -102,8 +104,8 @@ def test_errors_by_hand() -> None:
 def test_failed_and_pruned_trials_have_no_error() -> None:
     seen = history([1.0, 2.0, 4.0, 3.0], [(0.0, 1.0)] * 4)
     outcomes = torch.tensor([[Outcome.COMPLETE, Outcome.COMPLETE, Outcome.PRUNED, Outcome.FAILED]])
-    assert bands.errors(replace(seen, outcomes=outcomes)).shape == (1, 2)
-    assert bands.errors(seen.first(0)).shape == (1, 0)
+    assert bands.errors(replace(seen, outcomes=outcomes), GEOMETRY).shape == (1, 2)
+    assert bands.errors(seen.first(0), GEOMETRY).shape == (1, 0)
 
 
 def bowl(trial: optuna.Trial) -> float:
@@ -119,7 +121,7 @@ def test_what_users_see_is_wider_than_what_the_memory_says() -> None:
     assert bool((high >= expected).all()) and bool((high > expected).any())
     found = explain(study, 12)
     past = hindsight.look_back(study, study.trials[12], None)
-    bounds = bands.outcome(bands.errors(past.history))[0]
+    bounds = bands.outcome(bands.errors(past.history, past.geometry))[0]
     assert found.interval == past.interval(found.mean + found.std * bounds)
 
 

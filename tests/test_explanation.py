@@ -29,6 +29,7 @@ from optuna_rocket.curves import level_to_beat
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.history import History
 from optuna_rocket.quiet import quietly
+from optuna_rocket.space import Geometry
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.trials import CurveReader
 from optuna_rocket.wording import KIND_WORDS
@@ -189,9 +190,9 @@ def test_what_was_said_of_another_configuration_is_no_error_of_the_agent(
     read: list[History] = []
     errors = bands.errors
 
-    def seen(history: History) -> torch.Tensor:
+    def seen(history: History, geometry: Geometry) -> torch.Tensor:
         read.append(history)
-        return errors(history)
+        return errors(history, geometry)
 
     monkeypatch.setattr(bands, "errors", seen)
     study = optuna.create_study(sampler=RocketSampler(seed=0))

@@ -356,7 +356,7 @@ def test_chains_start_from_the_prior_now_and_then() -> None:
 def test_a_short_history_is_its_own_context() -> None:
     for n in (0, 1, memory.MAX_CONTEXT):
         history = random_history(unit_geometry(1), n)
-        assert memory.context(history) is history
+        assert memory.context(history, unit_geometry(1)) is history
 
 
 def test_context_is_bounded_and_holds_the_latest_and_the_best() -> None:
@@ -364,7 +364,7 @@ def test_context_is_bounded_and_holds_the_latest_and_the_best() -> None:
     limit = memory.MAX_CONTEXT
     n = 3 * limit
     history = rebuilt(random_history(geometry, n), kind=torch.arange(n)[None])
-    context = memory.context(history)
+    context = memory.context(history, geometry)
     rows = context.kind[0]
     assert context.n_trials == limit == len(set(rows.tolist()))
     assert rows.tolist() == sorted(rows.tolist())
@@ -373,7 +373,8 @@ def test_context_is_bounded_and_holds_the_latest_and_the_best() -> None:
     best = scores.argsort(descending=True)[: limit // 4]
     assert set(best.tolist()) <= set(rows.tolist())
     assert context.least_unit is None is history.least_unit
-    for field in fields(History)[:-1]:
+    assert context.outdated is None is history.outdated
+    for field in fields(History)[:-2]:
         mine, whole = getattr(context, field.name), getattr(history, field.name)
         torch.testing.assert_close(mine, whole[:, rows], equal_nan=True, atol=0, rtol=0)
 

@@ -65,7 +65,7 @@ def fit(
     The gradient is exact: ``dL/dθ = ½ tr((αα' - K⁻¹) dK/dθ)`` (Rasmussen & Williams, eq. 5.9).
     """
     scored = history.scored
-    z = transform_scores(history.scores, scored, history.least_unit)
+    z = transform_scores(history.scores, scored, history.least_unit, history.comparable)
     # (B or 1, n², d), or twice as wide
     distance = kernels.distances(history, geometry).flatten(1, 2)
     certainty = gram.certainty(history)

@@ -53,7 +53,7 @@ def certainty(history: History) -> Certainty:
     factor = 1 + FIDELITY_NOISE * (1 / fidelity - 1).clamp(0, 4)
     added = torch.zeros_like(factor)
     if bool(history.errors.any()):
-        errors = transform_errors(history.scores, history.scored, history.errors)
+        errors = transform_errors(history.scores, history.comparable, history.errors)
         added = errors.square().clamp_max(_MOST_ADDED)
     return Certainty(factor, added)
 

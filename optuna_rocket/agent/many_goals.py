@@ -77,7 +77,7 @@ def believe(
     """Bring the beliefs up to date with the finished trials, whose ``goals`` these are."""
 
     def updated(seen: Callable[[History, Goals], History], belief: Belief) -> Belief:
-        def select(history: History) -> History:
+        def select(history: History, _: Geometry) -> History:
             part = goals.take(torch.arange(history.n_trials))
             index = context_index(part)
             return seen(history.take(index), part.take(index))
@@ -87,12 +87,17 @@ def believe(
 
     objectives, constraints = start.objectives, start.constraints
     if len(goals.scores) == 1:
-        objectives = policy.believe(finished, geometry, objectives, network)
+        objectives = policy.believe(finished, geometry, objectives, network, _latest)
     else:
         objectives = updated(_of_objectives, objectives)
     if constraints is not None:
         constraints = updated(_of_constraints, constraints)
     return Beliefs(objectives, constraints)
+
+
+def _latest(history: History, _: Geometry) -> History:
+    """What a memory holds; what is out of reach here, constraints say."""
+    return history.take(memory.context_rows(history))
 
 
 class Choice(NamedTuple):

@@ -16,6 +16,7 @@ from torch import Tensor
 from optuna_rocket.agent import doubt
 from optuna_rocket.agent import gram
 from optuna_rocket.agent import kernels
+from optuna_rocket.agent import newcomers
 from optuna_rocket.agent.gram import Certainty
 from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.agent.kernels import Columns
@@ -71,7 +72,7 @@ class Conditioned:
         factor: ``(B, n, n)`` Cholesky factor of ``K`` over ``known``.
         failure_base: ``(B, 1)`` share of failures, None where nothing has failed.
         failure_alpha: ``(B, n)`` coefficients of the regression of failures.
-        incumbent: ``(B,)`` greatest expected transformed score among the trials.
+        incumbent: ``(B,)`` greatest expected transformed score among the comparable trials.
         fitted: ``(B, n)`` expected transformed score of the trials themselves, where scored.
         rows: The trials as ``kernels.columns``.
         expected: What the regression starts from, 0 where it is None.
@@ -119,12 +120,14 @@ class Reading:
         )
 
 
-def context(history: History) -> History:
+def context(history: History, geometry: Geometry) -> History:
     """At most ``MAX_CONTEXT`` trials: the latest, and the best of the others, in order.
 
     The trials are the same ones for all studies of a batch, so a batch must not be longer.
     """
-    return history if history.n_trials <= MAX_CONTEXT else history.take(context_rows(history))
+    if history.n_trials > MAX_CONTEXT:
+        history = history.take(context_rows(history))
+    return newcomers.marked(history, geometry)
 
 
 def context_rows(history: History) -> Tensor:
@@ -151,7 +154,7 @@ def condition(
     regression is that of what its expectation leaves unexplained.
     """
     scored, pending = history.scored, history.outcomes == Outcome.PENDING
-    z = transform_scores(history.scores, scored, history.least_unit)
+    z = transform_scores(history.scores, scored, history.least_unit, history.comparable)
     rows = kernels.columns(history.units, history.active, geometry, weights.relevance)
     kernel = kernels.kernel(*kernels.pairwise(rows, rows), geometry)
     certainty, factor = _certain(history, z, kernel, weights)
@@ -168,7 +171,7 @@ def condition(
     # At a trial the regression misses the score by what it takes for noise.
     fitted = z - certainty.variance(weights.noise.exp()) * alpha
     if bool(scored.any()):
-        best = fitted.masked_fill(~scored, -torch.inf).amax(-1)
+        best = fitted.masked_fill(~history.comparable, -torch.inf).amax(-1)
         incumbent = torch.where(scored.any(-1), best, incumbent)
     base, failure_alpha = _condition_failure(history, kernel)
     return Conditioned(

@@ -104,7 +104,7 @@ def study_features(
 def _from_incumbent(context: History, geometry: Geometry, pool: Pool) -> Tensor:
     if not bool(context.scored.any()):
         return torch.zeros(pool.kind.shape, dtype=torch.float64)
-    scores = context.scores.masked_fill(~context.scored, -torch.inf)
+    scores = context.scores.masked_fill(~context.comparable, -torch.inf)
     best = scores.argmax(-1)[:, None, None].expand(-1, 1, pool.units.shape[-1])
     return row_distance(pool.units, context.units.gather(1, best), geometry)
 

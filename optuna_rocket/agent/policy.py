@@ -107,7 +107,7 @@ def believe(
     geometry: Geometry,
     belief: Belief,
     network: RecurrentScorer,
-    select: Callable[[History], History] = memory.context,
+    select: Callable[[History, Geometry], History] = memory.context,
 ) -> Belief:
     """Bring ``belief`` up to date with the finished trials, in order of their number.
 
@@ -123,7 +123,7 @@ def remember(
     finished: History,
     geometry: Geometry,
     belief: Belief,
-    select: Callable[[History], History] = memory.context,
+    select: Callable[[History, Geometry], History] = memory.context,
 ) -> Belief:
     """``believe`` without the recurrent state; ``select`` picks what the memory holds."""
     sizes = fitting.link_sizes(finished.n_trials)
@@ -133,7 +133,7 @@ def remember(
     for link in range(restarts[-1] if restarts else first, len(sizes)):
         restart = fitting.starts_chain(link)
         weights = fitting.prior_weights(geometry) if restart else weights
-        context = select(finished.first(sizes[link]))
+        context = select(finished.first(sizes[link]), geometry)
         weights = fitting.fit(
             context, geometry, weights, _RESTART_STEPS if restart else _FIT_STEPS
         )
@@ -169,7 +169,7 @@ def decide(
         guide: Experience from elsewhere.
         incumbent: ``(B,)`` level to beat in transformed scores, that of the best trial for None.
     """
-    context, experienced = memory.context(history), guide is not None
+    context, experienced = memory.context(history, geometry), guide is not None
     heard = heeded(guide, history, geometry)
     remembered = memory.condition(context, geometry, belief.weights, heard)
     if incumbent is not None:

@@ -175,11 +175,11 @@ def _parents(
 ) -> Tensor:
     """Units ``(B, m, d)`` of good trials; parameters that their trial lacked are fresh."""
     batch, m, d = fresh.shape
-    scores = history.scores.masked_fill(~history.scored, -torch.inf)
+    scores = history.scores.masked_fill(~history.comparable, -torch.inf)
     order = scores.argsort(descending=True, stable=True)
-    n_scored = history.scored.sum(-1)[:, None, None].double()
-    limit = torch.where(plan.n_elites < 1, (n_scored * plan.n_elites).ceil(), plan.n_elites)
-    limit = limit.minimum(n_scored)
+    count = history.comparable.sum(-1)[:, None, None].double()
+    limit = torch.where(plan.n_elites < 1, (count * plan.n_elites).ceil(), plan.n_elites)
+    limit = limit.minimum(count)
     pair = torch.rand(2, batch, m, 1, generator=generator, dtype=torch.float64)
     draw = torch.where(plan.two_parents & (draws[0] < 0.5), pair[1], pair[0])
     draw = torch.where(plan.own_parent, draws[1], draw)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 from optuna_rocket.agent import branches
+from optuna_rocket.agent import newcomers
 from optuna_rocket.history import History
 from optuna_rocket.space import Geometry
 
@@ -30,9 +31,9 @@ def takes_turn(history: History, geometry: Geometry) -> bool:
     """Whether the next trial of a single study looks elsewhere; batches of training never do."""
     n = history.n_trials
     is_turn = len(history.scores) == 1 and n >= _TOO_FEW and _n_turns(n + 1) > _n_turns(n)
-    if not is_turn or stagnation(history) < max(PATIENCE, _PATIENCE_SHARE * n):
+    if not is_turn or bool(branches.differ(history, geometry)):
         return False
-    return not bool(branches.differ(history, geometry))
+    return stagnation(newcomers.marked(history, geometry)) >= max(PATIENCE, _PATIENCE_SHARE * n)
 
 
 def _n_turns(n: int) -> int:
@@ -42,8 +43,8 @@ def _n_turns(n: int) -> int:
 
 
 def stagnation(history: History) -> int:
-    """Number of scores of a single study since the best one last rose clearly."""
-    scores = history.scores[0, history.scored[0]]
+    """Number of comparable scores of a single study since the best one last rose clearly."""
+    scores = history.scores[0, history.comparable[0]]
     if not len(scores):
         return 0
     best = scores.cummax(0).values

@@ -166,7 +166,8 @@ def _look_out(
     tasks, history, belief = playing.tasks, playing.history, playing.belief
     pool, reading = decision.pool, decision.reading
     seen = as_seen(history, tasks.delay)
-    remembered = memory.condition(memory.context(seen), tasks.geometry, belief.weights)
+    context = memory.context(seen, tasks.geometry)
+    remembered = memory.condition(context, tasks.geometry, belief.weights)
     truth = tasks.evaluate(pool.units)
     noise = torch.randn(len(tasks), n_ahead, 1, generator=generator, dtype=torch.float64)
     observed = truth[:, None] + noise * tasks.noise[:, None, None]

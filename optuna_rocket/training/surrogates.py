@@ -105,7 +105,7 @@ def _scores(remembered: Conditioned, units: Tensor) -> Tensor:
     active = remembered.geometry.activity(units)
     history = remembered.history
     transformed = memory.means(remembered, units, active)
-    return invert_transform(history.scores, history.scored, transformed)
+    return invert_transform(history.scores, history.comparable, transformed)
 
 
 def _thinned(history: History, generator: torch.Generator) -> History:
@@ -140,7 +140,8 @@ def _batch(past: Sequence[tuple[History, Geometry]]) -> tuple[History, Geometry]
     d = max(geometry.present.shape[1] for _, geometry in past)
     histories = [_padded_history(history, n, d) for history, _ in past]
     spaces = [_padded_geometry(geometry, d) for _, geometry in past]
-    names = [name for name in History.__dataclass_fields__ if name != "least_unit"]
+    marks = ("least_unit", "outdated")
+    names = [name for name in History.__dataclass_fields__ if name not in marks]
     history = History(*(torch.cat([getattr(x, name) for x in histories]) for name in names))
     return history, Geometry(
         torch.cat([x.is_categorical for x in spaces]),
