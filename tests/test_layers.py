@@ -46,7 +46,10 @@ ALLOWED: dict[str, set[str]] = {
     "agent/doubt": CORE | {"agent/gram"},
     "agent/fitting": CORE | {"agent/kernels", "agent/gram", "agent/doubt"},
     "agent/newcomers": CORE,
-    "agent/memory": CORE | {"agent/kernels", "agent/gram", "agent/doubt", "agent/newcomers"},
+    "agent/failures": CORE | {"agent/gram"},
+    "agent/memory": CORE
+    | {"agent/kernels", "agent/gram", "agent/doubt", "agent/failures"}
+    | {"agent/newcomers"},
     "agent/branches": CORE | {"agent/proposals", "agent/memory", "agent/visited"},
     "agent/guesses": set(),
     "agent/sources": CORE | {"agent/kernels", "agent/gram", "agent/fitting", "agent/memory"},

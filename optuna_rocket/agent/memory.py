@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent import doubt
+from optuna_rocket.agent import failures
 from optuna_rocket.agent import gram
 from optuna_rocket.agent import kernels
 from optuna_rocket.agent import newcomers
@@ -173,7 +174,7 @@ def condition(
     if bool(scored.any()):
         best = fitted.masked_fill(~history.comparable, -torch.inf).amax(-1)
         incumbent = torch.where(scored.any(-1), best, incumbent)
-    base, failure_alpha = _condition_failure(history, kernel)
+    base, failure_alpha = failures.regression(history, kernel)
     return Conditioned(
         history,
         geometry,
@@ -327,21 +328,3 @@ def _explained_root(memory: Conditioned, cross: Tensor) -> Tensor:
     visible = cross.mul_((memory.known * scale)[:, None])
     root = torch.linalg.solve_triangular(memory.factor, visible.mT, upper=False)
     return torch.as_tensor(root)
-
-
-def _condition_failure(history: History, kernel: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Regression of the failures on the same kernel, shrunk to their share."""
-    failed = history.outcomes == Outcome.FAILED
-    if not bool(failed.any()):
-        return None, None
-    finished = history.outcomes != Outcome.PENDING
-    n_failed, n_finished = (x.sum(-1, keepdim=True).float() for x in (failed, finished))
-    base = (n_failed + 0.5) / (n_finished + 3)
-    ones = torch.ones(len(failed), dtype=kernel.dtype)
-    all_equal = torch.ones(failed.shape, dtype=kernel.dtype)
-    certainty = gram.Certainty(all_equal, 0 * all_equal)
-    pair = (finished[:, :, None] & finished[:, None, :]).double()
-    factor = gram.cholesky(gram.covariance(kernel * pair, ones, 0.1 * ones, certainty, finished))
-    residual = torch.where(finished, failed.double() - base, 0.0)
-    alpha = torch.cholesky_solve(residual[..., None], factor)[..., 0]
-    return base, alpha * finished
