@@ -66,8 +66,14 @@ class History:
 
     @property
     def comparable(self) -> Tensor:
-        """``(B, n)`` bool: scored trials that set the level to beat and the scale of scores."""
-        return self.scored if self.outdated is None else self.scored & ~self.outdated
+        """``(B, n)`` bool: scored trials that set the level to beat and the scale of scores.
+
+        All where no other is left (a part of a history).
+        """
+        if self.outdated is None:
+            return self.scored
+        newer = self.scored & ~self.outdated
+        return torch.where(newer.any(-1, keepdim=True), newer, self.scored)
 
     def first(self, n: int) -> History:
         """The first ``n`` trials, without copying them."""

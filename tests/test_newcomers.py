@@ -29,6 +29,7 @@ from tests.builders import unit_geometry
 
 SPACE = replace(unit_geometry(3), has_gaps=True)
 BEST = 0.37
+LOW = [0.1, 0.2, 0.3, 0.4]
 
 
 def study_of(rows: Sequence[str], scores: Sequence[float]) -> History:
@@ -63,18 +64,41 @@ def test_a_parameter_that_comes_and_goes_has_not_joined() -> None:
 
 def test_one_parameter_after_another_may_join() -> None:
     rows = ["a", "ab", "ab", "ab", "ab"] + ["abc"] * 4
-    assert outdated(rows, [1.0] * 5 + [0.1] * 4) == [0, 1, 2, 3, 4]
+    assert outdated(rows, [1.0] * 5 + LOW) == [0, 1, 2, 3, 4]
 
 
 def test_a_score_without_parameters_is_outdated_wherever_it_stands() -> None:
-    assert outdated(["", *["abc"] * 4], [1.0] + [0.1] * 4) == [0]
-    assert outdated([*["abc"] * 4, ""], [0.1] * 4 + [1.0]) == [4]
+    assert outdated(["", *["abc"] * 4], [1.0, *LOW]) == [0]
+    assert outdated([*["abc"] * 4, ""], [*LOW, 1.0]) == [4]
     rows = ["ab", "ab", *["abc"] * 3, "", "abc"]
-    assert outdated(rows, [1.0, 1.0, 0.1, 0.1, 0.1, 1.0, 0.1]) == [0, 1, 5]
+    assert outdated(rows, [1.0, 1.0, *LOW[:3], 1.0, LOW[3]]) == [0, 1, 5]
+
+
+def test_equal_scores_set_no_scale() -> None:
+    assert outdated(["ab"] * 3 + ["abc"] * 9, [1.0] * 3 + [0.1] * 6 + LOW[1:]) == [0, 1, 2]
+    assert outdated(["ab"] * 3 + ["abc"] * 9, [1.0] * 3 + [0.1] * 7 + LOW[2:]) == []
+
+
+def test_one_parameter_in_the_place_of_another_makes_nothing_outdated() -> None:
+    assert outdated(["ab"] * 3 + ["bc"] * 4, [1.0] * 3 + LOW) == []
+
+
+def test_a_newer_trial_that_failed_early_changes_nothing() -> None:
+    rows, scores = ["ab"] * 3 + ["abc"] * 4 + ["ab"], [1.0] * 3 + LOW + [math.nan]
+    outcomes = torch.tensor([[int(Outcome.COMPLETE)] * 7 + [int(Outcome.FAILED)]])
+    history = replace(study_of(rows, scores), outcomes=outcomes)
+    found = newcomers.outdated(history, SPACE)
+    assert found is not None and found[0].nonzero()[:, 0].tolist() == [0, 1, 2]
+
+
+def test_where_all_are_outdated_all_compare() -> None:
+    history = newcomers.marked(study_of(["ab"] * 3 + ["abc"] * 4, [1.0] * 3 + LOW), SPACE)
+    assert int(history.comparable.sum()) == 4
+    assert int(history.first(3).comparable.sum()) == 3
 
 
 def test_failed_and_running_trials_are_no_newer_scores() -> None:
-    history = study_of(["ab"] * 2 + ["abc"] * 4, [1.0, 1.0, 0.1, 0.1, 0.1, 0.1])
+    history = study_of(["ab"] * 2 + ["abc"] * 4, [1.0, 1.0, *LOW])
     outcomes = history.outcomes.clone()
     outcomes[0, -1] = int(Outcome.FAILED)
     scores = history.scores.clone()
@@ -84,7 +108,7 @@ def test_failed_and_running_trials_are_no_newer_scores() -> None:
 
 
 def test_several_objectives_and_constraints_keep_their_scale() -> None:
-    history = study_of(["ab"] * 3 + ["abc"] * 4, [1.0] * 3 + [0.1] * 4)
+    history = study_of(["ab"] * 3 + ["abc"] * 4, [1.0] * 3 + LOW)
     unit = torch.ones_like(history.scores)
     assert newcomers.outdated(replace(history, least_unit=unit), SPACE) is None
 

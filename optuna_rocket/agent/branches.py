@@ -110,7 +110,7 @@ def inside(
 ) -> Focus:
     """Candidates inside of the branch ``key``, of which ``pool`` holds some: see ``focus``."""
     geometry, context = remembered.geometry, remembered.history
-    own = (branch_keys(context.active, geometry)[0] == key) & context.scored[0]
+    own = (branch_keys(context.active, geometry)[0] == key) & context.comparable[0]
     incumbent = torch.zeros_like(remembered.incumbent)  # the mean of all trials
     if bool(own.any()):
         at = memory.read(remembered, context.units[:, own], context.active[:, own])

@@ -19,7 +19,8 @@ from optuna_rocket.history import History
 from optuna_rocket.space import Geometry
 
 
-# Fewer newer trials set no scale, and may be those of a rare branch that nothing explains yet.
+# Fewer newer scores that differ set no scale, and may be those of a rare branch that nothing
+# explains yet.
 _ENOUGH = 4
 
 
@@ -32,9 +33,10 @@ def marked(history: History, geometry: Geometry) -> History:
 def outdated(history: History, geometry: Geometry) -> Tensor | None:
     """Trials ``(B, n)`` whose scores say nothing of what can be reached; None for none.
 
-    A parameter has joined where no trial since its first one lacks it without a reason. A trial
-    without any parameter (the score of today's product, noted by hand) is outdated too. Several
-    objectives and constraints have a scale of their own, where nothing is.
+    A parameter has joined where no trial since its first one lacks it without a reason, and no
+    parameter of the older trials has gone. A trial without any parameter (the score of today's
+    product, noted by hand) is outdated too. Several objectives and constraints have a scale of
+    their own, where nothing is.
     """
     if not (geometry.has_gaps and history.n_trials) or history.least_unit is not None:
         return None
@@ -42,11 +44,23 @@ def outdated(history: History, geometry: Geometry) -> Tensor | None:
     unexplained = geometry.activity(history.units) & ~active
     blank = ~active.any(-1)
     came = active.cumsum(1) > 0
-    gone = (unexplained & came & ~blank[..., None]).any(1, keepdim=True)
-    joined = (active & scored[..., None]).sum(1, keepdim=True) >= _ENOUGH
-    old = (unexplained & ~came & joined & ~gone).any(-1) | blank
+    told = (scored & ~blank)[..., None]  # a trial that fails may not have got as far
+    gone = (unexplained & came & told).any(1, keepdim=True)
+    joined = (active & told).sum(1, keepdim=True) >= _ENOUGH
+    old = (unexplained & ~came & joined & ~gone).any(-1)
+    # One parameter in another's place was not held: what was reached with the other was tuned.
+    still = (active & told & ~old[..., None]).any(1, keepdim=True)
+    old = old & ~(active & ~still).any(-1) | blank
     level = history.scores.masked_fill(~(scored & old), -torch.inf).amax(-1, keepdim=True)
-    newer = scored & ~old
-    is_behind = ~(newer & (history.scores >= level)).any(-1, keepdim=True)
-    old &= is_behind & (newer.sum(-1, keepdim=True) >= _ENOUGH)
+    newer = history.scores.masked_fill(~scored | old, -torch.inf)
+    is_behind = newer.amax(-1, keepdim=True) < level
+    old &= is_behind & (_n_different(newer) >= _ENOUGH)
     return old if bool(old.any()) else None
+
+
+def _n_different(scores: Tensor) -> Tensor:
+    """How many different finite scores ``(B, 1)`` there are among ``(B, n)``."""
+    ascending = scores.sort(-1).values
+    rises = torch.isfinite(ascending)
+    rises[:, 1:] &= ascending.diff(dim=-1) != 0
+    return rises.sum(-1, keepdim=True)
