@@ -96,7 +96,7 @@ def believe(
 
 
 def _latest(history: History, _: Geometry) -> History:
-    """What a memory holds; what is out of reach here, constraints say."""
+    """What a memory holds of the trials, all of them comparable: see ``newcomers.outdated``."""
     return history.take(memory.context_rows(history))
 
 
