@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import MISSING
 from dataclasses import dataclass
 from dataclasses import fields
 from enum import IntEnum
@@ -91,6 +92,10 @@ class History:
         held = {field.name: getattr(self, field.name) for field in fields(self)}
         parts: dict[str, Any] = {k: None if x is None else part(x) for k, x in held.items()}
         return History(**parts)
+
+
+# The fields that every history has: what is joined when histories are.
+ALWAYS_THERE = tuple(field.name for field in fields(History) if field.default is MISSING)
 
 
 def empty_history(batch: int, d: int) -> History:

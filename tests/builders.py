@@ -15,6 +15,7 @@ from torch import Tensor
 
 from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.network import RecurrentScorer
+from optuna_rocket.history import ALWAYS_THERE
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.space import Geometry
@@ -113,9 +114,7 @@ def rebuilt(history: History, **changes: Tensor) -> History:
 def appended(first: History, second: History) -> History:
     """The trials of both, one behind the other."""
     pairs = {
-        option.name: torch.cat([getattr(first, option.name), getattr(second, option.name)], 1)
-        for option in fields(History)
-        if option.name not in ("least_unit", "outdated")
+        name: torch.cat([getattr(first, name), getattr(second, name)], 1) for name in ALWAYS_THERE
     }
     return History(**pairs)
 
@@ -123,9 +122,7 @@ def appended(first: History, second: History) -> History:
 def stacked(*histories: History) -> History:
     """Studies of equal length as one batch."""
     parts = {
-        option.name: torch.cat([getattr(history, option.name) for history in histories])
-        for option in fields(History)
-        if option.name not in ("least_unit", "outdated")
+        name: torch.cat([getattr(history, name) for history in histories]) for name in ALWAYS_THERE
     }
     return History(**parts)
 

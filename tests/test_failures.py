@@ -54,7 +54,7 @@ def test_accidents_say_nothing_of_the_places_where_they_happened(seed: int) -> N
     fails = torch.rand(60, generator=generator(seed + 5)) < 0.4
     found = chances(study_of(fails, units), units)
     apart = float(found[fails].mean() - found[~fails].mean())
-    assert apart < 0.25  # .7 for a regression that explains each by its place
+    assert apart < 0.1  # some .4 for a regression that explains each by its place
 
 
 @given(st.lists(st.sampled_from(list(Outcome)), min_size=1, max_size=20), st.integers(0, 99))

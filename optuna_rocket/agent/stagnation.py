@@ -31,9 +31,12 @@ def takes_turn(history: History, geometry: Geometry) -> bool:
     """Whether the next trial of a single study looks elsewhere; batches of training never do."""
     n = history.n_trials
     is_turn = len(history.scores) == 1 and n >= _TOO_FEW and _n_turns(n + 1) > _n_turns(n)
-    if not is_turn or bool(branches.differ(history, geometry)):
+    if not is_turn:
         return False
-    return stagnation(newcomers.marked(history, geometry)) >= max(PATIENCE, _PATIENCE_SHARE * n)
+    count = stagnation(newcomers.marked(history, geometry))
+    if count < max(PATIENCE, _PATIENCE_SHARE * n):
+        return False
+    return not bool(branches.differ(history, geometry))
 
 
 def _n_turns(n: int) -> int:

@@ -18,6 +18,7 @@ from optuna_rocket.agent import fitting
 from optuna_rocket.agent import memory
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.features import invert_transform
+from optuna_rocket.history import ALWAYS_THERE
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.space import Geometry
@@ -140,9 +141,9 @@ def _batch(past: Sequence[tuple[History, Geometry]]) -> tuple[History, Geometry]
     d = max(geometry.present.shape[1] for _, geometry in past)
     histories = [_padded_history(history, n, d) for history, _ in past]
     spaces = [_padded_geometry(geometry, d) for _, geometry in past]
-    marks = ("least_unit", "outdated")
-    names = [name for name in History.__dataclass_fields__ if name not in marks]
-    history = History(*(torch.cat([getattr(x, name) for x in histories]) for name in names))
+    history = History(
+        **{name: torch.cat([getattr(x, name) for x in histories]) for name in ALWAYS_THERE}
+    )
     return history, Geometry(
         torch.cat([x.is_categorical for x in spaces]),
         torch.cat([x.n_cells for x in spaces]),
