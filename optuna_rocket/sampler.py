@@ -79,7 +79,8 @@ class RocketSampler(BaseSampler):
     (``trial.set_constraint``, and what a ``constraints_func`` of another sampler stored) are
     learned too: a suggestion weighs what it may gain by its chance to be feasible.
 
-    In a space of finitely many configurations none is suggested twice before all were tried.
+    In a space of finitely many configurations hardly any is suggested twice before all were
+    tried.
 
     Example:
         ```python
