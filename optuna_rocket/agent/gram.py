@@ -22,7 +22,7 @@ FIDELITY_NOISE = 8.0
 _MOST_ADDED = 4.0
 JITTER = 1e-6
 # Prior deviation of the level from the mean of the trials, 0.
-_LEVEL_STD = 2.0
+_LEVEL_STD = 1.0
 
 
 @dataclass(frozen=True)
