@@ -34,7 +34,7 @@ class Evidence:
     """What a belief is about.
 
     Attributes:
-        rows: The trials as rows of the space.
+        rows: The trials as rows of the space, as they were: nothing planned is filled in.
         geometry: The space.
         finished: The finished trials by number.
         goals: Their goals, None for one objective without constraints.
@@ -108,7 +108,7 @@ def _n_same(old: Evidence, new: Evidence) -> int:
     """How many finished trials of an earlier time are the first of today's, unchanged."""
     if old.rows.space.distributions != new.rows.space.distributions:
         return 0
-    if bool(old.rows.active.all()) != bool(new.rows.active.all()):
+    if old.geometry.has_gaps != new.geometry.has_gaps:
         return 0
     # Conditions are found as trials come in.
     if not torch.equal(old.geometry.parent, new.geometry.parent):

@@ -169,7 +169,7 @@ def _consider(
 ) -> Explanation:
     """Add what the agent thinks of the trial's configuration."""
     record = record_of(trial, trials.score_signs(view.study), Rungs())
-    if suggestion is not None and trial.state == TrialState.FAIL:  # what it did not come to
+    if suggestion is not None and record.may_have_stopped:  # what it did not come to
         record = replace(record, params={**suggestion.params, **record.params})
     units, active = view.encode(record)
     reading, feasibility = view.read(units, active)

@@ -42,6 +42,8 @@ class History:
             of a study (``features.transform_scores``); None where the scores alone decide.
         outdated: ``(B, n)`` bool: trials whose scores say nothing of what can be reached
             (``agent/newcomers.py``); None where there are none.
+        planned: ``(B, n, d)`` bool: active parameters that a trial stopped before, at the values
+            that it would have been given; None where there are none.
     """
 
     units: Tensor
@@ -54,6 +56,7 @@ class History:
     errors: Tensor
     least_unit: Tensor | None = None
     outdated: Tensor | None = None
+    planned: Tensor | None = None
 
     @property
     def n_trials(self) -> int:

@@ -60,6 +60,16 @@ class Record:
         """The score of the first objective."""
         return self.scores[0]
 
+    @property
+    def may_have_stopped(self) -> bool:
+        """Whether it may have ended before it came to all of its parameters.
+
+        What reports has been built from all of them.
+        """
+        if self.outcome == Outcome.PRUNED:
+            return not self.trial.intermediate_values
+        return self.outcome == Outcome.FAILED
+
 
 def internal_params(
     params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]

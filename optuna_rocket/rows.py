@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 import torch
 
@@ -25,6 +27,7 @@ _LARGEST_SLACK = 1e150
 _ROW_ARRAYS = (
     "units",
     "active",
+    "planned",
     "outcomes",
     "scores",
     "constraints",
@@ -39,7 +42,9 @@ class Rows:
     """Records encoded over a space, as arrays of ``n`` rows: see ``History``.
 
     ``scores`` is ``(n, m)`` here, one column per objective, and ``constraints`` ``(n, c)`` holds
-    the values of ``constraint_names``, NaN where a trial has none.
+    the values of ``constraint_names``, NaN where a trial has none. ``planned`` ``(n, d)`` are the
+    units that a trial would have been given where it may have stopped before it asked, NaN
+    elsewhere.
     """
 
     space: Space
@@ -47,6 +52,7 @@ class Rows:
     constraint_names: tuple[str, ...]
     units: FloatArray
     active: np.ndarray[Any, np.dtype[np.bool_]]
+    planned: FloatArray
     outcomes: np.ndarray[Any, np.dtype[np.int64]]
     scores: FloatArray
     constraints: FloatArray
@@ -73,6 +79,7 @@ def encode_rows(records: Sequence[Record], space: Space, known: Rows | None = No
         constraint_names=constraint_names,
         units=np.zeros((n, d)),
         active=np.zeros((n, d), dtype=np.bool_),
+        planned=np.full((n, d), np.nan),
         outcomes=np.zeros(n, dtype=np.int64),
         scores=np.zeros((n, n_objectives)),
         constraints=np.full((n, len(constraint_names)), np.nan),
@@ -111,6 +118,20 @@ def _encode_row(rows: Rows, i: int, record: Record) -> None:
         value = record.params.get(name)
         if value is not None and _same_kind(record.trial, name, distribution):
             rows.units[i, j], rows.active[i, j] = space.encode(j, value), True
+    for j, value in _planned(record, space) if record.may_have_stopped else ():
+        rows.planned[i, j] = space.encode(j, value)
+
+
+def _planned(record: Record, space: Space) -> Iterator[tuple[int, float]]:
+    """Columns that a trial did not ask for, and what it would have been given there."""
+    for j, (name, distribution) in enumerate(space.distributions.items()):
+        value = record.suggestion.params.get(name)
+        if value is None or name in record.trial.distributions:
+            continue
+        if isinstance(distribution, CategoricalDistribution):
+            if value not in range(len(distribution.choices)):
+                continue  # the choices are others today, or a foreign hand has written it
+        yield j, value
 
 
 def history(rows: Rows) -> History:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from functools import partial
 import math
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from optuna_rocket import beliefs
 from optuna_rocket import conditions
+from optuna_rocket import early_ends
 from optuna_rocket import rows as encoding
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import many_goals
@@ -195,7 +197,9 @@ class Suggester:
             for child, condition in conditions.find(past, space).items()
             if space.names[child] not in asked
         }
-        geometry = space.geometry(found, has_gaps=not bool(rows.active.all()))
+        geometry = space.geometry(found, has_gaps=not bool(past.active.all()))
+        past = early_ends.filled(past, rows, geometry)
+        geometry = replace(geometry, has_gaps=not bool(past.active.all()))
         done = (past.outcomes[0] != Outcome.PENDING).nonzero()[:, 0]
         finished, reached = past, goals
         if len(done) < past.n_trials:

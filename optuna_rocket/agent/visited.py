@@ -63,9 +63,10 @@ def by(history: History, geometry: Geometry) -> Visited:
     """The configurations that the trials of a history have tried."""
     keys = geometry.keys(history.units)
     # A batch is of tasks whose conditions are known.
-    if len(keys) > 1 or bool(history.active.all()):
+    if len(keys) > 1 or (history.planned is None and bool(history.active.all())):
         return Visited(geometry, keys)
     active, units = history.active[0], history.units[0]
+    asked = active if history.planned is None else active & ~history.planned[0]
     # A parameter that appeared later was never asked for, whatever the others were.
     appeared = (active.cumsum(0) > 0).all(-1)
     explained = (geometry.activity(history.units)[0] == active).all(-1)
@@ -79,14 +80,15 @@ def by(history: History, geometry: Geometry) -> Visited:
         planned = history.units[:, running & ~explained]
         planned = geometry.fill_inactive(planned, geometry.activity(planned))
         keys = torch.cat([keys, geometry.keys(planned)], 1)
-    rows = (complete & appeared & ~explained & active.any(-1)).nonzero()[:, 0]
+    whole = explained & (asked == active).all(-1)
+    rows = (complete & appeared & ~whole & asked.any(-1)).nonzero()[:, 0]
     if len(rows) == 0:
         return Visited(geometry, keys)
-    codes, which = geometry.keys(active[None, rows].double())[0].unique(return_inverse=True)
+    codes, which = geometry.keys(asked[None, rows].double())[0].unique(return_inverse=True)
     latest = torch.zeros(len(codes), dtype=torch.long).scatter_reduce(0, which, rows, "amax")
     partial = []
     for code in latest.topk(min(_MOST_SETS, len(codes))).indices.tolist():
-        mask = active[latest[code]]
+        mask = asked[latest[code]]
         partial.append((mask, geometry.keys(units[None, rows[which == code]] * mask)))
     return Visited(geometry, keys, tuple(partial))
 
