@@ -7,8 +7,8 @@ given is known, as suggestions are stored whole.
 
 A parameter can be missing for another reason: a trial that ran and failed has all that its branch
 asks for, and was planned when less was known of the conditions. So nothing is filled in where a
-condition says that the parameter does not exist, nor in a column that complete trials lack and
-no condition explains.
+condition says that the parameter does not exist, nor in a column that complete trials came to lack
+and no condition explains.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def filled(past: History, rows: Rows, geometry: Geometry) -> History:
         return past
     complete = (past.outcomes == Outcome.COMPLETE)[..., None]
     unexplained = geometry.activity(past.units) & ~past.active
-    meant &= ~(unexplained & complete).any(1, keepdim=True)
+    appeared = past.active.cumsum(1) > 0  # before that nothing asked for it
+    some = past.active.any(-1, keepdim=True)  # a score can be noted without parameters
+    meant &= ~(unexplained & complete & appeared & some).any(1, keepdim=True)
     units = torch.where(meant, planned, past.units)
     meant &= geometry.activity(units)
     if not bool(meant.any()):

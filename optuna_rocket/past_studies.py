@@ -78,10 +78,11 @@ def read_past_studies(
 def _past(study: Study) -> PastStudy:
     found = usable(study, MIN_TRIALS, _MAX_TRIALS)
     space = Space(found.distributions)
-    history = encoding.history(encoding.encode_rows(found.records, space))
+    rows = encoding.encode_rows(found.records, space)
+    history = encoding.history(rows)
     has_gaps = not bool(history.active.all())
     return PastStudy(
         str(study.study_name),
         history,
-        space.geometry(conditions.find(history, space), has_gaps=has_gaps),
+        space.geometry(conditions.find(history, space, rows.stopped), has_gaps=has_gaps),
     )

@@ -28,6 +28,7 @@ _ROW_ARRAYS = (
     "units",
     "active",
     "planned",
+    "stopped",
     "outcomes",
     "scores",
     "constraints",
@@ -44,7 +45,7 @@ class Rows:
     ``scores`` is ``(n, m)`` here, one column per objective, and ``constraints`` ``(n, c)`` holds
     the values of ``constraint_names``, NaN where a trial has none. ``planned`` ``(n, d)`` are the
     units that a trial would have been given where it may have stopped before it asked, NaN
-    elsewhere.
+    elsewhere; ``stopped`` ``(n,)`` tells which trials these are (``Record.may_have_stopped``).
     """
 
     space: Space
@@ -53,6 +54,7 @@ class Rows:
     units: FloatArray
     active: np.ndarray[Any, np.dtype[np.bool_]]
     planned: FloatArray
+    stopped: np.ndarray[Any, np.dtype[np.bool_]]
     outcomes: np.ndarray[Any, np.dtype[np.int64]]
     scores: FloatArray
     constraints: FloatArray
@@ -80,6 +82,7 @@ def encode_rows(records: Sequence[Record], space: Space, known: Rows | None = No
         units=np.zeros((n, d)),
         active=np.zeros((n, d), dtype=np.bool_),
         planned=np.full((n, d), np.nan),
+        stopped=np.zeros(n, dtype=np.bool_),
         outcomes=np.zeros(n, dtype=np.int64),
         scores=np.zeros((n, n_objectives)),
         constraints=np.full((n, len(constraint_names)), np.nan),
@@ -118,7 +121,8 @@ def _encode_row(rows: Rows, i: int, record: Record) -> None:
         value = record.params.get(name)
         if value is not None and _same_kind(record.trial, name, distribution):
             rows.units[i, j], rows.active[i, j] = space.encode(j, value), True
-    for j, value in _planned(record, space) if record.may_have_stopped else ():
+    rows.stopped[i] = record.may_have_stopped
+    for j, value in _planned(record, space) if rows.stopped[i] else ():
         rows.planned[i, j] = space.encode(j, value)
 
 

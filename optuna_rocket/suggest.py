@@ -194,7 +194,7 @@ class Suggester:
         past, goals = encoding.history(rows), encoding.goals(rows)
         found = {
             child: condition
-            for child, condition in conditions.find(past, space).items()
+            for child, condition in conditions.find(past, space, rows.stopped).items()
             if space.names[child] not in asked
         }
         geometry = space.geometry(found, has_gaps=not bool(past.active.all()))

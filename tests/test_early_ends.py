@@ -320,3 +320,42 @@ def test_a_plan_that_failed_early_is_not_made_again() -> None:
     assert planned is not None and bool(planned[0, failed].any())
     rows = history.units[0, failed & planned[0].any(-1)]
     assert len(torch.unique(rows, dim=0)) == len(rows)
+
+
+def switched_off(trial: Trial) -> bool:
+    """Whether three choices, which come first, are an invalid combination (five of eight)."""
+    chosen = "".join(trial.suggest_categorical(name, ["a", "b"]) for name in "pqr")
+    return chosen in ("aaa", "aab", "aba", "bab", "bba")
+
+
+def raises_early(trial: Trial, n_numbers: int) -> float:
+    if switched_off(trial):
+        raise Crash
+    return sum((trial.suggest_float(f"x{i}", -1, 1) - 0.3) ** 2 for i in range(n_numbers))
+
+
+@pytest.mark.parametrize("n_before", [0, 6])
+def test_what_older_trials_could_not_have_hides_nothing(n_before: int) -> None:
+    """A score that was noted without parameters; parameters that the objective has got since."""
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.add_trial(optuna.trial.create_trial(value=3.0, params={}, distributions={}))
+    study.optimize(lambda trial: raises_early(trial, 1), n_trials=n_before, catch=Crash)
+    study.optimize(lambda trial: raises_early(trial, 5), n_trials=30, catch=Crash)
+    newer = study.trials[1 + n_before :]
+    assert sum(trial.state == TrialState.FAIL for trial in newer) < 15
+    assert hindsight.look(study).history.planned is not None
+
+
+def test_a_trial_that_is_pruned_early_says_nothing_of_conditions() -> None:
+    def objective(trial: Trial) -> float:
+        model = trial.suggest_categorical("model", ["a", "b"])
+        x = trial.suggest_float(f"{model}_x", 0, 1)
+        if x > 0.5:
+            raise optuna.TrialPruned
+        return x + sum((trial.suggest_float(f"{model}_{i}", 0, 1) - 0.6) ** 2 for i in range(3))
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=25)
+    assert any(trial.state == TrialState.PRUNED for trial in study.trials)
+    geometry = hindsight.look(study).geometry
+    assert int((geometry.parent >= 0).sum()) == 8

@@ -87,7 +87,7 @@ def fit(
         inverse = torch.cholesky_inverse(
             gram.cholesky(gram.covariance(kernel, scale, noise, certainty, scored))
         )
-        alpha = (inverse @ gram.off_level(z, scored, inverse)[..., None])[..., 0]
+        alpha = (inverse @ z[..., None])[..., 0]
         outer = (alpha[:, :, None] * alpha[:, None, :]).sub_(inverse).mul_(pair)  # αα' - K⁻¹
         # ∂r²/∂log w_j = w_j D_j² and ∂q/∂log w_j = ½ √w_j D_j
         by_r2, by_q = by_r2.mul_(outer).flatten(1)[:, None], by_q.mul_(outer).flatten(1)[:, None]

@@ -1,4 +1,4 @@
-"""The covariance of the trials' scores, the level they vary about, and what its weights are.
+"""The covariance of the trials' scores, and what its weights are.
 
 Notation, besides that of ``space`` and ``kernels``: the kernel ``k``; covariance
 ``K = s k + σ² diag(c)``, where ``c`` is larger for less certain scores.
@@ -21,8 +21,6 @@ FIDELITY_NOISE = 8.0
 # Variance of an approximated score that says nothing; the scores have a variance of 1.
 _MOST_ADDED = 4.0
 JITTER = 1e-6
-# Prior deviation of the level from the mean of the trials, 0.
-_LEVEL_STD = 1.0
 
 
 @dataclass(frozen=True)
@@ -86,24 +84,3 @@ def cholesky(matrix: Tensor) -> Tensor:
         lift = 1e-3 * torch.eye(matrix.shape[-1], dtype=matrix.dtype)
         factor, _ = torch.linalg.cholesky_ex(matrix + lift)
     return torch.as_tensor(factor)
-
-
-def level(z: Tensor, solved: Tensor) -> Tensor:
-    """Transformed score ``(B, 1)`` that is expected far from all trials.
-
-    The mean of the trials is not: they crowd where it is good, and regions that nobody knows would
-    seem as good as that. Trials that say the same count once (Rasmussen & Williams, eq. 2.42).
-
-    Args:
-        z: Transformed scores ``(B, n)``.
-        solved: ``(B, n)`` the inverse covariance times ones, 0 where there is no score.
-    """
-    weight = solved.sum(-1, keepdim=True) + _LEVEL_STD**-2
-    return (solved * z).sum(-1, keepdim=True) / weight
-
-
-def off_level(z: Tensor, scored: Tensor, inverse: Tensor) -> Tensor:
-    """Transformed scores less their level, for the inverse of their covariance."""
-    ones = scored.to(z.dtype)
-    solved = (inverse @ ones[..., None])[..., 0] * ones
-    return torch.where(scored, z - level(z, solved), 0.0)
