@@ -17,9 +17,7 @@ BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 _N_CONDITION_ROWS = 500
 
 
-def find(
-    past: History, space: Space, stopped: BoolArray | None = None
-) -> dict[int, tuple[int, list[bool]]]:
+def find(past: History, space: Space, stopped: BoolArray) -> dict[int, tuple[int, list[bool]]]:
     """Which parameter switches which one on, as far as the trials show it.
 
     A parameter is conditional on another one of few values if, over all trials that ran to their
@@ -28,15 +26,13 @@ def find(
     Args:
         past: The trials.
         space: Their space.
-        stopped: Which trials may have stopped before all of their parameters; for None those that
-            failed.
+        stopped: ``(n,)`` which of them may have stopped before all of their parameters.
     """
     if bool(past.active.all()):
         return {}
     rows = torch.arange(max(0, past.n_trials - _N_CONDITION_ROWS), past.n_trials)
     rows = rows[past.outcomes[0, rows] != Outcome.PENDING]
-    failed = (past.outcomes[0, rows] == Outcome.FAILED).numpy()
-    ended = ~(failed if stopped is None else stopped[rows.numpy()])
+    ended = ~stopped[rows.numpy()]
     active = past.active[0, rows].numpy()
     geometry = space.geometry({}, has_gaps=False)
     n_cells = geometry.parent_cells[0].numpy().astype(int)
@@ -66,8 +62,8 @@ def find(
 def _explains(child: BoolArray, ended: BoolArray, cells: Any, k: int) -> list[bool] | None:
     """Cells of the parent under which the child is active, None if they do not decide it.
 
-    A trial may have stopped before it came to the child: its absence counts only where
-    nothing speaks against it. (A parameter wrongly taken for absent is asked for on its own.)
+    A trial may have stopped before it came to the child: its absence counts only where nothing
+    speaks against it. (A parameter wrongly taken for absent is asked for on its own.)
     Cells that no trial has had count as active: a value for the child is then at hand.
     """
     on = np.bincount(cells, weights=child, minlength=k) > 0

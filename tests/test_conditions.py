@@ -17,17 +17,18 @@ from tests.records import new_study
 from tests.records import records_of
 
 
-def seen(study: optuna.Study) -> tuple[History, Space]:
-    """All trials, in the space of all parameters."""
+def seen(study: optuna.Study) -> tuple[History, Space, conditions.BoolArray]:
+    """All trials, in the space of all parameters, and which may have stopped before some."""
     reader = TrialReader()
     records = records_of(study, reader)
     space = Space(reader.distributions(records))
-    return encoding.history(encoding.encode_rows(records, space)), space
+    rows = encoding.encode_rows(records, space)
+    return encoding.history(rows), space, rows.stopped
 
 
 def history_after(
     objective: Callable[[Trial], None], n: int = 60, seed: int = 0
-) -> tuple[History, Space]:
+) -> tuple[History, Space, conditions.BoolArray]:
     study = new_study(seed=seed)
     for _ in range(n):
         trial = study.ask()
@@ -40,8 +41,8 @@ def assert_conditions(
     objective: Callable[[Trial], None], expected: dict[str, str], n: int = 60
 ) -> None:
     """Parents by name, and an activity that is what the trials had."""
-    past, space = history_after(objective, n)
-    found = conditions.find(past, space)
+    past, space, stopped = history_after(objective, n)
+    found = conditions.find(past, space, stopped)
     parents = {space.names[child]: space.names[parent] for child, (parent, _) in found.items()}
     assert parents == expected
     geometry = space.geometry(found, has_gaps=True)
@@ -94,8 +95,8 @@ def test_siblings_of_few_values_do_not_switch_each_other() -> None:
             trial.suggest_categorical("momentum", [False, True])
             trial.suggest_categorical("nesterov", [False, True])
 
-    past, space = history_after(objective, 80)
-    geometry = space.geometry(conditions.find(past, space), has_gaps=True)
+    past, space, stopped = history_after(objective, 80)
+    geometry = space.geometry(conditions.find(past, space, stopped), has_gaps=True)
     assert torch.equal(geometry.activity(past.units), past.active)
 
 
@@ -119,8 +120,8 @@ def test_no_conditions_are_invented() -> None:
             trial.suggest_float("x", 0, 1)
 
     for objective in (capricious, late):
-        past, space = history_after(objective)
-        assert conditions.find(past, space) == {}
+        past, space, stopped = history_after(objective)
+        assert conditions.find(past, space, stopped) == {}
 
 
 def test_failed_trials_say_nothing_about_conditions() -> None:
@@ -134,8 +135,8 @@ def test_failed_trials_say_nothing_about_conditions() -> None:
         if kind == "a":
             trial.suggest_float("x", 0, 1)
         study.tell(trial, 1.0)
-    past, space = seen(study)
-    assert conditions.find(past, space) == {1: (0, [True, False])}
+    past, space, stopped = seen(study)
+    assert conditions.find(past, space, stopped) == {1: (0, [True, False])}
 
 
 def test_pending_trials_say_nothing_about_conditions() -> None:
@@ -148,8 +149,8 @@ def test_pending_trials_say_nothing_about_conditions() -> None:
         if kind == "a":
             trial.suggest_float("x", 0, 1)
         study.tell(trial, 1.0)
-    past, space = seen(study)
-    assert conditions.find(past, space) == {1: (0, [True, False])}
+    past, space, stopped = seen(study)
+    assert conditions.find(past, space, stopped) == {1: (0, [True, False])}
 
 
 def test_untried_values_of_a_parent_count_as_allowed() -> None:
@@ -162,5 +163,5 @@ def test_untried_values_of_a_parent_count_as_allowed() -> None:
         if kind == "a":
             trial.suggest_float("x", 0, 1)
         study.tell(trial, 1.0)
-    past, space = seen(study)
-    assert conditions.find(past, space) == {1: (0, [True, False, True])}
+    past, space, stopped = seen(study)
+    assert conditions.find(past, space, stopped) == {1: (0, [True, False, True])}
