@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 import math
 
@@ -69,9 +70,12 @@ def oracle(
     smooth = ConstantKernel((1 - share) * scale) * Matern(1.0, nu=2.5)
     rough = PairwiseKernel(metric="laplacian", gamma=kernels._ROUGH_RATE)
     kernel = smooth + ConstantKernel(share * scale) * rough
-    process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None).fit(x, z)
+    # A level with a prior of its own is a regression of all scores on a constant.
+    solved = np.linalg.solve(kernel(x) + np.diag(noise), np.ones(len(x)))
+    level = solved @ z / (solved.sum() + gram._LEVEL_STD**-2)
+    process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None).fit(x, z - level)
     mean, std = process.predict(at, return_std=True)
-    return mean, std
+    return mean + level, std
 
 
 def test_reading_agrees_with_scikit_learn() -> None:
@@ -89,6 +93,20 @@ def test_reading_agrees_with_scikit_learn() -> None:
     np.testing.assert_allclose(reading.mean[0].numpy(), mean, atol=1e-6)
     np.testing.assert_allclose(reading.std[0].numpy(), std, atol=1e-6)
     assert np.ptp(mean) > 0.5 and np.ptp(std) > 0.01
+
+
+def test_what_is_far_from_all_trials_is_not_as_good_as_the_crowd() -> None:
+    """Most trials crowd at a good place: their mean says nothing of the rest of the space."""
+    geometry = unit_geometry(2)
+    history = random_history(geometry, 40, plain=True)
+    crowd = 0.2 + 0.002 * history.units[:, 10:]
+    units = torch.cat([0.5 * history.units[:, :10], crowd], 1)
+    scores = -(units - 0.2).square().sum(-1)
+    weights = fitting.prior_weights(geometry)
+    remembered = memory.condition(replace(history, units=units, scores=scores), geometry, weights)
+    corner = torch.ones(1, 1, 2, dtype=torch.float64)
+    mean = memory.read(remembered, corner, geometry.activity(corner)).mean
+    assert remembered.level < -0.5 and mean < -0.5
 
 
 @pytest.mark.parametrize(("share", "apart"), [(1e-9, 2), (1 - 1e-9, 4)])

@@ -44,7 +44,7 @@ def doubted(
 
     Args:
         rows: From ``doubtful``.
-        alpha: ``(B, n)`` the inverse times the transformed scores.
+        alpha: ``(B, n)`` the inverse times the transformed scores less their level.
         inverse: ``(B, n, n)`` inverse of their covariance with the certainty ``now``.
         noise: ``(B,)`` variance of full evaluations.
         plain: Certainty without doubts.

@@ -13,6 +13,7 @@ from torch import Tensor
 from optuna_rocket.agent import doubt
 from optuna_rocket.agent import gram
 from optuna_rocket.agent import kernels
+from optuna_rocket.agent import level
 from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.features import transform_scores
 from optuna_rocket.history import History
@@ -87,7 +88,7 @@ def fit(
         inverse = torch.cholesky_inverse(
             gram.cholesky(gram.covariance(kernel, scale, noise, certainty, scored))
         )
-        alpha = (inverse @ z[..., None])[..., 0]
+        alpha = (inverse @ level.off_level(z, scored, inverse)[..., None])[..., 0]
         outer = (alpha[:, :, None] * alpha[:, None, :]).sub_(inverse).mul_(pair)  # αα' - K⁻¹
         # ∂r²/∂log w_j = w_j D_j² and ∂q/∂log w_j = ½ √w_j D_j
         by_r2, by_q = by_r2.mul_(outer).flatten(1)[:, None], by_q.mul_(outer).flatten(1)[:, None]

@@ -17,6 +17,7 @@ from optuna_rocket.agent import doubt
 from optuna_rocket.agent import failures
 from optuna_rocket.agent import gram
 from optuna_rocket.agent import kernels
+from optuna_rocket.agent import level
 from optuna_rocket.agent import newcomers
 from optuna_rocket.agent.gram import Certainty
 from optuna_rocket.agent.gram import MemoryWeights
@@ -68,6 +69,7 @@ class Conditioned:
         geometry: The space.
         weights: The weights that were used.
         scored: ``(B, n)`` trials that shape the mean.
+        level: ``(B, 1)`` transformed score that is expected far from all trials.
         alpha: ``(B, n)`` the regression's coefficients.
         known: ``(B, n)`` trials that shape the spread, pending ones included.
         factor: ``(B, n, n)`` Cholesky factor of ``K`` over ``known``.
@@ -76,13 +78,14 @@ class Conditioned:
         incumbent: ``(B,)`` greatest expected transformed score among the comparable trials.
         fitted: ``(B, n)`` expected transformed score of the trials themselves, where scored.
         rows: The trials as ``kernels.columns``.
-        expected: What the regression starts from, 0 where it is None.
+        expected: What the regression starts from, the level where it is None.
     """
 
     history: History
     geometry: Geometry
     weights: MemoryWeights
     scored: Tensor
+    level: Tensor
     alpha: Tensor
     known: Tensor
     factor: Tensor
@@ -160,9 +163,11 @@ def condition(
     kernel = kernels.kernel(*kernels.pairwise(rows, rows), geometry)
     certainty, factor = _certain(history, z, kernel, weights)
     expected = None if experience is None else experience.learned(history, z, factor)
-    residual = z
-    if expected is not None:
-        residual = torch.where(scored, z - expected(history.units, history.active), 0.0)
+    if expected is None:
+        start = far = level.estimate(z, scored, torch.cholesky_inverse(factor))
+    else:
+        start, far = expected(history.units, history.active), z.new_zeros(len(z), 1)
+    residual = torch.where(scored, z - start, 0.0)
     alpha = torch.cholesky_solve(residual[..., None], factor)[..., 0]
     known = scored
     if bool(pending.any()):
@@ -180,6 +185,7 @@ def condition(
         geometry,
         weights,
         scored,
+        far,
         alpha,
         known,
         factor,
@@ -203,7 +209,7 @@ def _certain(
         return certainty, factor
     for _ in range(_DOUBTS):
         inverse = torch.cholesky_inverse(factor)
-        alpha = (inverse @ z[..., None])[..., 0]
+        alpha = (inverse @ level.off_level(z, history.scored, inverse)[..., None])[..., 0]
         before, noise = certainty, weights.noise.exp()
         certainty = doubt.doubted(doubtful, alpha, inverse, noise, plain, before)
         if torch.equal(certainty.added, before.added):
@@ -242,6 +248,7 @@ def _cut(memory: Conditioned, cut: slice) -> Conditioned:
         geometry=geometry,
         weights=weights,
         scored=memory.scored[cut],
+        level=memory.level[cut],
         alpha=memory.alpha[cut],
         known=memory.known[cut],
         factor=memory.factor[cut],
@@ -291,7 +298,7 @@ def means(memory: Conditioned, units: Tensor, active: Tensor) -> Tensor:
 def _mean(memory: Conditioned, cross: Tensor) -> Tensor:
     """Mean ``(B, m)`` of the regression where the kernel with the trials is ``cross``."""
     alpha = memory.weights.outputscale.exp()[:, None] * memory.alpha * memory.scored
-    return (cross @ alpha[..., None])[..., 0]
+    return memory.level + (cross @ alpha[..., None])[..., 0]
 
 
 def part(memory: Conditioned, index: Tensor) -> Conditioned:
@@ -302,6 +309,7 @@ def part(memory: Conditioned, index: Tensor) -> Conditioned:
         geometry=memory.geometry.take(index),
         weights=memory.weights.take(index),
         scored=memory.scored[index],
+        level=memory.level[index],
         alpha=memory.alpha[index],
         rows=Columns(rows.numeric[index], rows.categorical[index], rows.relevance[index]),
     )

@@ -143,6 +143,7 @@ def _joined(parts: list[Conditioned], history: History, geometry: Geometry) -> C
             cat([x.noise for x in weights]),
         ),
         scored=cat([x.scored for x in parts]),
+        level=cat([x.level for x in parts]),
         alpha=cat([x.alpha for x in parts]),
         known=blank,
         factor=blank,
