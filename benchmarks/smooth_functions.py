@@ -1,8 +1,8 @@
 """Smooth functions of three, six and ten numbers: ``python -m benchmarks.smooth_functions``.
 
 Landscapes without the noise and the steps of training, as people try samplers on them. Notation:
-``y`` ``(d,)`` are numbers less those of the minimum, which is elsewhere for every seed; every least
-value is 0, and values are divided by the median over the box.
+``y`` ``(d,)`` are numbers less those of the minimum, which is elsewhere for every seed; every
+least value is 0, and values are divided by the median over the box.
 """
 
 from __future__ import annotations
@@ -99,19 +99,21 @@ def curve(name: str, d: int, method: str, seed: int) -> Array:
 
 
 def rows_of(methods: Sequence[str], n_seeds: int) -> list[dict[str, Any]]:
-    """Geometric means of the best values by function and by number of parameters."""
-    cells = [(m, name, d, s) for m in methods for name in FUNCTIONS for d in NUMBERS for s in range(n_seeds)]
+    """Geometric means of the best values by function, by number of parameters, and of all."""
+    cells = [(method, name, d) for method in methods for name in FUNCTIONS for d in NUMBERS]
     logs = {
-        cell: np.log(np.maximum(curve(cell[1], cell[2], cell[0], cell[3]), _FLOOR))
-        for cell in tqdm(cells, unit="study")
+        (method, name, d): np.mean(
+            [np.log(curve(name, d, method, seed).clip(_FLOOR)) for seed in range(n_seeds)], axis=0
+        )
+        for method, name, d in tqdm(cells, unit="function")
     }
     rows = []
     for method in methods:
         for label in (*FUNCTIONS, *NUMBERS, "all"):
-            own = [x for (m, name, d, _), x in logs.items() if m == method and label in (name, d, "all")]
-            mean = np.exp(np.mean(own, axis=0))
+            of_label = [cell for cell in cells if cell[0] == method and label in (*cell, "all")]
+            means = np.exp(np.mean([logs[cell] for cell in of_label], axis=0))
             row: dict[str, Any] = {"method": method, "functions": label, "seeds": n_seeds}
-            rows.append(row | {f"@{n}": float(f"{mean[n - 1]:.3g}") for n in COUNTS})
+            rows.append(row | {f"@{n}": float(f"{means[n - 1]:.3g}") for n in COUNTS})
     return rows
 
 

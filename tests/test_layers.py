@@ -44,11 +44,12 @@ ALLOWED: dict[str, set[str]] = {
     "agent/kernels": CORE,
     "agent/gram": CORE,
     "agent/doubt": CORE | {"agent/gram"},
-    "agent/fitting": CORE | {"agent/kernels", "agent/gram", "agent/doubt"},
+    "agent/level": set(),
+    "agent/fitting": CORE | {"agent/kernels", "agent/gram", "agent/level", "agent/doubt"},
     "agent/newcomers": CORE,
     "agent/failures": CORE | {"agent/gram"},
     "agent/memory": CORE
-    | {"agent/kernels", "agent/gram", "agent/doubt", "agent/failures"}
+    | {"agent/kernels", "agent/gram", "agent/level", "agent/doubt", "agent/failures"}
     | {"agent/newcomers"},
     "agent/branches": CORE | {"agent/proposals", "agent/memory", "agent/visited"},
     "agent/guesses": set(),

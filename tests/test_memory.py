@@ -19,6 +19,7 @@ from torch import Tensor
 from optuna_rocket.agent import fitting
 from optuna_rocket.agent import gram
 from optuna_rocket.agent import kernels
+from optuna_rocket.agent import level
 from optuna_rocket.agent import memory
 from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.features import transform_scores
@@ -70,12 +71,19 @@ def oracle(
     smooth = ConstantKernel((1 - share) * scale) * Matern(1.0, nu=2.5)
     rough = PairwiseKernel(metric="laplacian", gamma=kernels._ROUGH_RATE)
     kernel = smooth + ConstantKernel(share * scale) * rough
-    # A level with a prior of its own is a regression of all scores on a constant.
+    # A level with a prior of its own is a regression of all scores on a constant ...
     solved = np.linalg.solve(kernel(x) + np.diag(noise), np.ones(len(x)))
-    level = solved @ z / (solved.sum() + gram._LEVEL_STD**-2)
-    process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None).fit(x, z - level)
-    mean, std = process.predict(at, return_std=True)
-    return mean + level, std
+    far = solved @ z / (solved.sum() + level._STD**-2)
+
+    def process(rows: np.ndarray, z: np.ndarray) -> GaussianProcessRegressor:
+        return GaussianProcessRegressor(kernel, alpha=noise[rows], optimizer=None).fit(x[rows], z)
+
+    # ... and counts as far as every score is predicted by the others.
+    others = ~np.eye(len(x), dtype=bool)
+    predicted = [process(rows, z[rows]).predict(x[~rows])[0] for rows in others]
+    far *= max(1 - ((z - predicted) ** 2).sum() / (z**2).sum(), 0) ** level._TRUST
+    mean, std = process(np.full(len(x), True), z - far).predict(at, return_std=True)
+    return mean + far, std
 
 
 def test_reading_agrees_with_scikit_learn() -> None:
@@ -162,7 +170,9 @@ def log_posterior(history: History, geometry: Geometry, weights: MemoryWeights) 
     covariance = weights.outputscale.exp() * kernel + torch.diag(noise)
     normal = torch.distributions.MultivariateNormal(torch.zeros_like(z), covariance)
     prior = fitting.prior_weights(geometry)
-    total = normal.log_prob(z)
+    inverse = torch.linalg.inv(covariance.detach())
+    far = level.estimate(z[None], torch.full_like(z, True, dtype=torch.bool)[None], inverse[None])
+    total = normal.log_prob(z - far[0])
     for mine, centre, std in zip(parts(weights), parts(prior), fitting.PRIOR_STD, strict=True):
         total = total - ((mine - centre) / std).square().sum() / 2
     return torch.as_tensor(total)

@@ -1,11 +1,11 @@
 """The level that transformed scores vary about, which is expected far from all trials.
 
-The trials' mean, 0, is not: they crowd where it is good, and regions that nobody knows would seem as
-good as that, so that a smooth study which has converged looks far away. With generalised least
+The trials' mean, 0, is not: they crowd where it is good, and regions that nobody knows would seem
+as good as that, so that a smooth study which has converged looks far away. With generalised least
 squares trials that say the same count once.
 
-Notation: that of ``gram``; transformed scores ``z`` ``(B, n)``, the inverse of ``K`` over the scored
-trials ``(B, n, n)``.
+Notation: that of ``gram``; transformed scores ``z`` ``(B, n)``; the inverse ``(B, n, n)`` of ``K``
+over the scored trials.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def estimate(z: Tensor, scored: Tensor, inverse: Tensor) -> Tensor:
 
 
 def explained(z: Tensor, scored: Tensor, inverse: Tensor) -> Tensor:
-    """Share ``(B, 1)`` of the squared scores that the other trials predict, 0 for less than none."""
+    """Share ``(B, 1)`` of the squared scores that the other trials predict, at least 0."""
     missed = (inverse @ z[..., None])[..., 0] / inverse.diagonal(dim1=-2, dim2=-1)
     of = torch.where(scored, z.square(), 0.0).sum(-1, keepdim=True).clamp_min(1e-12)
     return (1 - torch.where(scored, missed.square(), 0.0).sum(-1, keepdim=True) / of).clamp_min(0)
