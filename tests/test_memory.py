@@ -78,20 +78,27 @@ def oracle(
     def process(rows: np.ndarray, z: np.ndarray) -> GaussianProcessRegressor:
         return GaussianProcessRegressor(kernel, alpha=noise[rows], optimizer=None).fit(x[rows], z)
 
-    # ... and counts as far as every score is predicted by the others.
+    # ... and counts as far as every score is surely predicted by the others.
     others = ~np.eye(len(x), dtype=bool)
-    predicted = [process(rows, z[rows]).predict(x[~rows])[0] for rows in others]
-    far *= max(1 - ((z - predicted) ** 2).sum() / (z**2).sum(), 0) ** level._TRUST
+    missed = [z[~rows] - process(rows, z[rows]).predict(x[~rows]) for rows in others]
+    gain = z**2 - np.concatenate(missed) ** 2
+    share = (gain.mean() - level._CAUTION * gain.std() / len(x) ** 0.5) / (z**2).mean()
+    far *= max(share, 0) ** level._TRUST
     mean, std = process(np.full(len(x), True), z - far).predict(at, return_std=True)
     return mean + far, std
 
 
-def test_reading_agrees_with_scikit_learn() -> None:
+@pytest.mark.parametrize("smooth", [False, True])
+def test_reading_agrees_with_scikit_learn(smooth: bool) -> None:
     geometry = unit_geometry(3)
     history = random_history(geometry, 30, plain=True)
+    if smooth:
+        history = replace(history, scores=-(history.units - 0.3).square().sum(-1))
     weights = weights_for(geometry)
     at = random_units(geometry, 50, generator(5))
     reading = read_at(history, geometry, weights, at)
+    far = float(memory.condition(history, geometry, weights).level)
+    assert abs(far) > 0.01 if smooth else far == 0
 
     z = transform_scores(history.scores, history.scored)[0].numpy()
     root = (weights.relevance[0] / 2).exp().numpy()
@@ -103,18 +110,27 @@ def test_reading_agrees_with_scikit_learn() -> None:
     assert np.ptp(mean) > 0.5 and np.ptp(std) > 0.01
 
 
-def test_what_is_far_from_all_trials_is_not_as_good_as_the_crowd() -> None:
-    """Most trials crowd at a good place: their mean says nothing of the rest of the space."""
-    geometry = unit_geometry(2)
-    history = random_history(geometry, 40, plain=True)
-    crowd = 0.2 + 0.002 * history.units[:, 10:]
-    units = torch.cat([0.5 * history.units[:, :10], crowd], 1)
+def crowded(geometry: Geometry, noise: float) -> memory.Conditioned:
+    """The memory after a bowl's trials, of which most crowd at the bottom."""
+    history = random_history(geometry, 60, plain=True)
+    units = torch.cat([history.units[:, :20], 0.2 + 0.1 * history.units[:, 20:]], 1)
     scores = -(units - 0.2).square().sum(-1)
-    weights = fitting.prior_weights(geometry)
-    remembered = memory.condition(replace(history, units=units, scores=scores), geometry, weights)
-    corner = torch.ones(1, 1, 2, dtype=torch.float64)
-    mean = memory.read(remembered, corner, geometry.activity(corner)).mean
-    assert remembered.level < -0.5 and mean < -0.5
+    scores += noise * torch.randn(scores.shape, generator=generator(3), dtype=scores.dtype)
+    history = replace(history, units=units, scores=scores)
+    weights = fitting.fit(history, geometry, fitting.prior_weights(geometry), 14)
+    return memory.condition(history, geometry, weights)
+
+
+def test_what_is_far_from_all_trials_is_not_as_good_as_the_crowd() -> None:
+    """The mean of trials that crowd at a good place says nothing of the rest of the space."""
+    geometry = unit_geometry(2)
+    smooth, noisy = crowded(geometry, 0.0), crowded(geometry, 1.0)
+    corner = torch.full((1, 1, 2), 9.0, dtype=torch.float64)  # far beyond the space
+    for remembered in (smooth, noisy):
+        mean = memory.read(remembered, corner, geometry.activity(corner)).mean
+        torch.testing.assert_close(mean, remembered.level, atol=1e-3, rtol=0)
+    assert float(smooth.level) < -0.3
+    assert float(noisy.level) == 0.0  # trials do not predict each other
 
 
 @pytest.mark.parametrize(("share", "apart"), [(1e-9, 2), (1 - 1e-9, 4)])
