@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "agent/kernels": CORE,
     "agent/gram": CORE,
     "agent/doubt": CORE | {"agent/gram"},
-    "agent/level": set(),
+    "agent/level": {"history", "agent/gram"},
     "agent/fitting": CORE | {"agent/kernels", "agent/gram", "agent/level", "agent/doubt"},
     "agent/newcomers": CORE,
     "agent/failures": CORE | {"agent/gram"},

@@ -39,6 +39,7 @@ from tests.builders import random_history
 from tests.builders import rebuilt
 from tests.builders import stacked
 from tests.builders import unit_geometry
+from tests.test_level import dense_level
 
 
 def weights_for(geometry: Geometry, seed: int = 0) -> MemoryWeights:
@@ -110,29 +111,6 @@ def test_reading_agrees_with_scikit_learn(smooth: bool) -> None:
     assert np.ptp(mean) > 0.5 and np.ptp(std) > 0.01
 
 
-def crowded(geometry: Geometry, noise: float) -> memory.Conditioned:
-    """The memory after a bowl's trials, of which most crowd at the bottom."""
-    history = random_history(geometry, 60, plain=True)
-    units = torch.cat([history.units[:, :20], 0.2 + 0.1 * history.units[:, 20:]], 1)
-    scores = -(units - 0.2).square().sum(-1)
-    scores += noise * torch.randn(scores.shape, generator=generator(3), dtype=scores.dtype)
-    history = replace(history, units=units, scores=scores)
-    weights = fitting.fit(history, geometry, fitting.prior_weights(geometry), 14)
-    return memory.condition(history, geometry, weights)
-
-
-def test_what_is_far_from_all_trials_is_not_as_good_as_the_crowd() -> None:
-    """The mean of trials that crowd at a good place says nothing of the rest of the space."""
-    geometry = unit_geometry(2)
-    smooth, noisy = crowded(geometry, 0.0), crowded(geometry, 1.0)
-    corner = torch.full((1, 1, 2), 9.0, dtype=torch.float64)  # far beyond the space
-    for remembered in (smooth, noisy):
-        mean = memory.read(remembered, corner, geometry.activity(corner)).mean
-        torch.testing.assert_close(mean, remembered.level, atol=1e-3, rtol=0)
-    assert float(smooth.level) < -0.3
-    assert float(noisy.level) == 0.0  # trials do not predict each other
-
-
 @pytest.mark.parametrize(("share", "apart"), [(1e-9, 2), (1 - 1e-9, 4)])
 def test_categories_are_a_distance_of_one_apart(
     monkeypatch: pytest.MonkeyPatch, share: float, apart: float
@@ -186,9 +164,8 @@ def log_posterior(history: History, geometry: Geometry, weights: MemoryWeights) 
     covariance = weights.outputscale.exp() * kernel + torch.diag(noise)
     normal = torch.distributions.MultivariateNormal(torch.zeros_like(z), covariance)
     prior = fitting.prior_weights(geometry)
-    inverse = torch.linalg.inv(covariance.detach())
-    far = level.estimate(z[None], torch.full_like(z, True, dtype=torch.bool)[None], inverse[None])
-    total = normal.log_prob(z - far[0])
+    far = dense_level(z, covariance).detach()  # held as it is
+    total = normal.log_prob(z - far)
     for mine, centre, std in zip(parts(weights), parts(prior), fitting.PRIOR_STD, strict=True):
         total = total - ((mine - centre) / std).square().sum() / 2
     return torch.as_tensor(total)
@@ -199,20 +176,24 @@ def parts(weights: MemoryWeights) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("geometry", [flat_geometry(), mixed_geometry(), unit_geometry(4)])
-def test_fit_follows_the_gradient_of_the_log_posterior(geometry: Geometry) -> None:
+@pytest.mark.parametrize("smooth", [False, True])
+def test_fit_follows_the_gradient_of_the_log_posterior(geometry: Geometry, smooth: bool) -> None:
     history = random_history(geometry, 25)
-    assert bool((~history.scored).any())
     start = weights_for(geometry, seed=3)
+    if smooth:
+        history = random_history(geometry, 60)
+        scores = -(history.units - 0.3).abs().sum(-1)
+        history = replace(history, scores=torch.where(history.scored, scores, history.scores))
+        assert float(memory.condition(history, geometry, start).level.abs()) > 0.02
+    assert bool((~history.scored).any())
     leaves = [x.clone().requires_grad_() for x in parts(start)]
     torch.autograd.backward(log_posterior(history, geometry, MemoryWeights(*leaves)))
     gradient = torch.cat([leaf.grad.flatten() for leaf in leaves if leaf.grad is not None])
 
     moved = fitting.fit(history, geometry, start, 1)
     move = torch.cat([(b - a).flatten() for a, b in zip(parts(start), parts(moved), strict=True)])
-    # A step is an odd, growing function of the gradient, the same for every weight.
-    assert torch.equal(move.sign(), gradient.sign())
-    order = gradient.argsort()
-    assert bool((move[order].diff() >= -1e-9).all())
+    # A step is nearly as long wherever the gradient is large.
+    torch.testing.assert_close(move, 0.5 * gradient / (gradient.abs() + 0.5))
     assert len(move) == geometry.present.shape[1] + 2
 
 

@@ -111,7 +111,7 @@ def inside(
     """Candidates inside of the branch ``key``, of which ``pool`` holds some: see ``focus``."""
     geometry, context = remembered.geometry, remembered.history
     own = (branch_keys(context.active, geometry)[0] == key) & context.comparable[0]
-    incumbent = torch.zeros_like(remembered.incumbent)  # the mean of all trials
+    incumbent = remembered.level[:, 0]  # what is expected of what nobody knows
     if bool(own.any()):
         at = memory.read(remembered, context.units[:, own], context.active[:, own])
         incumbent = at.mean.amax(-1)

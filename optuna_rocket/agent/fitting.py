@@ -63,7 +63,8 @@ def fit(
 ) -> MemoryWeights:
     """A few sign-like ascent steps on the log posterior of the weights.
 
-    The gradient is exact: ``dL/dθ = ½ tr((αα' - K⁻¹) dK/dθ)`` (Rasmussen & Williams, eq. 5.9).
+    The gradient is exact for the level as it is: ``dL/dθ = ½ tr((αα' - K⁻¹) dK/dθ)`` (Rasmussen &
+    Williams, eq. 5.9).
     """
     scored = history.scored
     z = transform_scores(history.scores, scored, history.least_unit, history.comparable)
@@ -88,7 +89,8 @@ def fit(
         inverse = torch.cholesky_inverse(
             gram.cholesky(gram.covariance(kernel, scale, noise, certainty, scored))
         )
-        alpha = (inverse @ level.off_level(z, scored, inverse)[..., None])[..., 0]
+        off = level.off_level(history, z, certainty, inverse)
+        alpha = (inverse @ off[..., None])[..., 0]
         outer = (alpha[:, :, None] * alpha[:, None, :]).sub_(inverse).mul_(pair)  # αα' - K⁻¹
         # ∂r²/∂log w_j = w_j D_j² and ∂q/∂log w_j = ½ √w_j D_j
         by_r2, by_q = by_r2.mul_(outer).flatten(1)[:, None], by_q.mul_(outer).flatten(1)[:, None]

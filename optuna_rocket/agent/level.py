@@ -13,38 +13,50 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from optuna_rocket.agent.gram import Certainty
+from optuna_rocket.history import History
 
-# Prior deviation of the level from the mean of the trials.
+
+# Prior deviation of the level from 0.
 _STD = 1.0
-# Power of the share of the scores that the trials predict of each other, and how many standard
-# errors below its estimate that share is taken.
+# Power of the share of the scores that trials predict of each other, and how many standard errors
+# below its estimate that share is taken.
 _TRUST, _CAUTION = 2, 2.0
 
 
-def estimate(z: Tensor, scored: Tensor, inverse: Tensor) -> Tensor:
-    """The level ``(B, 1)`` of the transformed scores (Rasmussen & Williams, eq. 2.42).
+def estimate(history: History, z: Tensor, certainty: Certainty, inverse: Tensor) -> Tensor:
+    """The level ``(B, 1)`` of the transformed scores: the mean of Rasmussen & Williams, eq. 2.42.
 
     It is taken as far as trials surely predict each other. Where noise and steps hide what is
-    good, the crowd is no sign that everything else is worse (``benchmarks/README.md``).
+    good, the crowd is no sign that everything else is worse (``benchmarks/README.md``). Several
+    objectives and constraints have a scale of their own, and a level of 0.
     """
-    ones = scored.to(z.dtype)
+    if history.least_unit is not None:
+        return z.new_zeros(len(z), 1)
+    ones = history.scored.to(z.dtype)
     solved = (inverse @ ones[..., None])[..., 0] * ones
     mean = (solved * z).sum(-1, keepdim=True) / (solved.sum(-1, keepdim=True) + _STD**-2)
-    return mean * predicted(z, scored, inverse) ** _TRUST
+    # Doubted and approximated scores are no test of what others say of them.
+    sure = history.scored & (certainty.added == 0)
+    return mean * surely_predicted(z, sure, inverse) ** _TRUST
 
 
-def predicted(z: Tensor, scored: Tensor, inverse: Tensor) -> Tensor:
-    """Share ``(B, 1)`` of the squared scores that trials surely predict of others (eq. 5.12)."""
+def surely_predicted(z: Tensor, rows: Tensor, inverse: Tensor) -> Tensor:
+    """Share ``(B, 1)`` of the squared scores of ``rows`` that the other trials predict.
+
+    The residual of each one given all others is that of eq. 5.12. The share is taken two standard
+    errors below its estimate, as if residuals were independent, and at least 0.
+    """
     missed = (inverse @ z[..., None])[..., 0] / inverse.diagonal(dim1=-2, dim2=-1)
-    n = scored.sum(-1, keepdim=True).clamp_min(1)
-    square = torch.where(scored, z.square(), 0.0)
-    gain = torch.where(scored, square - missed.square(), 0.0)
+    n = rows.sum(-1, keepdim=True).clamp_min(1)
+    square = torch.where(rows, z.square(), 0.0)
+    gain = torch.where(rows, square - missed.square(), 0.0)
     mean = gain.sum(-1, keepdim=True) / n
-    variance = torch.where(scored, (gain - mean).square(), 0.0).sum(-1, keepdim=True) / n
+    variance = torch.where(rows, (gain - mean).square(), 0.0).sum(-1, keepdim=True) / n
     total = square.sum(-1, keepdim=True) / n
     return ((mean - _CAUTION * (variance / n).sqrt()) / total.clamp_min(1e-12)).clamp_min(0)
 
 
-def off_level(z: Tensor, scored: Tensor, inverse: Tensor) -> Tensor:
+def off_level(history: History, z: Tensor, certainty: Certainty, inverse: Tensor) -> Tensor:
     """Transformed scores less their level, 0 where there is no score."""
-    return torch.where(scored, z - estimate(z, scored, inverse), 0.0)
+    return torch.where(history.scored, z - estimate(history, z, certainty, inverse), 0.0)

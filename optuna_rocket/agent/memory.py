@@ -69,7 +69,8 @@ class Conditioned:
         geometry: The space.
         weights: The weights that were used.
         scored: ``(B, n)`` trials that shape the mean.
-        level: ``(B, 1)`` transformed score that is expected far from all trials.
+        level: ``(B, 1)`` transformed score that is expected far from all trials; 0 beside
+            ``expected``, which says it itself.
         alpha: ``(B, n)`` the regression's coefficients.
         known: ``(B, n)`` trials that shape the spread, pending ones included.
         factor: ``(B, n, n)`` Cholesky factor of ``K`` over ``known``.
@@ -78,7 +79,7 @@ class Conditioned:
         incumbent: ``(B,)`` greatest expected transformed score among the comparable trials.
         fitted: ``(B, n)`` expected transformed score of the trials themselves, where scored.
         rows: The trials as ``kernels.columns``.
-        expected: What the regression starts from, the level where it is None.
+        expected: What the regression starts from instead of the level, if anything.
     """
 
     history: History
@@ -164,7 +165,8 @@ def condition(
     certainty, factor = _certain(history, z, kernel, weights)
     expected = None if experience is None else experience.learned(history, z, factor)
     if expected is None:
-        start = far = level.estimate(z, scored, torch.cholesky_inverse(factor))
+        inverse = torch.cholesky_inverse(factor)
+        start = far = level.estimate(history, z, certainty, inverse)
     else:
         start, far = expected(history.units, history.active), z.new_zeros(len(z), 1)
     residual = torch.where(scored, z - start, 0.0)
@@ -209,7 +211,8 @@ def _certain(
         return certainty, factor
     for _ in range(_DOUBTS):
         inverse = torch.cholesky_inverse(factor)
-        alpha = (inverse @ level.off_level(z, history.scored, inverse)[..., None])[..., 0]
+        off = level.off_level(history, z, certainty, inverse)
+        alpha = (inverse @ off[..., None])[..., 0]
         before, noise = certainty, weights.noise.exp()
         certainty = doubt.doubted(doubtful, alpha, inverse, noise, plain, before)
         if torch.equal(certainty.added, before.added):

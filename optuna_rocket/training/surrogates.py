@@ -2,7 +2,7 @@
 
 A task leaves out some of the study's trials, so that no two are the same, and its results are as
 noisy as the study's own were around the memory. Where a study has no trials its surrogate returns
-to their mean. Failures are not modelled.
+to the level of its memory. Failures are not modelled.
 """
 
 from __future__ import annotations
