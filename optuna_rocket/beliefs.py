@@ -115,6 +115,8 @@ def _n_same(old: Evidence, new: Evidence) -> int:
         return 0
     if not torch.equal(old.geometry.allowed, new.geometry.allowed):
         return 0
+    if not _same_held(old.geometry.held, new.geometry.held):
+        return 0
     if (old.goals is None) != (new.goals is None):
         return 0
     n = min(old.finished.n_trials, new.finished.n_trials)
@@ -129,6 +131,12 @@ def _n_same(old: Evidence, new: Evidence) -> int:
         before, now = old.goals.take(index), new.goals.take(index)
         same &= _equal(before.scores, now.scores).all(0) & _equal(before.slacks, now.slacks).all(0)
     return int(same[0].cumprod(0).sum())
+
+
+def _same_held(a: Tensor | None, b: Tensor | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return torch.equal(a.nan_to_num(-1.0), b.nan_to_num(-1.0))
 
 
 def _equal(a: Tensor, b: Tensor) -> Tensor:

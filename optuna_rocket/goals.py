@@ -195,6 +195,7 @@ def repeated(geometry: Geometry, k: int) -> Geometry:
         parent=geometry.parent.expand(k, -1),
         allowed=geometry.allowed.expand(k, -1, -1),
         log_bounds=None if bounds is None else bounds.expand(-1, k, -1),
+        held=None if geometry.held is None else geometry.held.expand(k, -1),
     )
 
 

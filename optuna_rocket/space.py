@@ -51,6 +51,8 @@ class Geometry:
         allowed: ``(B, d, MAX_PARENT_CELLS)`` bool, the parent's cells under which it is active.
         log_bounds: ``(2, B, d)`` log bounds of log-scaled integers (0 elsewhere), None if none.
         has_gaps: Whether some trial lacks a parameter, for whatever reason.
+        held: ``(B, d)`` units of parameters that no new configuration changes, NaN elsewhere;
+            None if none.
     """
 
     is_categorical: Tensor
@@ -60,6 +62,7 @@ class Geometry:
     allowed: Tensor
     log_bounds: Tensor | None = None
     has_gaps: bool = False
+    held: Tensor | None = None
 
     @property
     def n_params(self) -> Tensor:
@@ -97,8 +100,10 @@ class Geometry:
 
     @cached_property
     def n_active(self) -> Tensor:
-        """``(B,)`` mean number of parameters that exist in a random configuration."""
+        """``(B,)`` mean number of parameters that a random configuration has and can change."""
         share = self.present.double()
+        if self.held is not None:
+            share = share * self.held.isnan()
         if not self.has_conditions:
             return share.sum(-1)
         cell = torch.arange(MAX_PARENT_CELLS)
@@ -126,6 +131,7 @@ class Geometry:
             parent=self.parent[index],
             allowed=self.allowed[index],
             log_bounds=None if bounds is None else bounds[:, index],
+            held=None if self.held is None else self.held[index],
         )
 
     def drawn(self, uniform: Tensor) -> Tensor:
@@ -134,7 +140,10 @@ class Geometry:
         return torch.where(self.is_categorical[:, None], choice, uniform)
 
     def snap(self, units: Tensor) -> Tensor:
-        """Move units ``(B, m, d)`` to the nearest value that exists; absent columns become 0."""
+        """Move units ``(B, m, d)`` to the nearest value that exists; absent columns become 0.
+
+        What is held stays where it is held.
+        """
         cells = self.n_cells[:, None]
         finite = cells > 0
         safe = cells.clamp_min(1)
@@ -146,6 +155,8 @@ class Geometry:
             grid = torch.where(high > low, (self._integers(units).log() - low) / width, grid)
         choice = units.round().clamp_min(0).minimum(safe - 1)
         snapped = torch.where(self.is_categorical[:, None], choice, grid)
+        if self.held is not None:
+            snapped = torch.where(self.held.isnan()[:, None], snapped, self.held[:, None])
         return torch.where(self.present[:, None], snapped, torch.zeros_like(snapped))
 
     def activity(self, units: Tensor) -> Tensor:

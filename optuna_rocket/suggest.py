@@ -21,6 +21,7 @@ from torch import Tensor
 
 from optuna_rocket import beliefs
 from optuna_rocket import conditions
+from optuna_rocket import departures
 from optuna_rocket import early_ends
 from optuna_rocket import rows as encoding
 from optuna_rocket.agent import checkpoint
@@ -103,14 +104,13 @@ class Suggester:
         space = Space(distributions)
         try:
             with quietly():
-                decision, chosen, expected = self._decide(
+                decision, chosen, active, expected = self._decide(
                     records, space, imposed, wanted, seed, among
                 )
         except Exception:
             self._cache.clear()  # what failed once must not fail all later suggestions
             raise
         decoded = space.decode(decision.pool.units[0, chosen].tolist())
-        active = decision.pool.active[0, chosen].tolist()
         decoded = {name: decoded[name] for name, on in zip(space.names, active, strict=True) if on}
         internal = {
             name: float(distributions[name].to_internal_repr(value))
@@ -132,7 +132,7 @@ class Suggester:
         wanted: Collection[str],
         seed: int,
         among: int,
-    ) -> tuple[Decision | Choice, int, tuple[float, float]]:
+    ) -> tuple[Decision | Choice, int, list[bool], tuple[float, float]]:
         generator = torch.Generator(device="cpu").manual_seed(seed)
         # A single parameter that is asked for exists, whatever earlier trials made believe.
         asked = wanted if len(wanted) == 1 else ()
@@ -164,7 +164,10 @@ class Suggester:
         if goals is None:
             mean, std = decision.reading.mean[0, chosen], decision.reading.std[0, chosen]
             expected = expected_score(memory.context(past, geometry), float(mean), float(std))
-        return decision, chosen, expected
+        active = decision.pool.active[0, chosen]
+        if geometry.held is not None:
+            active = active & geometry.held[0].isnan()  # the objective asks for it no more
+        return decision, chosen, active.tolist(), expected
 
     def guidance(self, space: Space, goals: Goals | None) -> tuple[Guide | None, Sequence[str]]:
         """What experience says of a space, and the names of the earlier studies behind it.
@@ -199,7 +202,14 @@ class Suggester:
         }
         geometry = space.geometry(found, has_gaps=not bool(past.active.all()))
         past = early_ends.filled(past, rows, geometry)
-        geometry = replace(geometry, has_gaps=not bool(past.active.all()))
+        gone = [
+            column
+            for column in departures.columns(past)
+            if column not in found and space.names[column] not in asked
+        ]
+        held = departures.held(past, gone)
+        past = departures.filled(past, held)
+        geometry = replace(geometry, has_gaps=not bool(past.active.all()), held=held)
         done = (past.outcomes[0] != Outcome.PENDING).nonzero()[:, 0]
         finished, reached = past, goals
         if len(done) < past.n_trials:
@@ -288,6 +298,7 @@ def whole_pool(
             name: distribution
             for column, (name, distribution) in enumerate(space.distributions.items())
             if fixed is None or not bool(torch.isfinite(fixed[0, column]))
+            if geometry.held is None or bool(geometry.held[0, column].isnan())
         }
     )
     size = free.n_configurations

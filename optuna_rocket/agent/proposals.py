@@ -121,6 +121,8 @@ def propose(
     )
     moved = torch.where(redraw, fresh, moved)
     some = draws[4].masked_fill(~geometry.activity(parent), 2.0)
+    if geometry.held is not None:
+        some = some.masked_fill(~geometry.held.isnan()[:, None], 2.0)
     share = 2 / geometry.n_active[:, None, None].clamp_min(1)
     changes = ~plan.few | (some < share) | (some == some.amin(-1, keepdim=True))
     units = torch.where(changes, moved, parent)

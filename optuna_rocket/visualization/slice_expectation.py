@@ -101,8 +101,9 @@ def slice_expectation_info(
     central = _central(view, trial_number, shown)
     if central is None:
         return SliceExpectationInfo(None, trial_number is None, True, names, ())
-    number = view.records[central].number
-    held = [view.space.names[j] for j in view.history.active[0, central].nonzero()[:, 0].tolist()]
+    number, own = view.records[central].number, view.records[central].params
+    active = view.history.active[0, central].tolist()  # also what has gone and is held since
+    held = [x for x, on in zip(view.space.names, active, strict=True) if on and x in own]
     if params is None:
         shares = [view.relevance(k) for k in shown]
         greatest = {x: max(share.get(x, 0.0) for share in shares) for x in held}

@@ -1,0 +1,65 @@
+"""Parameters that an edited objective asks for no more, most often as they are held at good values.
+
+In the kernel a trial that lacks a parameter is far from all that have it, and a proposal that
+moves what nobody asks for repeats its parent. So later trials are read as if they held what has
+gone at its value in the best trial that had it, and so are candidates. Where that is not so, later
+trials all differ from earlier ones in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from optuna_rocket.history import History
+from optuna_rocket.history import Outcome
+
+
+# A parameter has gone where so many trials in a row had it and so many lack it since.
+_N_HAD, _N_LACK = 5, 3
+
+
+def columns(past: History) -> list[int]:
+    """Columns of the parameters that have gone.
+
+    Every complete trial had it from its first one on, and the latest lack it. Were that a
+    condition which nothing explains, trials with and without it would come by turns.
+    """
+    active = past.active[0, _told(past)]
+    had = active.sum(0)
+    before = (active.cumsum(0) == 0).sum(0)
+    since = (active.flip(0).cumsum(0) == 0).sum(0)
+    in_a_row = before + had + since == len(active)
+    found = in_a_row & (had >= _N_HAD) & (since >= _N_LACK)
+    return [int(column) for column in found.nonzero()[:, 0]]
+
+
+def held(past: History, gone: Sequence[int]) -> Tensor | None:
+    """Units ``(1, d)`` at which what has gone is held, NaN elsewhere; None for nothing."""
+    if not gone:
+        return None
+    units = torch.full((1, past.units.shape[-1]), torch.nan, dtype=torch.float64)
+    scores = past.scores[0].masked_fill(~_told(past), -torch.inf)
+    for column in gone:
+        best = scores.masked_fill(~past.active[0, :, column], -torch.inf).argmax()
+        units[0, column] = past.units[0, best, column]
+    return units
+
+
+def filled(past: History, at: Tensor | None) -> History:
+    """The history in which later trials hold what has gone ``at`` its units."""
+    if at is None:
+        return past
+    came = past.active.cumsum(1) > 0
+    some = past.active.any(-1, keepdim=True)  # a score can be noted without parameters
+    holds = torch.isfinite(at)[:, None] & came & some & ~past.active
+    units = torch.where(holds, at[:, None], past.units)
+    return replace(past, units=units, active=past.active | holds)
+
+
+def _told(past: History) -> Tensor:
+    """Trials ``(n,)`` that tell what the objective asks for."""
+    return (past.outcomes[0] == Outcome.COMPLETE) & past.active[0].any(-1)
