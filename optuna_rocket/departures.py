@@ -1,4 +1,4 @@
-"""Parameters that an edited objective asks for no more, most often as they are held at good values.
+"""Parameters that an edited objective asks for no more: most often, it holds them somewhere good.
 
 In the kernel a trial that lacks a parameter is far from all that have it, and a proposal that
 moves what nobody asks for repeats its parent. So later trials are read as if they held what has
