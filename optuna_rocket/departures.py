@@ -2,8 +2,8 @@
 
 In the kernel a trial that lacks a parameter is far from all that have it, and a proposal that
 moves what nobody asks for repeats its parent. So later trials are read as if they held what has
-gone at its value in the best trial that had it, and so are candidates. Where that is not so, later
-trials all differ from earlier ones in the same way.
+gone at its value in the best trial that had it, and so are candidates. Where it is held elsewhere,
+earlier trials mislead, and a new study may be better (``benchmarks/README.md``).
 """
 
 from __future__ import annotations
@@ -37,27 +37,38 @@ def columns(past: History) -> list[int]:
     return [int(column) for column in found.nonzero()[:, 0]]
 
 
-def held(past: History, gone: Sequence[int]) -> Tensor | None:
-    """Units ``(1, d)`` at which what has gone is held, NaN elsewhere; None for nothing."""
+def held(past: History, gone: Sequence[int], merit: Tensor) -> Tensor | None:
+    """Units ``(1, d)`` at which what has gone is held, NaN elsewhere; None for nothing.
+
+    Args:
+        past: The trials.
+        gone: From ``columns``.
+        merit: ``(n,)`` how good the trials are.
+    """
     if not gone:
         return None
     units = torch.full((1, past.units.shape[-1]), torch.nan, dtype=torch.float64)
-    scores = past.scores[0].masked_fill(~_told(past), -torch.inf)
+    merit = merit.masked_fill(~_told(past), -torch.inf)
     for column in gone:
-        best = scores.masked_fill(~past.active[0, :, column], -torch.inf).argmax()
+        best = merit.masked_fill(~past.active[0, :, column], -torch.inf).argmax()
         units[0, column] = past.units[0, best, column]
     return units
 
 
 def filled(past: History, at: Tensor | None) -> History:
-    """The history in which later trials hold what has gone ``at`` its units."""
+    """The history in which trials since then hold what has gone ``at`` its units.
+
+    They did not ask for it, which ``planned`` says.
+    """
     if at is None:
         return past
-    came = past.active.cumsum(1) > 0
+    had = past.active & _told(past)[None, :, None]
+    since = had.flip(1).cumsum(1).flip(1) == 0
     some = past.active.any(-1, keepdim=True)  # a score can be noted without parameters
-    holds = torch.isfinite(at)[:, None] & came & some & ~past.active
+    holds = torch.isfinite(at)[:, None] & since & some & ~past.active
     units = torch.where(holds, at[:, None], past.units)
-    return replace(past, units=units, active=past.active | holds)
+    planned = holds if past.planned is None else past.planned | holds
+    return replace(past, units=units, active=past.active | holds, planned=planned)
 
 
 def _told(past: History) -> Tensor:

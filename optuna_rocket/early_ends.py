@@ -8,7 +8,7 @@ given is known, as suggestions are stored whole.
 A parameter can be missing for another reason: a trial that ran and failed has all that its branch
 asks for, and was planned when less was known of the conditions. So nothing is filled in where a
 condition says that the parameter does not exist, nor in a column that complete trials came to lack
-and no condition explains.
+and no condition explains, but for the trials before it went for good.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ def filled(past: History, rows: Rows, geometry: Geometry) -> History:
     unexplained = geometry.activity(past.units) & ~past.active
     appeared = past.active.cumsum(1) > 0  # before that nothing asked for it
     some = past.active.any(-1, keepdim=True)  # a score can be noted without parameters
-    meant &= ~(unexplained & complete & appeared & some).any(1, keepdim=True)
+    gaps = unexplained & complete & appeared & some
+    before = gaps.cumsum(1) == 0
+    gone = ~(past.active & ~before).any(
+        1, keepdim=True
+    )  # an edit ended what was asked for until then
+    meant &= ~gaps.any(1, keepdim=True) | (before & gone)
     units = torch.where(meant, planned, past.units)
     meant &= geometry.activity(units)
     if not bool(meant.any()):

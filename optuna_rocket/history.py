@@ -42,8 +42,9 @@ class History:
             of a study (``features.transform_scores``); None where the scores alone decide.
         outdated: ``(B, n)`` bool: trials whose scores say nothing of what can be reached
             (``agent/newcomers.py``); None where there are none.
-        planned: ``(B, n, d)`` bool: active parameters that a trial stopped before, at the values
-            that it would have been given; None where there are none.
+        planned: ``(B, n, d)`` bool: active parameters that a trial never asked for, as it stopped
+            before, at the values that it would have been given, or as they have gone, where they
+            are held; None where there are none.
     """
 
     units: Tensor

@@ -207,7 +207,7 @@ class Suggester:
             for column in departures.columns(past)
             if column not in found and space.names[column] not in asked
         ]
-        held = departures.held(past, gone)
+        held = departures.held(past, gone, past.scores[0] if goals is None else goals.standing)
         past = departures.filled(past, held)
         geometry = replace(geometry, has_gaps=not bool(past.active.all()), held=held)
         done = (past.outcomes[0] != Outcome.PENDING).nonzero()[:, 0]

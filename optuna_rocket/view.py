@@ -140,7 +140,10 @@ class View:
     def encode(self, record: Record) -> tuple[Tensor, Tensor]:
         """Units and activity ``(1, 1, d)`` of any record's configuration."""
         row = encoding.history(encoding.encode_rows([record], self.space))
-        return row.units, row.active
+        if self.geometry.held is None:
+            return row.units, row.active
+        holds = ~self.geometry.held.isnan()[:, None] & ~row.active
+        return torch.where(holds, self.geometry.held[:, None], row.units), row.active | holds
 
     def read(self, units: Tensor, active: Tensor) -> tuple[Reading, Tensor]:
         """What the memories say of ``c`` configurations ``(1, c, d)``.

@@ -72,6 +72,10 @@ def by(history: History, geometry: Geometry) -> Visited:
     explained = (geometry.activity(history.units)[0] == active).all(-1)
     outcomes = history.outcomes[0]
     complete = (outcomes == Outcome.COMPLETE) | (outcomes == Outcome.PRUNED)
+    if geometry.held is not None:
+        # With what has gone the objective may have been another one.
+        complete &= ~(asked & ~geometry.held.isnan()).any(-1)
+        explained &= ~(asked & ~geometry.held.isnan()).any(-1)
     # What fills a gap that nothing explains is a value that was never tried.
     keys = keys[:, explained]
     running = outcomes == Outcome.PENDING
