@@ -42,9 +42,7 @@ def filled(past: History, rows: Rows, geometry: Geometry) -> History:
     some = past.active.any(-1, keepdim=True)  # a score can be noted without parameters
     gaps = unexplained & complete & appeared & some
     before = gaps.cumsum(1) == 0
-    gone = ~(past.active & ~before).any(
-        1, keepdim=True
-    )  # an edit ended what was asked for until then
+    gone = ~(past.active & ~before).any(1, keepdim=True)  # until the first gap it was asked for
     meant &= ~gaps.any(1, keepdim=True) | (before & gone)
     units = torch.where(meant, planned, past.units)
     meant &= geometry.activity(units)

@@ -73,9 +73,10 @@ def by(history: History, geometry: Geometry) -> Visited:
     outcomes = history.outcomes[0]
     complete = (outcomes == Outcome.COMPLETE) | (outcomes == Outcome.PRUNED)
     if geometry.held is not None:
-        # With what has gone the objective may have been another one.
-        complete &= ~(asked & ~geometry.held.isnan()).any(-1)
-        explained &= ~(asked & ~geometry.held.isnan()).any(-1)
+        # With what has gone since, the objective may have been another one.
+        earlier = (asked & ~geometry.held.isnan()).any(-1)
+        complete &= ~earlier
+        explained &= ~earlier
     # What fills a gap that nothing explains is a value that was never tried.
     keys = keys[:, explained]
     running = outcomes == Outcome.PENDING
