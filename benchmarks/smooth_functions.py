@@ -20,6 +20,7 @@ import optuna
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from benchmarks import small_tables
+from benchmarks.few_numbers import ackley
 from benchmarks.methods import make_sampler
 
 
@@ -59,13 +60,6 @@ def waves(y: Array) -> float:
     return float((9 * y**2 + 0.3 * (1 - np.cos(4 * math.pi * y))).sum())
 
 
-def ackley(y: Array) -> float:
-    """Ackley (1987), eight units wide."""
-    x = 8 * y
-    ripples = math.exp(float(np.cos(2 * math.pi * x).mean()))
-    return 20 - 20 * math.exp(-0.2 * math.sqrt(float((x**2).mean()))) + math.e - ripples
-
-
 def few_matter(y: Array) -> float:
     """A bowl of the first two numbers; the others do nothing."""
     return float((y[:2] ** 2).sum())
@@ -77,7 +71,7 @@ FUNCTIONS: dict[str, Callable[[Array], float]] = {
     "rotated": rotated,
     "valley": valley,
     "waves": waves,
-    "ackley": ackley,
+    "ackley": lambda y: ackley(y, 0.0),
     "few_matter": few_matter,
 }
 

@@ -70,6 +70,11 @@ class Geometry:
         return self.present.sum(-1)
 
     @cached_property
+    def free(self) -> Tensor:
+        """``(B, d)`` bool, parameters that a new configuration can change."""
+        return self.present if self.held is None else self.present & self.held.isnan()
+
+    @cached_property
     def has_conditions(self) -> bool:
         """Whether any parameter depends on another one."""
         return bool((self.parent >= 0).any())
@@ -101,9 +106,7 @@ class Geometry:
     @cached_property
     def n_active(self) -> Tensor:
         """``(B,)`` mean number of parameters that a random configuration has and can change."""
-        share = self.present.double()
-        if self.held is not None:
-            share = share * self.held.isnan()
+        share = self.free.double()
         if not self.has_conditions:
             return share.sum(-1)
         cell = torch.arange(MAX_PARENT_CELLS)

@@ -164,9 +164,7 @@ class Suggester:
         if goals is None:
             mean, std = decision.reading.mean[0, chosen], decision.reading.std[0, chosen]
             expected = expected_score(memory.context(past, geometry), float(mean), float(std))
-        active = decision.pool.active[0, chosen]
-        if geometry.held is not None:
-            active = active & geometry.held[0].isnan()  # the objective asks for it no more
+        active = decision.pool.active[0, chosen] & geometry.free[0]
         return decision, chosen, active.tolist(), expected
 
     def guidance(self, space: Space, goals: Goals | None) -> tuple[Guide | None, Sequence[str]]:
@@ -200,7 +198,7 @@ class Suggester:
             for child, condition in conditions.find(past, space, rows.stopped).items()
             if space.names[child] not in asked
         }
-        geometry = space.geometry(found, has_gaps=not bool(past.active.all()))
+        geometry = space.geometry(found, has_gaps=False)  # told when gaps have been filled
         past = early_ends.filled(past, rows, geometry)
         gone = [
             column
@@ -298,7 +296,7 @@ def whole_pool(
             name: distribution
             for column, (name, distribution) in enumerate(space.distributions.items())
             if fixed is None or not bool(torch.isfinite(fixed[0, column]))
-            if geometry.held is None or bool(geometry.held[0, column].isnan())
+            if bool(geometry.free[0, column])
         }
     )
     size = free.n_configurations

@@ -15,6 +15,7 @@ from optuna.study import Study
 import torch
 from torch import Tensor
 
+from optuna_rocket import departures
 from optuna_rocket import fronts
 from optuna_rocket import rows as encoding
 from optuna_rocket import trials
@@ -140,10 +141,8 @@ class View:
     def encode(self, record: Record) -> tuple[Tensor, Tensor]:
         """Units and activity ``(1, 1, d)`` of any record's configuration."""
         row = encoding.history(encoding.encode_rows([record], self.space))
-        if self.geometry.held is None:
-            return row.units, row.active
-        holds = ~self.geometry.held.isnan()[:, None] & ~row.active
-        return torch.where(holds, self.geometry.held[:, None], row.units), row.active | holds
+        row = departures.filled(row, self.geometry.held)
+        return row.units, row.active
 
     def read(self, units: Tensor, active: Tensor) -> tuple[Reading, Tensor]:
         """What the memories say of ``c`` configurations ``(1, c, d)``.

@@ -182,7 +182,10 @@ ALLOWED: dict[str, set[str]] = {
     # views
     "bands": CORE | {"agent/memory"},
     "fronts": {"goals"},
-    "view": CORE | AGENT | GOALS | {"trials", "records", "rows", "suggest", "fronts"},
+    "view": CORE
+    | AGENT
+    | GOALS
+    | {"trials", "records", "rows", "departures", "suggest", "fronts"},
     "moments": set(),
     "hindsight": CORE
     | AGENT

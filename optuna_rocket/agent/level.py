@@ -24,15 +24,17 @@ _STD = 1.0
 _TRUST, _CAUTION = 2, 2.0
 
 
+def exists(history: History) -> bool:
+    """Whether it is other than 0: several objectives and constraints have scales of their own."""
+    return history.least_unit is None
+
+
 def estimate(history: History, z: Tensor, certainty: Certainty, inverse: Tensor) -> Tensor:
     """The level ``(B, 1)`` of the transformed scores: the mean of Rasmussen & Williams, eq. 2.42.
 
     It is taken as far as trials surely predict each other. Where noise and steps hide what is
-    good, the crowd is no sign that everything else is worse (``benchmarks/README.md``). Several
-    objectives and constraints have a scale of their own, and a level of 0.
+    good, the crowd is no sign that everything else is worse (``benchmarks/README.md``).
     """
-    if history.least_unit is not None:
-        return z.new_zeros(len(z), 1)
     ones = history.scored.to(z.dtype)
     solved = (inverse @ ones[..., None])[..., 0] * ones
     mean = (solved * z).sum(-1, keepdim=True) / (solved.sum(-1, keepdim=True) + _STD**-2)
@@ -59,4 +61,6 @@ def surely_predicted(z: Tensor, rows: Tensor, inverse: Tensor) -> Tensor:
 
 def off_level(history: History, z: Tensor, certainty: Certainty, inverse: Tensor) -> Tensor:
     """Transformed scores less their level, 0 where there is no score."""
+    if not exists(history):
+        return z
     return torch.where(history.scored, z - estimate(history, z, certainty, inverse), 0.0)

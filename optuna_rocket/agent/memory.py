@@ -164,11 +164,12 @@ def condition(
     kernel = kernels.kernel(*kernels.pairwise(rows, rows), geometry)
     certainty, factor = _certain(history, z, kernel, weights)
     expected = None if experience is None else experience.learned(history, z, factor)
-    if expected is None:
+    start = far = z.new_zeros(len(z), 1)
+    if expected is not None:
+        start = expected(history.units, history.active)
+    elif level.exists(history):
         inverse = torch.cholesky_inverse(factor)
         start = far = level.estimate(history, z, certainty, inverse)
-    else:
-        start, far = expected(history.units, history.active), z.new_zeros(len(z), 1)
     residual = torch.where(scored, z - start, 0.0)
     alpha = torch.cholesky_solve(residual[..., None], factor)[..., 0]
     known = scored

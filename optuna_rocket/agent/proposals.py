@@ -120,9 +120,7 @@ def propose(
         geometry.is_categorical[:, None], plan.redraw_choice, plan.redraw_numeric
     )
     moved = torch.where(redraw, fresh, moved)
-    some = draws[4].masked_fill(~geometry.activity(parent), 2.0)
-    if geometry.held is not None:
-        some = some.masked_fill(~geometry.held.isnan()[:, None], 2.0)
+    some = draws[4].masked_fill(~(geometry.activity(parent) & geometry.free[:, None]), 2.0)
     share = 2 / geometry.n_active[:, None, None].clamp_min(1)
     changes = ~plan.few | (some < share) | (some == some.amin(-1, keepdim=True))
     units = torch.where(changes, moved, parent)

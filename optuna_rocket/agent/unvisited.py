@@ -43,9 +43,7 @@ def propose(goals: Goals, context: History, geometry: Geometry, tried: Tensor) -
     best = int(goals.standing.argmax())
     parent = Pool(*(x[:, [best]] for x in (context.units, context.active, context.kind)))
     fine = (geometry.n_cells == 0) | (geometry.n_cells * _LEAST_DISTANCE >= 1)
-    moves = (geometry.present & ~geometry.is_categorical & fine & parent.active[:, 0])[0]
-    if geometry.held is not None:
-        moves = moves & geometry.held[0].isnan()
+    moves = (geometry.free & ~geometry.is_categorical & fine & parent.active[:, 0])[0]
     places = torch.linspace(0, 1, _N_PLACES, dtype=torch.float64)
     distance = _to_nearest(places, tried)
     farthest, at = distance.masked_fill(~moves, 0.0).max(0)

@@ -72,11 +72,10 @@ def by(history: History, geometry: Geometry) -> Visited:
     explained = (geometry.activity(history.units)[0] == active).all(-1)
     outcomes = history.outcomes[0]
     complete = (outcomes == Outcome.COMPLETE) | (outcomes == Outcome.PRUNED)
-    if geometry.held is not None:
-        # With what has gone since, the objective may have been another one.
-        earlier = (asked & ~geometry.held.isnan()).any(-1)
-        complete &= ~earlier
-        explained &= ~earlier
+    # With what has gone since, the objective may have been another one.
+    earlier = (asked & ~geometry.free).any(-1)
+    complete &= ~earlier
+    explained &= ~earlier
     # What fills a gap that nothing explains is a value that was never tried.
     keys = keys[:, explained]
     running = outcomes == Outcome.PENDING

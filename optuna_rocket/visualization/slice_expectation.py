@@ -103,16 +103,16 @@ def slice_expectation_info(
         return SliceExpectationInfo(None, trial_number is None, True, names, ())
     number, own = view.records[central].number, view.records[central].params
     active = view.history.active[0, central].tolist()  # also what has gone and is held since
-    held = [x for x, on in zip(view.space.names, active, strict=True) if on and x in own]
+    asked = [x for x, on in zip(view.space.names, active, strict=True) if on and x in own]
     if params is None:
         shares = [view.relevance(k) for k in shown]
-        greatest = {x: max(share.get(x, 0.0) for share in shares) for x in held}
-        params = sorted(held, key=lambda name: -greatest[name])[: _N_SHOWN[len(shown) > 3]]
+        greatest = {x: max(share.get(x, 0.0) for share in shares) for x in asked}
+        params = sorted(asked, key=lambda name: -greatest[name])[: _N_SHOWN[len(shown) > 3]]
     for param in params:
-        if param not in held:
+        if param not in asked:
             raise ValueError(
                 f"params={list(params)!r}: trial {number}, which is varied, has no parameter "
-                f"{param!r} with more than one value. It has {held}."
+                f"{param!r} with more than one value. It has {asked}."
             )
     slices = [tuple(_slice(view, central, x, k, recent) for x in params) for k in shown]
     is_feasible = bool(view.counted[central])
