@@ -80,11 +80,11 @@ def _rough(share: float) -> tuple[tuple[Any, str, float], ...]:
 
 def _rule_on(transform: Callable[..., Tensor]) -> Variant:
     """The rule with another transform of the scores."""
-    patches = tuple((x, "transform_scores", transform) for x in (memory, fitting))
+    patches = tuple((x, "transformed", transform) for x in (memory, fitting))
     return Variant(new_network(), rule_player, patches=patches)
 
 
-def _rank_normal(scores: Tensor, scored: Tensor, *_: Tensor | None) -> Tensor:
+def _rank_normal(scores: Tensor, scored: Tensor, *_: object) -> Tensor:
     """Normal scores of the ranks."""
     safe = torch.where(scored, scores, 0.0)
     pair = scored[:, None, :]
@@ -94,7 +94,7 @@ def _rank_normal(scores: Tensor, scored: Tensor, *_: Tensor | None) -> Tensor:
     return _standardised(torch.special.ndtri(quantile.clamp(1e-6, 1 - 1e-6)), scored)
 
 
-def _standardised(scores: Tensor, scored: Tensor, *_: Tensor | None) -> Tensor:
+def _standardised(scores: Tensor, scored: Tensor, *_: object) -> Tensor:
     """Scores minus their mean, over their standard deviation."""
     count = scored.sum(-1, keepdim=True).clamp_min(1)
     centred = scores - torch.where(scored, scores, 0.0).sum(-1, keepdim=True) / count

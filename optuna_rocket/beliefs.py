@@ -78,7 +78,7 @@ def updated(
     kept: Kept | None,
     evidence: Evidence,
     n_settled: int,
-    initial: AnyBelief,
+    initial: Callable[[], AnyBelief],
     advance: Callable[[int, AnyBelief], AnyBelief],
 ) -> Kept:
     """The beliefs of today, from what is kept or, where that does not hold, from the beginning.
@@ -88,14 +88,13 @@ def updated(
         evidence: Today's.
         n_settled: How many of the finished trials come before any running one: nothing will
             stand before these.
-        initial: The belief before any trial.
+        initial: Makes the belief before any trial.
         advance: Brings a belief up to date with the first so many finished trials.
     """
     n = evidence.finished.n_trials
     n_same = 0 if kept is None else _n_same(kept.evidence, evidence)
-    steps = [Step(0, initial)]
-    if kept is not None:
-        steps += [step for step in kept.steps if 0 < step.n <= n_same]
+    steps = [] if kept is None else [step for step in kept.steps if 0 < step.n <= n_same]
+    steps = steps or [Step(0, initial())]
     sizes = [n_settled, *(size for size in fitting.link_sizes(n) if size > n_settled), n]
     for size in sizes:
         if size > steps[-1].n:
@@ -111,10 +110,11 @@ def _n_same(old: Evidence, new: Evidence) -> int:
     if old.geometry.has_gaps != new.geometry.has_gaps:
         return 0
     # Conditions are found as trials come in.
-    if not torch.equal(old.geometry.parent, new.geometry.parent):
-        return 0
-    if not torch.equal(old.geometry.allowed, new.geometry.allowed):
-        return 0
+    if old.geometry is not new.geometry:
+        if not torch.equal(old.geometry.parent, new.geometry.parent):
+            return 0
+        if not torch.equal(old.geometry.allowed, new.geometry.allowed):
+            return 0
     if not _same_held(old.geometry.held, new.geometry.held):
         return 0
     if (old.goals is None) != (new.goals is None):

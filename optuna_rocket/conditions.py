@@ -34,7 +34,7 @@ def find(past: History, space: Space, stopped: BoolArray) -> dict[int, tuple[int
     rows = rows[past.outcomes[0, rows] != Outcome.PENDING]
     ended = ~stopped[rows.numpy()]
     active = past.active[0, rows].numpy()
-    geometry = space.geometry({}, has_gaps=False)
+    geometry = space.plain_geometry
     n_cells = geometry.parent_cells[0].numpy().astype(int)
     cell_at = geometry.cells_of(past.units[:, rows])[0].numpy()
     parents = [p for p in range(len(space)) if 1 < n_cells[p] <= MAX_PARENT_CELLS]

@@ -154,7 +154,7 @@ class Experience:
         guide, _ = self.over(space)
         if guide is None or guide.sources is None:
             return {}
-        geometry = space.geometry({}, has_gaps=False)
+        geometry = space.plain_geometry
         elites = guide.sources.elites[:, 0]
         lacks = elites.isnan()
         units = geometry.snap(torch.where(lacks, 0.0, elites)[None])[0]
@@ -261,5 +261,5 @@ def _guesses(
         columns,
         padded,
         torch.tensor([len(curve) for _, curve in curves], dtype=torch.float64),
-        space.geometry({}, has_gaps=False).is_categorical[0, columns],
+        space.plain_geometry.is_categorical[0, columns],
     )

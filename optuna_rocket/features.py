@@ -27,13 +27,14 @@ FURTHEST_GAPS = (-0.25, 3.0)
 _WORST_GAP = FURTHEST_GAPS[1]
 # What is added to a gap before its logarithm is taken: gaps much smaller than this are alike.
 _LOG_OFFSET = 0.3
-# See ``_offset``: the better one in 2, 4, 8 and 16 scores, more than four of them, are much nearer
-# to the best than the lower quartile where they are nearer by this factor. Above it (.005, .02) a
-# search that converges looks like decades (``benchmarks/README.md``).
+# See ``_nearness``: the better one in 2, 4, 8 and 16 scores, more than four of them, are much
+# nearer to the best than the lower quartile where they are nearer by this factor. Above it (.005,
+# .02) a search that converges looks like decades (``benchmarks/README.md``).
 _BETTER_PARTS, _LEAST_CROWD, _CROWDED = (2, 4, 8, 16), 4, 0.001
 _LEAST_STD = 1e-9  # scores that differ less than so are all equal
 # A trial is ranked among this many trials before it: bounds the cost of a token.
 TOKEN_WINDOW = 64
+_ENDS = (Outcome.COMPLETE, Outcome.PRUNED, Outcome.FAILED)
 N_TOKEN_FEATURES = 15 + len(PROPOSAL_KINDS)
 _CHUNK = 512
 
@@ -48,7 +49,7 @@ def transform_scores(
 
     ``t = -log(c + min(g, 3))`` with gaps ``g`` from ``score_gaps`` and ``c`` = 0.3: heavy bad
     tails are cut, the region near the best is stretched a little, and more where scores span
-    decades (``_offset``). ``benchmarks/README.md`` has the comparison with ranks and z-scores.
+    decades (``_nearness``). ``benchmarks/README.md`` has the comparison with ranks and z-scores.
 
     Args:
         scores: ``(B, n)``, anything where ``scored`` is False.
@@ -62,10 +63,13 @@ def transform_scores(
         ``(B, n)`` with mean 0 and standard deviation 1 over the comparable trials; 0 where there
         is no score, and everywhere when all comparable scores are equal.
     """
-    if scores.shape[1] == 0:
-        return torch.zeros_like(scores)
     by = scored if comparable is None else comparable
-    return torch.where(scored, continue_transform(scores, by, scores, least_unit), 0.0)
+    return transformed(scores, scored, scale_of(scores, by, least_unit))
+
+
+def transformed(scores: Tensor, scored: Tensor, scale: Scale) -> Tensor:
+    """``transform_scores`` on a scale that is known already."""
+    return torch.where(scored, _at_gaps(scale, gaps_on(scale, scores)), 0.0)
 
 
 def score_gaps(scores: Tensor, scored: Tensor) -> Tensor:
@@ -75,7 +79,7 @@ def score_gaps(scores: Tensor, scored: Tensor) -> Tensor:
     """
     if scores.shape[1] == 0:
         return torch.zeros_like(scores)
-    best, unit = _yardstick(scores, scored)
+    best, unit, _ = _yardstick(scores, scored)
     return (best - scores / 2) / unit
 
 
@@ -86,8 +90,8 @@ def continue_transform(
 
     They may be better than all of those. All are 0 where all of those are equal.
     """
-    scale = _scale(scores, scored, least_unit)
-    return _at_gaps(scale, (scale.best - further / 2) / scale.unit)
+    scale = scale_of(scores, scored, least_unit)
+    return _at_gaps(scale, gaps_on(scale, further))
 
 
 def invert_transform(
@@ -98,8 +102,7 @@ def invert_transform(
     Cut where scores count as equally bad, and where all scores are equal: that score. There must
     be at least one.
     """
-    scale = _scale(scores, scored, least_unit)
-    return 2 * (scale.best - _gaps(scale, transformed).clamp_max(_WORST_GAP) * scale.unit)
+    return _scores(scale_of(scores, scored, least_unit), transformed)
 
 
 def furthest_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Tensor:
@@ -107,19 +110,19 @@ def furthest_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None = 
 
     ``invert_transform`` gives the worst one, to the last digit, for all that is cut there.
     """
-    scale = _scale(scores, scored, least_unit)
+    scale = scale_of(scores, scored, least_unit)
     return 2 * (scale.best - scale.best.new_tensor([FURTHEST_GAPS[::-1]]) * scale.unit)
 
 
-def expected_score(history: History, mean: float, std: float) -> tuple[float, float]:
+def expected_score(scale: Scale, mean: float, std: float) -> tuple[float, float]:
     """An expected transformed score of one study and its deviation, on the objective's scale.
 
     The deviation is half of what lies between one below and one above. NaN before any score.
     """
-    if not bool(history.scored.any()):
+    if not bool(torch.isfinite(scale.best)):
         return math.nan, math.nan
-    around = history.scores.new_tensor([[mean - std, mean, mean + std]])
-    low, score, high = invert_transform(history.scores, history.comparable, around)[0].tolist()
+    around = scale.best.new_tensor([[mean - std, mean, mean + std]])
+    low, score, high = _scores(scale, around)[0].tolist()
     return score, high / 2 - low / 2
 
 
@@ -128,8 +131,8 @@ def transform_errors(scores: Tensor, scored: Tensor, errors: Tensor) -> Tensor:
 
     To first order, by the slope of the transform at each score.
     """
-    scale = _scale(scores, scored)
-    gaps = ((scale.best - scores / 2) / scale.unit).clamp(0, _WORST_GAP)
+    scale = scale_of(scores, scored)
+    gaps = gaps_on(scale, scores).clamp(0, _WORST_GAP)
     slope = 0.5 / (scale.unit * (scale.offset + gaps) * scale.std.clamp_min(_LEAST_STD))
     return torch.where(scored & (scale.std > _LEAST_STD), errors * slope, 0.0)
 
@@ -138,14 +141,14 @@ def transform_gaps(
     scores: Tensor, scored: Tensor, gaps: Tensor, least_unit: Tensor | None = None
 ) -> Tensor:
     """What ``continue_transform`` gives to scores ``(B, k)`` that lie ``gaps`` below the best."""
-    return _at_gaps(_scale(scores, scored, least_unit), gaps)
+    return _at_gaps(scale_of(scores, scored, least_unit), gaps)
 
 
 def gaps_of(
     scores: Tensor, scored: Tensor, transformed: Tensor, least_unit: Tensor | None = None
 ) -> Tensor:
     """Gaps ``(B, k)`` that ``transform_gaps`` turns into ``transformed``, cut."""
-    scale = _scale(scores, scored, least_unit)
+    scale = scale_of(scores, scored, least_unit)
     gaps = torch.where(scale.std > _LEAST_STD, _gaps(scale, transformed), 0.0)
     return gaps.clamp(*FURTHEST_GAPS)
 
@@ -155,8 +158,11 @@ def half_unit(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) 
     return _yardstick(scores, scored, least_unit)[1]
 
 
-class _Scale(NamedTuple):
-    """What ``transform_scores`` takes from some scores, each ``(B, 1)``."""
+class Scale(NamedTuple):
+    """What ``transform_scores`` takes from some scores, each ``(B, 1)``.
+
+    ``best`` and ``unit`` are halves; the best is minus infinity where there is no score.
+    """
 
     best: Tensor
     unit: Tensor
@@ -165,21 +171,42 @@ class _Scale(NamedTuple):
     std: Tensor
 
 
-def _scale(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> _Scale:
-    best, unit = _yardstick(scores, scored, least_unit)
+def scale_of(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Scale:
+    """The scale that ``transform_scores`` gives to some scores."""
+    if scores.shape[1] == 0:
+        blank = scores.new_zeros(len(scores), 1)
+        return Scale(blank - torch.inf, blank + 1, blank + _LOG_OFFSET, blank, blank)
+    best, unit, ascending = _yardstick(scores, scored, least_unit)
     gaps = (best - scores / 2) / unit
-    offset = _offset(gaps, scored) if least_unit is None else torch.full_like(best, _LOG_OFFSET)
-    return _Scale(best, unit, offset, *_moments(_log_gap(gaps, offset), scored))
+    offset = torch.full_like(best, _LOG_OFFSET)
+    if least_unit is None:
+        offset *= _nearness(best, unit, ascending, scored)
+    return Scale(best, unit, offset, *_moments(_log_gap(gaps, offset), scored))
 
 
-def _at_gaps(scale: _Scale, gaps: Tensor) -> Tensor:
+def study_scale(history: History) -> Scale:
+    """The scale that a history gives to its own scores."""
+    return scale_of(history.scores, history.comparable, history.least_unit)
+
+
+def gaps_on(scale: Scale, scores: Tensor) -> Tensor:
+    """How far scores ``(B, k)`` lie below the best one of a scale, uncut."""
+    return (scale.best - scores / 2) / scale.unit
+
+
+def _scores(scale: Scale, transformed: Tensor) -> Tensor:
+    """See ``invert_transform``."""
+    return 2 * (scale.best - _gaps(scale, transformed).clamp_max(_WORST_GAP) * scale.unit)
+
+
+def _at_gaps(scale: Scale, gaps: Tensor) -> Tensor:
     most_above = FURTHEST_GAPS[0] / _LOG_OFFSET * scale.offset
     new = -torch.log(scale.offset + gaps.maximum(most_above).clamp_max(_WORST_GAP))
     known = (new - scale.mean) / scale.std.clamp_min(_LEAST_STD)
     return torch.where(scale.std > _LEAST_STD, known, 0.0)
 
 
-def _gaps(scale: _Scale, transformed: Tensor) -> Tensor:
+def _gaps(scale: Scale, transformed: Tensor) -> Tensor:
     return torch.exp(-(transformed * scale.std + scale.mean)) - scale.offset
 
 
@@ -187,39 +214,43 @@ def _log_gap(gaps: Tensor, offset: Tensor) -> Tensor:
     return -torch.log(offset + gaps.clamp(0, _WORST_GAP))
 
 
-def _offset(gaps: Tensor, scored: Tensor) -> Tensor:
-    """What is added to gaps ``(B, n)`` before the logarithm: those much smaller are alike.
+def _nearness(best: Tensor, unit: Tensor, ascending: Tensor, scored: Tensor) -> Tensor:
+    """Factor ``(B, 1)`` of what is added to gaps before the logarithm: those much less are alike.
 
     Scores can span decades (losses without a logarithm). Where the better half has gaps so small
     that it would all be alike, its greatest one takes the place of the unit; and so on with the
     better quarter, eighth and sixteenth. Not where there is a ``least_unit``: what several
     objectives and constraints want lies at a certain distance.
     """
-    ascending = gaps.masked_fill(~scored, torch.inf).sort(-1).values
     last = (scored.sum(-1, keepdim=True) - 1).clamp_min(0)
-    near = torch.ones_like(ascending[:, :1])
-    for part in _BETTER_PARTS:
-        nearer = ascending.gather(1, (last // part).maximum(last.clamp_max(_LEAST_CROWD)))
-        near = torch.where((nearer > 0) & (nearer < _CROWDED * near), nearer, near)
-    return _LOG_OFFSET * near
+    crowd = (last // torch.tensor(_BETTER_PARTS)).maximum(last.clamp_max(_LEAST_CROWD))
+    greatest = (best - ascending.gather(1, last - crowd)) / unit  # gaps of those parts
+    near = torch.ones_like(best)
+    crowded = (greatest > 0) & (greatest < _CROWDED)
+    if bool(crowded.any()):  # hardly ever, and the rest takes a while
+        for gap in greatest.split(1, -1):
+            near = torch.where((gap > 0) & (gap < _CROWDED * near), gap, near)
+    return near
 
 
 def _yardstick(
     scores: Tensor, scored: Tensor, least_unit: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Half of the best score and half of its distance to the lower quartile, each ``(B, 1)``.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Half of the best score, half of its distance to the lower quartile, and halves in order.
 
+    The first two are ``(B, 1)``; the last ``(B, n)`` ascends, infinite where there is no score.
     Halving first keeps the differences of huge scores finite.
     """
-    half = torch.where(scored, scores, 0.0) / 2
-    best = half.masked_fill(~scored, -torch.inf).amax(-1, keepdim=True)
-    worst = half.masked_fill(~scored, torch.inf).amin(-1, keepdim=True)
-    ascending = half.masked_fill(~scored, torch.inf).sort(-1).values
+    half, blank = scores / 2, ~scored
+    best = half.masked_fill(blank, -torch.inf).amax(-1, keepdim=True)
+    ascending = half.masked_fill(blank, torch.inf).sort(-1).values
     quarter = (scored.sum(-1, keepdim=True) - 1).clamp_min(0) // 4
     unit = best - ascending.gather(1, quarter)
-    unit = torch.where(unit > 0, unit, best - worst)
+    unit = torch.where(unit > 0, unit, best - ascending[:, :1])
     unit = torch.where((unit > 0) & torch.isfinite(unit), unit, 1.0)
-    return best, unit if least_unit is None else unit.maximum(least_unit[:, :1])
+    if least_unit is not None:
+        unit = unit.maximum(least_unit[:, :1])
+    return best, unit, ascending
 
 
 def tokens(history: History, geometry: Geometry, start: int = 0) -> Tensor:
@@ -247,13 +278,13 @@ def _token_chunk(
     start: int,
     stop: int,
 ) -> Tensor:
-    rows = torch.arange(start, stop)
+    rows, here = torch.arange(start, stop), slice(start, stop)
     window = rows[:, None] - 1 - torch.arange(TOKEN_WINDOW)
     valid = window >= 0
     window = window.clamp_min(0)
     before = (rows - 1).clamp_min(0)
 
-    score = scores[:, rows]  # (B, k)
+    score = scores[:, here]  # (B, k)
     has_score = torch.isfinite(score)
     earlier = scores[:, window]  # (B, k, W)
     comparable = torch.isfinite(earlier) & valid
@@ -272,21 +303,18 @@ def _token_chunk(
     gain = gain.nan_to_num(0.0).clamp(-10, 10)
     improved = has_score & (score > incumbent)
 
-    here = history.units[:, rows]
-    to_incumbent = row_distance(here, _gather_rows(history.units, best_index[:, before]), geometry)
-    neighbours = row_distance(here[:, :, None], history.units[:, window], geometry)
+    units = history.units[:, here]
+    leader = _gather_rows(history.units, best_index[:, before])
+    to_incumbent = row_distance(units, leader, geometry)
+    neighbours = row_distance(units[:, :, None], history.units[:, window], geometry)
     nearest = neighbours.masked_fill(~valid, torch.inf).amin(-1)
     nearest = torch.where(torch.isfinite(nearest), nearest, 0.0)
 
-    outcomes = history.outcomes[:, rows]
-    mean, std = history.predicted[:, rows].unbind(-1)
+    mean, std = history.predicted[:, here].unbind(-1)
     known = torch.isfinite(mean) & torch.isfinite(std)
     mean, std = mean.nan_to_num(0.0).clamp(-4, 4), std.nan_to_num(0.0).clamp(0, 4)
     surprise = torch.where(known & has_score, (rank - mean) / (std + 0.3), 0.0).clamp(-3, 3)
     columns = [
-        (outcomes == Outcome.COMPLETE).double(),
-        (outcomes == Outcome.PRUNED).double(),
-        (outcomes == Outcome.FAILED).double(),
         torch.where(has_score, rank, 0.0) / 2,
         improved.double(),
         torch.log1p(gain.clamp_min(0)),
@@ -297,18 +325,20 @@ def _token_chunk(
         surprise / 2,
         torch.where(has_incumbent, to_incumbent, 0.0),
         nearest,
-        history.fidelity[:, rows],
+        history.fidelity[:, here],
         torch.log1p(rows.double()).expand_as(rank) / 5,
     ]
-    kinds = (history.kind[:, rows, None] == torch.arange(len(PROPOSAL_KINDS))).float()
-    return torch.cat([torch.stack(columns, -1).float(), kinds], -1)
+    outcomes = history.outcomes[:, here, None] == torch.tensor(_ENDS)
+    kinds = history.kind[:, here, None] == torch.arange(len(PROPOSAL_KINDS))
+    return torch.cat([outcomes.float(), torch.stack(columns, -1).float(), kinds.float()], -1)
 
 
 def row_distance(a: Tensor, b: Tensor, geometry: Geometry) -> Tensor:
     """Root mean square distance over parameters of matching rows ``(B, ..., d)`` of units."""
     lead = (len(geometry.present),) + (1,) * (a.dim() - 2) + (-1,)
-    is_categorical = geometry.is_categorical.view(lead)
-    squared = torch.where(is_categorical, (a != b).double(), (a - b).square())
+    squared = (a - b).square()
+    if len(geometry.categorical_columns):
+        squared = torch.where(geometry.is_categorical.view(lead), (a != b).double(), squared)
     squared = squared * geometry.present.view(lead)
     n_params = geometry.n_params.view(lead[:-1]).clamp_min(1)
     return (squared.sum(-1) / n_params).sqrt()

@@ -82,7 +82,7 @@ class History:
 
     def first(self, n: int) -> History:
         """The first ``n`` trials, without copying them."""
-        return self._each(lambda field: field[:, :n])
+        return self if n >= self.n_trials else self._each(lambda field: field[:, :n])
 
     def take(self, index: Tensor) -> History:
         """The trials at ``index`` ``(k,)``, the same in all studies of the batch."""

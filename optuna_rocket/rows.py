@@ -141,7 +141,7 @@ def _planned(record: Record, space: Space) -> Iterator[tuple[int, float]]:
 def history(rows: Rows) -> History:
     """The rows as the agent's history (a batch of one), with the scores of the first objective."""
     active = torch.from_numpy(rows.active)[None]
-    geometry = rows.space.geometry({}, has_gaps=False)
+    geometry = rows.space.plain_geometry
     return History(
         units=geometry.fill_inactive(torch.from_numpy(rows.units)[None], active),
         active=active,

@@ -75,6 +75,11 @@ class Geometry:
         return self.present if self.held is None else self.present & self.held.isnan()
 
     @cached_property
+    def has_cells(self) -> bool:
+        """Whether any parameter is finite, log-scaled integers aside."""
+        return bool((self.n_cells > 0).any())
+
+    @cached_property
     def has_conditions(self) -> bool:
         """Whether any parameter depends on another one."""
         return bool((self.parent >= 0).any())
@@ -147,17 +152,18 @@ class Geometry:
 
         What is held stays where it is held.
         """
-        cells = self.n_cells[:, None]
-        finite = cells > 0
-        safe = cells.clamp_min(1)
-        index = (units * safe).floor().clamp_min(0).minimum(safe - 1)
-        grid = torch.where(finite, (index + 0.5) / safe, units.clamp(0, 1))
+        snapped = units.clamp(0, 1)
+        safe = self.n_cells[:, None].clamp_min(1)
+        if self.has_cells:
+            index = (units * safe).floor().clamp_min(0).minimum(safe - 1)
+            snapped = torch.where(self.n_cells[:, None] > 0, (index + 0.5) / safe, snapped)
         if self.log_bounds is not None:
             low, high = self.log_bounds[:, :, None]
             width = (high - low).clamp_min(1e-12)
-            grid = torch.where(high > low, (self._integers(units).log() - low) / width, grid)
-        choice = units.round().clamp_min(0).minimum(safe - 1)
-        snapped = torch.where(self.is_categorical[:, None], choice, grid)
+            snapped = torch.where(high > low, (self._integers(units).log() - low) / width, snapped)
+        if len(self.categorical_columns):
+            choice = units.round().clamp_min(0).minimum(safe - 1)
+            snapped = torch.where(self.is_categorical[:, None], choice, snapped)
         if self.held is not None:
             snapped = torch.where(self.held.isnan()[:, None], snapped, self.held[:, None])
         return torch.where(self.present[:, None], snapped, torch.zeros_like(snapped))
@@ -254,6 +260,11 @@ class Space:
             name: axes.decode(distribution, self._bounds[j], float(units[j]))
             for j, (name, distribution) in enumerate(self.distributions.items())
         }
+
+    @cached_property
+    def plain_geometry(self) -> Geometry:
+        """The space as a batch of one, without conditions, where no trial lacks a parameter."""
+        return self.geometry({}, has_gaps=False)
 
     def geometry(
         self, conditions: Mapping[int, tuple[int, Sequence[bool]]], has_gaps: bool

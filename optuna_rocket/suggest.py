@@ -101,7 +101,7 @@ class Suggester:
         Raises:
             ArithmeticError: If the agent's numbers are not finite.
         """
-        space = Space(distributions)
+        space = self._space(distributions)
         try:
             with quietly():
                 decision, chosen, active, expected = self._decide(
@@ -161,11 +161,18 @@ class Suggester:
         if not bool(torch.isfinite(decision.logits[0, chosen])):
             raise ArithmeticError("the agent's logits are not finite")
         expected = (math.nan, math.nan)
-        if goals is None:
+        if isinstance(decision, Decision):
             mean, std = decision.reading.mean[0, chosen], decision.reading.std[0, chosen]
-            expected = expected_score(memory.context(past, geometry), float(mean), float(std))
+            expected = expected_score(decision.scale, float(mean), float(std))
         active = decision.pool.active[0, chosen] & geometry.free[0]
         return decision, chosen, active.tolist(), expected
+
+    def _space(self, distributions: Mapping[str, BaseDistribution]) -> Space:
+        """The space of some parameters, the one of the last suggestion where it is the same."""
+        kept = self._cache.get(tuple(sorted(distributions)))
+        if kept is not None and kept.evidence.rows.space.distributions == distributions:
+            return kept.evidence.rows.space
+        return Space(distributions)
 
     def guidance(self, space: Space, goals: Goals | None) -> tuple[Guide | None, Sequence[str]]:
         """What experience says of a space, and the names of the earlier studies behind it.
@@ -198,7 +205,8 @@ class Suggester:
             for child, condition in conditions.find(past, space, rows.stopped).items()
             if space.names[child] not in asked
         }
-        geometry = space.geometry(found, has_gaps=False)  # told when gaps have been filled
+        # Whether there are gaps is told when they have been filled.
+        geometry = space.geometry(found, has_gaps=False) if found else space.plain_geometry
         past = early_ends.filled(past, rows, geometry)
         gone = [
             column
@@ -207,7 +215,9 @@ class Suggester:
         ]
         held = departures.held(past, gone, past.scores[0] if goals is None else goals.standing)
         past = departures.filled(past, held)
-        geometry = replace(geometry, has_gaps=not bool(past.active.all()), held=held)
+        has_gaps = not bool(past.active.all())
+        if has_gaps or held is not None:
+            geometry = replace(geometry, has_gaps=has_gaps, held=held)
         done = (past.outcomes[0] != Outcome.PENDING).nonzero()[:, 0]
         finished, reached = past, goals
         if len(done) < past.n_trials:
@@ -219,7 +229,8 @@ class Suggester:
         evidence = Evidence(rows, geometry, finished, reached, told)
         n_settled = int((done == torch.arange(len(done))).sum())
         advance = partial(_advanced, self.network, evidence)
-        kept = beliefs.updated(kept, evidence, n_settled, _initial(evidence), advance)
+        initial = partial(_initial, evidence)
+        kept = beliefs.updated(kept, evidence, n_settled, initial, advance)
         self._cache[space.names] = kept
         while len(self._cache) > _N_CACHED:
             self._cache.popitem(last=False)

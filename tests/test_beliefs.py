@@ -77,7 +77,7 @@ def advanced(
 
     monkeypatch.setattr(beliefs, "_n_same", lambda old, new: n_same)
     evidence = Evidence(cast(Any, None), cast(Any, None), cast(Any, Finished()), None)
-    found = beliefs.updated(kept, evidence, n_settled, cast(AnyBelief, 0), advance)
+    found = beliefs.updated(kept, evidence, n_settled, lambda: cast(AnyBelief, 0), advance)
     assert all(cast(int, step.belief) == step.n for step in found.steps)
     assert cast(int, found.belief) == n
     return found, steps

@@ -13,6 +13,7 @@ from optuna_rocket.agent import fitting
 from optuna_rocket.agent import gram
 from optuna_rocket.agent import kernels
 from optuna_rocket.agent import memory
+from optuna_rocket.features import study_scale
 from optuna_rocket.features import transform_scores
 from optuna_rocket.history import History
 from optuna_rocket.space import Space
@@ -47,7 +48,7 @@ def expected(past: History, at: float) -> float:
 
 def added(past: History) -> Tensor:
     """Extra variance of the scores under fitted weights."""
-    rows = doubt.doubtful(past)
+    rows = doubt.doubtful(past, study_scale(past))
     assert rows is not None
     weights, plain = fitted(past), gram.certainty(past)
     at = kernels.columns(past.units, past.active, GEOMETRY, weights.relevance)
@@ -79,12 +80,14 @@ def test_bad_neighbours_back_each_other_up() -> None:
 
 
 def test_what_is_surprisingly_good_is_believed() -> None:
-    assert doubt.doubtful(history({3: 5.0})) is None or not bool(added(history({3: 5.0})).any())
+    lucky = history({3: 5.0})
+    assert doubt.doubtful(lucky, study_scale(lucky)) is None or not bool(added(lucky).any())
 
 
 def test_few_scores_and_several_objectives_are_not_doubted() -> None:
-    assert doubt.doubtful(history({2: -1e4}, n=9)) is None
+    few = history({2: -1e4}, n=9)
+    assert doubt.doubtful(few, study_scale(few)) is None
     past = history({9: -1e4})
-    assert doubt.doubtful(past) is not None
-    with_unit = replace(past, least_unit=torch.ones(1, 1))
-    assert doubt.doubtful(with_unit) is None
+    assert doubt.doubtful(past, study_scale(past)) is not None
+    with_unit = replace(past, least_unit=torch.ones(1, past.n_trials))
+    assert doubt.doubtful(with_unit, study_scale(with_unit)) is None

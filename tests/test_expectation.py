@@ -10,6 +10,7 @@ import torch
 
 from optuna_rocket import RocketPruner
 from optuna_rocket.features import expected_score
+from optuna_rocket.features import study_scale
 from optuna_rocket.features import transform_scores
 from optuna_rocket.fidelity.expectation import Said
 from optuna_rocket.fidelity.expectation import Trust
@@ -78,10 +79,10 @@ def test_what_is_expected_is_an_objective_value() -> None:
         empty_history(1, 1), scores=scores, outcomes=torch.full((1, 12), Outcome.COMPLETE)
     )
     for i in (4, 8, 11):
-        score, spread = expected_score(known, float(transformed[i]), 0.1)
+        score, spread = expected_score(study_scale(known), float(transformed[i]), 0.1)
         assert score == pytest.approx(i) and 0 < spread < 2
-    assert expected_score(known, float(transformed.max()) + 0.5, 0.1)[0] > 11
-    assert math.isnan(expected_score(empty_history(1, 1), 0.0, 1.0)[0])
+    assert expected_score(study_scale(known), float(transformed.max()) + 0.5, 0.1)[0] > 11
+    assert math.isnan(expected_score(study_scale(empty_history(1, 1)), 0.0, 1.0)[0])
 
 
 def test_trust_is_earned() -> None:

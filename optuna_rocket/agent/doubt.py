@@ -14,26 +14,27 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent.gram import Certainty
-from optuna_rocket.features import score_gaps
+from optuna_rocket.features import Scale
+from optuna_rocket.features import gaps_on
 from optuna_rocket.history import History
 
 
 # Below what is expected without the score itself: so many deviations, and so much of z.
 _DEVIATIONS, _LEAST = 4.0, 1.0
-# And so far below the best (``features.score_gaps``), once there are so many scores.
+# And so far below the best (``features.gaps_on``), once there are so many scores.
 _GAP, _FROM = 2.5, 10
 _FREEDOM = 4.0
 
 
-def doubtful(history: History) -> Tensor | None:
-    """Scores ``(B, n)`` that may be doubted at all, None where there are none.
+def doubtful(history: History, scale: Scale) -> Tensor | None:
+    """Scores ``(B, n)`` that may be doubted at all, by their ``scale``; None where there are none.
 
     Not with several objectives and constraints, whose scale is another.
     """
     if history.n_trials < _FROM or history.least_unit is not None:
         return None
     many = history.scored.sum(-1, keepdim=True) >= _FROM
-    found = many & history.scored & (score_gaps(history.scores, history.scored) >= _GAP)
+    found = many & history.scored & (gaps_on(scale, history.scores) >= _GAP)
     return found if bool(found.any()) else None
 
 

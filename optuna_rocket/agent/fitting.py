@@ -15,7 +15,8 @@ from optuna_rocket.agent import gram
 from optuna_rocket.agent import kernels
 from optuna_rocket.agent import level
 from optuna_rocket.agent.gram import MemoryWeights
-from optuna_rocket.features import transform_scores
+from optuna_rocket.features import study_scale
+from optuna_rocket.features import transformed
 from optuna_rocket.history import History
 from optuna_rocket.space import Geometry
 
@@ -67,7 +68,8 @@ def fit(
     Williams, eq. 5.9).
     """
     scored = history.scored
-    z = transform_scores(history.scores, scored, history.least_unit, history.comparable)
+    of_scores = study_scale(history)
+    z = transformed(history.scores, scored, of_scores)
     # (B or 1, n², d), or twice as wide
     distance = kernels.distances(history, geometry).flatten(1, 2)
     certainty = gram.certainty(history)
@@ -76,7 +78,7 @@ def fit(
     if not distance.shape[-1]:
         return prior  # a space without a choice
     square = distance.square()
-    plain, doubtful = certainty, doubt.doubtful(history)
+    plain, doubtful = certainty, doubt.doubtful(history, of_scores)
     for step in range(n_steps):
         rate = 0.5 * 0.8**step
         root = (weights.relevance / 2).exp()

@@ -62,9 +62,10 @@ def masked_covariance(
     kernel: Tensor, weights: MemoryWeights, certainty: Certainty, rows: Tensor
 ) -> Tensor:
     """``covariance`` with the kernel ``(B, n, n)`` of all trials and weights as they are kept."""
-    pair = (rows[:, :, None] & rows[:, None, :]).double()
     scale, noise = weights.outputscale.exp(), weights.noise.exp()
-    return covariance(kernel * pair, scale, noise, certainty, rows)
+    if not bool(rows.all()):
+        kernel = kernel * (rows[:, :, None] & rows[:, None, :])
+    return covariance(kernel, scale, noise, certainty, rows)
 
 
 def covariance(

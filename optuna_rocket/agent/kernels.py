@@ -42,14 +42,14 @@ class Columns(NamedTuple):
 def columns(units: Tensor, active: Tensor, geometry: Geometry, relevance: Tensor) -> Columns:
     """Configurations ``units`` ``(B, n, d)`` for logs of relevances ``(B, d)``."""
     relevance = relevance.exp() * geometry.present
+    used = geometry.categorical_columns
     root = relevance.sqrt()[:, None]
-    is_categorical = geometry.is_categorical[:, None]
-    numeric = torch.where(is_categorical, 0.0, units * root)
+    if len(used):
+        root = root.masked_fill(geometry.is_categorical[:, None], 0.0)
+    numeric = units * root
     if geometry.has_conditions or geometry.has_gaps:
         # One more column per parameter keeps active and inactive a fixed distance apart.
-        indicator = active * root * _INACTIVE_DISTANCE
-        numeric = torch.cat([numeric, torch.where(is_categorical, 0.0, indicator)], -1)
-    used = geometry.categorical_columns
+        numeric = torch.cat([numeric, active * root * _INACTIVE_DISTANCE], -1)
     return Columns(numeric, units[..., used], (relevance * geometry.is_categorical)[:, used])
 
 

@@ -22,7 +22,9 @@ from optuna_rocket.agent import newcomers
 from optuna_rocket.agent.gram import Certainty
 from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.agent.kernels import Columns
-from optuna_rocket.features import transform_scores
+from optuna_rocket.features import Scale
+from optuna_rocket.features import study_scale
+from optuna_rocket.features import transformed
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.space import Geometry
@@ -68,12 +70,13 @@ class Conditioned:
         history: The trials (at most ``MAX_CONTEXT``).
         geometry: The space.
         weights: The weights that were used.
+        scale: Of the trials' scores.
         scored: ``(B, n)`` trials that shape the mean.
         level: ``(B, 1)`` transformed score that is expected far from all trials; 0 beside
             ``expected``, which says it itself.
         alpha: ``(B, n)`` the regression's coefficients.
         known: ``(B, n)`` trials that shape the spread, pending ones included.
-        factor: ``(B, n, n)`` Cholesky factor of ``K`` over ``known``.
+        inverse: ``(B, n, n)`` inverse of ``K`` over ``known``.
         failure_base: ``(B, 1)`` share of failures, None where nothing has failed.
         failure_alpha: ``(B, n)`` coefficients of the regression of failures.
         incumbent: ``(B,)`` greatest expected transformed score among the comparable trials.
@@ -85,11 +88,12 @@ class Conditioned:
     history: History
     geometry: Geometry
     weights: MemoryWeights
+    scale: Scale
     scored: Tensor
     level: Tensor
     alpha: Tensor
     known: Tensor
-    factor: Tensor
+    inverse: Tensor
     failure_base: Tensor | None
     failure_alpha: Tensor | None
     incumbent: Tensor
@@ -159,23 +163,24 @@ def condition(
     regression is that of what its expectation leaves unexplained.
     """
     scored, pending = history.scored, history.outcomes == Outcome.PENDING
-    z = transform_scores(history.scores, scored, history.least_unit, history.comparable)
+    scale = study_scale(history)
+    z = transformed(history.scores, scored, scale)
     rows = kernels.columns(history.units, history.active, geometry, weights.relevance)
     kernel = kernels.kernel(*kernels.pairwise(rows, rows), geometry)
-    certainty, factor = _certain(history, z, kernel, weights)
+    doubtful = doubt.doubtful(history, scale)
+    certainty, factor, inverse = _certain(history, z, kernel, weights, doubtful)
     expected = None if experience is None else experience.learned(history, z, factor)
     start = far = z.new_zeros(len(z), 1)
     if expected is not None:
         start = expected(history.units, history.active)
     elif level.exists(history):
-        inverse = torch.cholesky_inverse(factor)
         start = far = level.estimate(history, z, certainty, inverse)
     residual = torch.where(scored, z - start, 0.0)
-    alpha = torch.cholesky_solve(residual[..., None], factor)[..., 0]
+    alpha = (inverse @ residual[..., None])[..., 0]
     known = scored
     if bool(pending.any()):
         known = scored | pending
-        factor = gram.cholesky(gram.masked_covariance(kernel, weights, certainty, known))
+        _, inverse = _solved(kernel, weights, certainty, known)
     incumbent = torch.zeros(len(z), dtype=z.dtype)
     # At a trial the regression misses the score by what it takes for noise.
     fitted = z - certainty.variance(weights.noise.exp()) * alpha
@@ -187,11 +192,12 @@ def condition(
         history,
         geometry,
         weights,
+        scale,
         scored,
         far,
         alpha,
         known,
-        factor,
+        inverse,
         base,
         failure_alpha,
         incumbent,
@@ -202,24 +208,30 @@ def condition(
 
 
 def _certain(
-    history: History, z: Tensor, kernel: Tensor, weights: MemoryWeights
-) -> tuple[Certainty, Tensor]:
-    """How certain the scores are, and the factor ``(B, n, n)`` of their covariance."""
+    history: History, z: Tensor, kernel: Tensor, weights: MemoryWeights, doubtful: Tensor | None
+) -> tuple[Certainty, Tensor, Tensor]:
+    """How certain the scores are, and the factor and the inverse of their covariance."""
     plain = certainty = gram.certainty(history)
-    factor = gram.cholesky(gram.masked_covariance(kernel, weights, certainty, history.scored))
-    doubtful = doubt.doubtful(history)
+    factor, inverse = _solved(kernel, weights, certainty, history.scored)
     if doubtful is None:
-        return certainty, factor
+        return certainty, factor, inverse
     for _ in range(_DOUBTS):
-        inverse = torch.cholesky_inverse(factor)
         off = level.off_level(history, z, certainty, inverse)
         alpha = (inverse @ off[..., None])[..., 0]
         before, noise = certainty, weights.noise.exp()
         certainty = doubt.doubted(doubtful, alpha, inverse, noise, plain, before)
         if torch.equal(certainty.added, before.added):
             break
-        factor = gram.cholesky(gram.masked_covariance(kernel, weights, certainty, history.scored))
-    return certainty, factor
+        factor, inverse = _solved(kernel, weights, certainty, history.scored)
+    return certainty, factor, inverse
+
+
+def _solved(
+    kernel: Tensor, weights: MemoryWeights, certainty: Certainty, rows: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Factor and inverse, each ``(B, n, n)``, of the covariance over some rows."""
+    factor = gram.cholesky(gram.masked_covariance(kernel, weights, certainty, rows))
+    return factor, torch.cholesky_inverse(factor)
 
 
 def read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
@@ -251,11 +263,12 @@ def _cut(memory: Conditioned, cut: slice) -> Conditioned:
         history=history,
         geometry=geometry,
         weights=weights,
+        scale=Scale(*(number[cut] for number in memory.scale)),
         scored=memory.scored[cut],
         level=memory.level[cut],
         alpha=memory.alpha[cut],
         known=memory.known[cut],
-        factor=memory.factor[cut],
+        inverse=memory.inverse[cut],
         failure_base=None if base is None else base[cut],
         failure_alpha=None if coefficients is None else coefficients[cut],
         incumbent=memory.incumbent[cut],
@@ -284,8 +297,9 @@ def _read(memory: Conditioned, units: Tensor, active: Tensor) -> Reading:
         expected = memory.failure_base + (cross @ memory.failure_alpha[..., None])[..., 0]
         failed = (history.outcomes == Outcome.FAILED).any(-1, keepdim=True)
         failure = torch.where(failed, expected.clamp(0, 0.99), 0.0)
-    root = _explained_root(memory, cross)  # which uses it up
-    variance = (scale - root.square_().sum(1)).clamp_min_(1e-10)
+    visible = _visible(memory, cross)  # which uses it up
+    explained = (visible @ memory.inverse).mul_(visible).sum(-1)
+    variance = (scale - explained).clamp_min_(1e-10)
     if memory.expected is not None:
         mean = mean + memory.expected(units, active)
         variance = variance * memory.expected.spread**2
@@ -326,17 +340,11 @@ def covariance(memory: Conditioned, units: Tensor, active: Tensor) -> Tensor:
     prior = kernels.kernel(*kernels.pairwise(at, at), memory.geometry) * scale[..., None]
     if memory.history.n_trials == 0:
         return prior
-    cross = kernels.kernel(*kernels.pairwise(at, memory.rows), memory.geometry)
-    root = _explained_root(memory, cross)
-    return torch.as_tensor(prior - root.mT @ root)
+    visible = _visible(memory, kernels.kernel(*kernels.pairwise(at, memory.rows), memory.geometry))
+    return prior - visible @ memory.inverse @ visible.mT
 
 
-def _explained_root(memory: Conditioned, cross: Tensor) -> Tensor:
-    """Root ``(B, n, m)`` of what the trials explain of the candidates' covariance.
-
-    ``cross`` ``(B, m, n)`` is used up.
-    """
+def _visible(memory: Conditioned, cross: Tensor) -> Tensor:
+    """Covariance ``(B, m, n)`` of candidates with the known trials; ``cross`` is used up."""
     scale = memory.weights.outputscale.exp()[:, None]
-    visible = cross.mul_((memory.known * scale)[:, None])
-    root = torch.linalg.solve_triangular(memory.factor, visible.mT, upper=False)
-    return torch.as_tensor(root)
+    return cross.mul_((memory.known * scale)[:, None])

@@ -57,9 +57,7 @@ def observe(remembered: Conditioned, pool: Pool, reading: Reading) -> tuple[Tens
         rule / 5,
         (reading.mean - remembered.incumbent[:, None]).clamp(-4, 4),
         reading.std.log().clamp(-6, 2) / 2,
-        _rank(reading.mean),
-        _rank(reading.std),
-        _rank(rule),
+        *_ranks(torch.stack([reading.mean, reading.std, rule])),
         reading.failure,
         reading.nearest,
         _from_incumbent(context, geometry, pool),
@@ -81,18 +79,19 @@ def study_features(
     best_at = scores.argmax(-1) if n else torch.zeros(batch, dtype=torch.long)
     stagnation = torch.where(scored.any(-1), n - 1 - best_at, n).double()
     finished = (history.outcomes != Outcome.PENDING).sum(-1).clamp_min(1)
-    share = min(n / horizon, 1.0) if horizon else 0.0
+    known = [math.log1p(n) / 5, float(horizon is not None), min(n / (horizon or math.inf), 1.0)]
+    log_trials, horizon_known, horizon_share = scores.new_tensor(known)[:, None].expand(-1, batch)
     n_params = geometry.n_params.clamp_min(1).double()
     relevance = weights.relevance.masked_fill(~geometry.present, -torch.inf)
     mean_relevance = torch.where(geometry.present, weights.relevance, 0.0).sum(-1) / n_params
     columns = [
-        torch.full((batch,), math.log1p(n) / 5, dtype=torch.float64),
+        log_trials,
         n_params.log() / 3,
         (geometry.is_categorical & geometry.present).sum(-1) / n_params,
         weights.noise / 4,
         weights.outputscale,
-        torch.full((batch,), float(horizon is not None), dtype=torch.float64),
-        torch.full((batch,), share, dtype=torch.float64),
+        horizon_known,
+        horizon_share,
         torch.log1p(stagnation) / 3,
         (history.outcomes == Outcome.FAILED).sum(-1).float() / finished,
         (relevance.amax(-1) - mean_relevance) / 4,
@@ -131,10 +130,8 @@ def _rare_choice(context: History, geometry: Geometry, pool: Pool) -> Tensor:
     return torch.where(chosen, 1 / (1 + count.double()), 0.0).amax(-1)
 
 
-def _rank(values: Tensor) -> Tensor:
-    """Centred rank within the pool, from -1 (least) to 1 (greatest)."""
-    m = values.shape[1]
+def _ranks(values: Tensor) -> Tensor:
+    """Centred ranks ``(..., m)`` within the pool, from -1 (least) to 1 (greatest)."""
     order = values.argsort(-1)
-    ranks = torch.empty_like(values)
-    grid = torch.linspace(-1, 1, m, dtype=values.dtype).expand_as(values)
-    return ranks.scatter(1, order, grid)
+    grid = torch.linspace(-1, 1, values.shape[-1], dtype=values.dtype).expand_as(values)
+    return torch.empty_like(values).scatter(-1, order, grid)

@@ -33,6 +33,7 @@ from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.network import HIDDEN
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.proposals import Pool
+from optuna_rocket.features import Scale
 from optuna_rocket.features import tokens
 from optuna_rocket.history import History
 from optuna_rocket.space import Geometry
@@ -86,13 +87,14 @@ class Inputs(NamedTuple):
 class Decision(NamedTuple):
     """A pool with the logits ``(B, m)`` that the policy gives to it, and what it knew.
 
-    ``expected`` is what it expected by experience, None without.
+    ``expected`` is what it expected by experience, None without; ``scale`` is that of the scores.
     """
 
     pool: Pool
     logits: Tensor
     inputs: Inputs
     reading: Reading
+    scale: Scale
     expected: Expectation | None = None
 
 
@@ -188,7 +190,7 @@ def decide(
     elif now is Turn.ELSEWHERE or (now is Turn.START and experienced):
         logits = improvement.start_rule(remembered, pool, experienced).float()
     logits = visited.by(history, geometry).forbid(logits, pool.units)
-    return Decision(pool, logits, inputs, reading, remembered.expected)
+    return Decision(pool, logits, inputs, reading, remembered.scale, remembered.expected)
 
 
 def turn(history: History, remembered: Conditioned, experienced: bool) -> Turn:

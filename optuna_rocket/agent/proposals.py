@@ -198,6 +198,8 @@ def _move(parent: Tensor, geometry: Geometry, plan: _Plan, generator: torch.Gene
     scale = plan.scales.expand(batch, -1, -1).gather(-1, pick[..., None])
     noise = torch.randn(parent.shape, generator=generator, dtype=torch.float64)
     moved = reflect(parent + scale * noise)
+    if not geometry.has_cells:
+        return moved
     cell = 1 / geometry.n_cells[:, None].clamp_min(1)
     coarse = plan.few & (geometry.n_cells[:, None] > 0) & ((moved - parent).abs() < cell)
     step = torch.where(noise < 0, -cell, cell)

@@ -14,6 +14,7 @@ from optuna_rocket.agent import memory
 from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.agent.kernels import Columns
 from optuna_rocket.agent.memory import Conditioned
+from optuna_rocket.features import Scale
 from optuna_rocket.history import History
 from optuna_rocket.space import Geometry
 
@@ -142,11 +143,12 @@ def _joined(parts: list[Conditioned], history: History, geometry: Geometry) -> C
             cat([x.outputscale for x in weights]),
             cat([x.noise for x in weights]),
         ),
+        scale=Scale(*[blank] * 5),
         scored=cat([x.scored for x in parts]),
         level=cat([x.level for x in parts]),
         alpha=cat([x.alpha for x in parts]),
         known=blank,
-        factor=blank,
+        inverse=blank,
         failure_base=None,
         failure_alpha=None,
         incumbent=blank,

@@ -173,6 +173,7 @@ def _rows(decision: Decision, rows: Tensor) -> Decision:
         decision.logits[rows],
         type(inputs)(*(x[rows] for x in inputs)),
         type(reading)(*(getattr(reading, k)[rows] for k in reading.__dataclass_fields__)),
+        type(decision.scale)(*(x[rows] for x in decision.scale)),
     )
 
 
