@@ -6,6 +6,7 @@ given up and ends after all counts again.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,7 +55,8 @@ class Patience:
         since = passed(trial.datetime_start, self._now)
         if since is None or since <= max(_LEAST_TIME, _TIMES_LONGEST * self._longest):
             return False
-        later = (x for x in self.stored[trial.number + 1 :] if _began_after(x, trial))
+        first = bisect_right(self.stored, trial.number, key=lambda other: other.number)
+        later = (x for x in self.stored[first:] if _began_after(x, trial))
         return len(list(islice(later, _FEWEST))) == _FEWEST
 
     @cached_property

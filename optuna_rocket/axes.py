@@ -25,8 +25,19 @@ def n_values(distribution: BaseDistribution) -> int | None:
             return (distribution.high - distribution.low) // distribution.step + 1
         if distribution.step is None:
             return None
-        return round((distribution.high - distribution.low) / distribution.step) + 1
+        factor = _fitting(distribution)
+        width = distribution.high * factor - distribution.low * factor
+        return round(width / (distribution.step * factor)) + 1
     raise ValueError(f"distribution={distribution!r} is not a float, int or categorical one.")
+
+
+def grid_value(distribution: FloatDistribution | IntDistribution, index: int) -> float:
+    """The value number ``index`` of a distribution with a step."""
+    assert distribution.step is not None
+    if isinstance(distribution, IntDistribution):
+        return distribution.low + index * distribution.step
+    factor = _fitting(distribution)
+    return (distribution.low * factor + index * (distribution.step * factor)) / factor
 
 
 def grid_values(distribution: BaseDistribution) -> list[float]:
@@ -36,7 +47,7 @@ def grid_values(distribution: BaseDistribution) -> list[float]:
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     count = n_values(distribution)
     assert count is not None and distribution.step is not None
-    return [distribution.low + k * distribution.step for k in range(count)]
+    return [grid_value(distribution, k) for k in range(count)]
 
 
 def bounds(distribution: BaseDistribution) -> tuple[float, float, bool]:
@@ -69,7 +80,19 @@ def decode(distribution: BaseDistribution, ends: tuple[float, float, bool], unit
     if log:
         value = math.exp(value)
     if distribution.step is not None:
-        index = round((value - distribution.low) / distribution.step)
-        value = distribution.low + index * distribution.step
+        value = _on_grid(distribution, value)
     value = min(max(value, distribution.low), distribution.high)
     return int(value) if isinstance(distribution, IntDistribution) else float(value)
+
+
+def _on_grid(distribution: FloatDistribution | IntDistribution, value: float) -> float:
+    """The value of the grid that is nearest to another one."""
+    assert distribution.step is not None
+    factor = _fitting(distribution)
+    index = (value * factor - distribution.low * factor) / (distribution.step * factor)
+    return grid_value(distribution, round(index))
+
+
+def _fitting(distribution: FloatDistribution | IntDistribution) -> float:
+    """A factor that is exact and keeps the widest range finite."""
+    return 0.5 if math.isinf(float(distribution.high) - float(distribution.low)) else 1.0

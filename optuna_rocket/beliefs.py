@@ -124,13 +124,16 @@ def _n_same(old: Evidence, new: Evidence) -> int:
     same = (one.units == other.units).all(-1) & (one.active == other.active).all(-1)
     same &= (one.outcomes == other.outcomes) & (one.fidelity == other.fidelity)
     same &= _equal(one.scores, other.scores)
+    # What the recurrence reads besides: a copied study may lack what was stored of suggestions.
+    same &= (one.kind == other.kind) & _equal(one.predicted, other.predicted).all(-1)
     if old.goals is not None and new.goals is not None:
         if old.rows.constraint_names != new.rows.constraint_names:
             return 0
         index = torch.arange(n)
         before, now = old.goals.take(index), new.goals.take(index)
         same &= _equal(before.scores, now.scores).all(0) & _equal(before.slacks, now.slacks).all(0)
-    return int(same[0].cumprod(0).sum())
+    n_same = int(same[0].cumprod(0).sum())
+    return n_same if old.reports[:n_same] == new.reports[:n_same] else 0
 
 
 def _same_held(a: Tensor | None, b: Tensor | None) -> bool:

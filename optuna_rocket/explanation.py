@@ -134,7 +134,7 @@ def _look_back(
         n_finished=sum(record.outcome != Outcome.PENDING for record in view.records),
         n_running=sum(record.outcome == Outcome.PENDING for record in view.records),
         n_scored=n_scored,
-        is_start=n_scored < RULE_FROM,
+        is_start=n_scored < RULE_FROM and view.turn is not Turn.GUIDED,
         is_elsewhere=view.turn is Turn.ELSEWHERE,
         n_best=int(view.counted[view.front].sum()),
         is_best=trial.number in best_numbers(study),

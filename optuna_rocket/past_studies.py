@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.study import Study
 
-from optuna_rocket import conditions
+from optuna_rocket import gaps
 from optuna_rocket import rows as encoding
 from optuna_rocket.history import History
 from optuna_rocket.source_studies import open_storage
@@ -79,10 +79,5 @@ def _past(study: Study) -> PastStudy:
     found = usable(study, MIN_TRIALS, _MAX_TRIALS)
     space = Space(found.distributions)
     rows = encoding.encode_rows(found.records, space)
-    history = encoding.history(rows)
-    has_gaps = not bool(history.active.all())
-    return PastStudy(
-        str(study.study_name),
-        history,
-        space.geometry(conditions.find(history, space, rows.stopped), has_gaps=has_gaps),
-    )
+    history, geometry, _ = gaps.explained(rows)
+    return PastStudy(str(study.study_name), history, geometry)

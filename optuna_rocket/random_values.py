@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
+from optuna_rocket.axes import grid_value
 from optuna_rocket.axes import n_values
 
 
@@ -23,7 +24,7 @@ def random_value(distribution: BaseDistribution, rng: random.Random) -> Any:
     if distribution.log:
         value = math.exp(rng.uniform(math.log(low), math.log(high)))
     elif step is not None:
-        value = low + step * rng.randrange(n_values(distribution) or 1)
+        value = grid_value(distribution, rng.randrange(n_values(distribution) or 1))
     else:
         share = rng.random()
         value = low * (1 - share) + high * share

@@ -234,12 +234,12 @@ class RocketSampler(BaseSampler):
             can_repeat = n_values(param_distribution) is not None
             records = reader.read(study, trial, fresh=can_repeat)
             known = {**reader.distributions(records), **trial.distributions}
-            if not records:
+            if not records and len(study.directions) == 1:
                 value = self._first(trial, param_name, param_distribution)
                 if value is not None:
                     return value
-                if len(known) >= _MANY:
-                    known = {}  # without trials they tell nothing of each other, but take time
+            if not records and len(known) >= _MANY:
+                known = {}  # without trials they tell nothing of each other, but take time
             distributions = self._modelled({**known, param_name: param_distribution})
             imposed = trials.imposed_params(study, trial, distributions)
             imposed.pop(param_name, None)

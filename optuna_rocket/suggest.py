@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
-from dataclasses import replace
 from functools import partial
 import math
 from pathlib import Path
@@ -20,9 +19,7 @@ import torch
 from torch import Tensor
 
 from optuna_rocket import beliefs
-from optuna_rocket import conditions
-from optuna_rocket import departures
-from optuna_rocket import early_ends
+from optuna_rocket import gaps
 from optuna_rocket import rows as encoding
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import many_goals
@@ -199,25 +196,7 @@ class Suggester:
         """
         kept = self._cache.get(space.names)
         rows = encoding.encode_rows(records, space, kept.evidence.rows if kept else None)
-        past, goals = encoding.history(rows), encoding.goals(rows)
-        found = {
-            child: condition
-            for child, condition in conditions.find(past, space, rows.stopped).items()
-            if space.names[child] not in asked
-        }
-        # Whether there are gaps is told when they have been filled.
-        geometry = space.geometry(found, has_gaps=False) if found else space.plain_geometry
-        past = early_ends.filled(past, rows, geometry)
-        gone = [
-            column
-            for column in departures.columns(past)
-            if column not in found and space.names[column] not in asked
-        ]
-        held = departures.held(past, gone, past.scores[0] if goals is None else goals.standing)
-        past = departures.filled(past, held)
-        has_gaps = not bool(past.active.all())
-        if has_gaps or held is not None:
-            geometry = replace(geometry, has_gaps=has_gaps, held=held)
+        past, geometry, goals = gaps.explained(rows, asked)
         done = (past.outcomes[0] != Outcome.PENDING).nonzero()[:, 0]
         finished, reached = past, goals
         if len(done) < past.n_trials:
@@ -232,6 +211,7 @@ class Suggester:
         initial = partial(_initial, evidence)
         kept = beliefs.updated(kept, evidence, n_settled, initial, advance)
         self._cache[space.names] = kept
+        self._cache.move_to_end(space.names)
         while len(self._cache) > _N_CACHED:
             self._cache.popitem(last=False)
         return past, geometry, kept.belief, goals

@@ -231,7 +231,9 @@ class TrialReader:
     ) -> Record:
         kept = self._records.get(trial.number)
         if kept is not None and kept.trial is trial:
-            return kept
+            # An earlier trial that ended since may have shown which ranges leave no choice.
+            if kept.params == internal_params(trial.params, ranges.asked(trial)):
+                return kept
         record = record_of(trial, signs, rungs, ranges)
         # What a pruned trial is worth depends on earlier ones, which may be running still.
         if trial.state in (TrialState.COMPLETE, TrialState.FAIL):

@@ -134,3 +134,12 @@ def test_a_trial_is_judged_by_what_was_expected_of_it() -> None:
     spared = [not with_help and alone for alone, with_help, _ in outcomes.values()]
     harmed = [with_help and not alone for alone, with_help, _ in outcomes.values()]
     assert any(spared) and not any(harmed)
+
+
+def test_an_expectation_that_early_divergence_made_huge_is_no_error() -> None:
+    known = gather([((1, 2), (x, x), x) for x in (0.0, 1.0, 2.0, 3.0)])
+    said = [Said(1e200, 1e200), *[Said(1.0, 0.5)] * 3]
+    found = trust(known, said)
+    assert math.isfinite(found.shift) and math.isfinite(found.factor)
+    forecast = found.expected_final(known, said[0])
+    assert forecast is not None and math.isfinite(forecast.std**2)

@@ -670,3 +670,11 @@ def test_held_values_are_not_compared_with_what_could_not_have_been() -> None:
     study.optimize(objective, n_trials=4)
     # Among free candidates they would be among the last.
     assert sorted(explain(study, number).rank for number in (12, 13, 14, 15))[2] <= 10
+
+
+def test_a_guided_start_is_told_from_a_spread_one() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0, priors={"x": 0.9}))
+    study.optimize(lambda trial: (trial.suggest_float("x", 0, 1) - 0.8) ** 2, n_trials=5)
+    guided, control = explain(study, 2), explain(study, 1)
+    assert guided.priors["x"] > 0 and not guided.is_start
+    assert control.is_start and "spread out" in control.text and "spread out" not in guided.text

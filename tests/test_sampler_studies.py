@@ -506,3 +506,32 @@ def test_the_first_trial_may_have_hundreds_of_parameters() -> None:
     assert max(abs(value - 0.5) for value in first) < 0.05
     assert len(set(first)) == 120
     assert study.trials[2].value is not None and study.trials[2].value > 0.05, "then they spread"
+
+
+def test_a_report_at_a_negative_step_costs_no_suggestion() -> None:
+    space: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    for k in range(8):
+        study.add_trial(
+            optuna.create_trial(params={"x": k / 8}, distributions=space, value=float(k))
+        )
+    for step in (-7, -1):
+        pruned = optuna.create_trial(
+            state=TrialState.PRUNED,
+            params={"x": 0.3},
+            distributions=space,
+            intermediate_values={step: 2.0},
+        )
+        study.add_trial(pruned)
+    with sampler_log() as log:
+        study.ask(space)
+    assert log == []
+
+
+def test_experience_is_left_out_of_the_first_trial_of_several_objectives() -> None:
+    firsts = []
+    for priors in (None, {"x": 0.9}):
+        sampler = RocketSampler(seed=0, priors=priors)
+        study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler)
+        firsts.append(study.ask().suggest_float("x", 0, 1))
+    assert firsts[0] == firsts[1]

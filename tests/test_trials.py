@@ -29,6 +29,7 @@ from optuna_rocket import abandoned
 from optuna_rocket import rows as encoding
 from optuna_rocket import suggestions
 from optuna_rocket import trials
+from optuna_rocket.abandoned import Patience
 from optuna_rocket.history import Outcome
 from optuna_rocket.records import Ranges
 from optuna_rocket.records import Record
@@ -560,3 +561,17 @@ def test_a_range_without_a_choice_does_not_replace_one_with_it() -> None:
     asked = ["k" in record.params for record in records_of(study)]
     # Fixed at first and in the end, and without a choice now and then.
     assert asked == [True, True, False, False, False, False, True, True]
+
+
+def test_a_worker_is_given_up_in_a_list_without_some_trials() -> None:
+    study = new_study()
+    start = datetime(2026, 1, 1)
+    for number in range(12):
+        runs = number == 4
+        trial = create_trial(state=TrialState.RUNNING) if runs else create_trial(value=0)
+        trial.datetime_start = start + timedelta(hours=number)
+        trial.datetime_complete = None if runs else trial.datetime_start + timedelta(minutes=1)
+        study.add_trial(trial)
+    stored = study.get_trials(deepcopy=False)
+    for some in (stored, stored[4:]):
+        assert Patience(some, 200).is_over(stored[4], 12)

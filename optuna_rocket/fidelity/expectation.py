@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 
 # A forecast that leaves more of the variance than this observed nothing to speak of.
 _MOST_LEFT = 0.9
-_LEAST_STD = 1e-3  # in scaled units
+_LEAST_STD, _MOST_STD = 1e-3, 1e100  # in scaled units; squares are finite
 # The memory chooses what it thinks too well of, and says more than it knows: before a study has
 # shown how much, errors are expected to be this many times as large as it says.
 _PRIOR_FACTOR = 2.0
@@ -94,7 +94,8 @@ def _as_scaled(evidence: Evidence, said: Said) -> Forecast | None:
     _, _, unit = evidence.scaled
     if not (math.isfinite(said.score) and math.isfinite(said.spread) and unit > 0):
         return None
-    return Forecast(evidence.rescale(said.score), max(said.spread / unit, _LEAST_STD))
+    std = min(max(said.spread / unit, _LEAST_STD), _MOST_STD)
+    return Forecast(evidence.rescale(said.score), std)
 
 
 def informed(forecast: Forecast, expected: Forecast | None, evidence: Evidence) -> Forecast:

@@ -271,7 +271,8 @@ def _scaled(finals: Array, centre: float, unit: float) -> Array:
 
 def rung_of(step: int) -> int:
     """Index of the rung that a report step belongs to: rungs are ``RUNG_RATIO`` apart."""
-    return math.floor(math.log(step + 1) / math.log(RUNG_RATIO) + 1e-9)
+    # A trial that was made by hand may have reported before 0.
+    return math.floor(math.log(max(step, 0) + 1) / math.log(RUNG_RATIO) + 1e-9)
 
 
 def gather(curves: Sequence[tuple[Sequence[int], Sequence[float], float]]) -> Evidence:
