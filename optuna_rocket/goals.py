@@ -7,7 +7,6 @@ memory takes them for a batch of studies that tried the same configurations.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -186,17 +185,7 @@ def beside(history: History, values: Tensor, unit: Tensor | None = None) -> Hist
 
 def repeated(geometry: Geometry, k: int) -> Geometry:
     """The geometry of one space for a batch of ``k``."""
-    bounds = geometry.log_bounds
-    return replace(
-        geometry,
-        is_categorical=geometry.is_categorical.expand(k, -1),
-        n_cells=geometry.n_cells.expand(k, -1),
-        present=geometry.present.expand(k, -1),
-        parent=geometry.parent.expand(k, -1),
-        allowed=geometry.allowed.expand(k, -1, -1),
-        log_bounds=None if bounds is None else bounds.expand(-1, k, -1),
-        held=None if geometry.held is None else geometry.held.expand(k, -1),
-    )
+    return geometry.each(lambda field: field.expand(k, *field.shape[1:]))
 
 
 def directions(n: int, m: int, shift: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import fields
 from dataclasses import replace
 from functools import cached_property
 from functools import lru_cache
@@ -41,7 +42,7 @@ _MAX_DEPTH = 4
 
 @dataclass(frozen=True)
 class Geometry:
-    """What the agent needs to know of a batch of spaces, as tensors.
+    """What the agent needs to know of a batch of spaces, as tensors with the batch in front.
 
     Attributes:
         is_categorical: ``(B, d)`` bool.
@@ -49,7 +50,7 @@ class Geometry:
         present: ``(B, d)`` bool, False in columns that only pad the batch.
         parent: ``(B, d)`` index of the parameter that switches this one on, -1 where none does.
         allowed: ``(B, d, MAX_PARENT_CELLS)`` bool, the parent's cells under which it is active.
-        log_bounds: ``(2, B, d)`` log bounds of log-scaled integers (0 elsewhere), None if none.
+        log_bounds: ``(B, 2, d)`` log bounds of log-scaled integers (0 elsewhere), None if none.
         has_gaps: Whether some trial lacks a parameter, for whatever reason.
         held: ``(B, d)`` units of parameters that no new configuration changes, NaN elsewhere;
             None if none.
@@ -89,21 +90,21 @@ class Geometry:
         """``(B, d)`` number of values of a finite parameter, log-scaled integers included."""
         if self.log_bounds is None:
             return self.n_cells
-        low, high = self.log_bounds
+        low, high = self.log_bounds.unbind(1)
         return torch.where(high > low, (high.exp() - low.exp()).round(), self.n_cells)
 
     def cells_of(self, units: Tensor) -> Tensor:
         """Which of its values a finite parameter has, from 0 on: whole numbers ``(B, m, d)``."""
         cells = (units * self.n_cells[:, None]).floor()
         if self.log_bounds is not None:
-            low, high = self.log_bounds[:, :, None]
+            low, high = self.log_bounds[:, :, None].unbind(1)
             cells = torch.where(high > low, (self._integers(units) - low.exp()).floor(), cells)
         return torch.where(self.is_categorical[:, None], units, cells)
 
     def _integers(self, units: Tensor) -> Tensor:
         """Values ``(B, m, d)`` of log-scaled integers; other columns mean nothing."""
         assert self.log_bounds is not None
-        low, high = self.log_bounds[:, :, None]
+        low, high = self.log_bounds[:, :, None].unbind(1)
         value = torch.exp(low + units.clamp(0, 1) * (high - low).clamp_min(1e-12)).round()
         # The bounds lie half a unit outside of the integers, so that every one has a cell.
         return value.maximum(torch.exp(low) + 0.5).minimum(torch.exp(high) - 0.5)
@@ -130,17 +131,16 @@ class Geometry:
 
     def take(self, index: Tensor | slice) -> Geometry:
         """The spaces at ``index`` ``(k,)`` of the batch, or at a slice of it."""
-        bounds = self.log_bounds
-        return replace(
-            self,
-            is_categorical=self.is_categorical[index],
-            n_cells=self.n_cells[index],
-            present=self.present[index],
-            parent=self.parent[index],
-            allowed=self.allowed[index],
-            log_bounds=None if bounds is None else bounds[:, index],
-            held=None if self.held is None else self.held[index],
-        )
+        return self.each(lambda field: field[index])
+
+    def each(self, changed: Callable[..., Tensor], *others: Geometry) -> Geometry:
+        """All tensors changed alike along the batch; ``changed`` gets those of ``others``, too."""
+        changes: dict[str, Any] = {}
+        for name in (field.name for field in fields(self)):
+            values = [getattr(geometry, name) for geometry in (self, *others)]
+            if isinstance(values[0], Tensor):
+                changes[name] = changed(*values)
+        return replace(self, **changes)
 
     def drawn(self, uniform: Tensor) -> Tensor:
         """Units ``(B, m, d)``, not yet snapped, from uniform numbers: a choice is as any other."""
@@ -158,7 +158,7 @@ class Geometry:
             index = (units * safe).floor().clamp_min(0).minimum(safe - 1)
             snapped = torch.where(self.n_cells[:, None] > 0, (index + 0.5) / safe, snapped)
         if self.log_bounds is not None:
-            low, high = self.log_bounds[:, :, None]
+            low, high = self.log_bounds[:, :, None].unbind(1)
             width = (high - low).clamp_min(1e-12)
             snapped = torch.where(high > low, (self._integers(units).log() - low) / width, snapped)
         if len(self.categorical_columns):
@@ -278,10 +278,10 @@ class Space:
         """
         d = len(self)
         distributions = list(self.distributions.values())
-        log_bounds = torch.zeros(2, 1, d, dtype=torch.float64)
+        log_bounds = torch.zeros(1, 2, d, dtype=torch.float64)
         for j, distribution in enumerate(distributions):
             if isinstance(distribution, IntDistribution) and distribution.log:
-                log_bounds[0, 0, j], log_bounds[1, 0, j] = self._bounds[j][:2]
+                log_bounds[0, 0, j], log_bounds[0, 1, j] = self._bounds[j][:2]
         parent = torch.full((1, d), -1, dtype=torch.long)
         allowed = torch.ones(1, d, MAX_PARENT_CELLS, dtype=torch.bool)
         for child, (column, cells) in conditions.items():

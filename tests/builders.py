@@ -15,6 +15,7 @@ from torch import Tensor
 
 from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.agent.network import RecurrentScorer
+from optuna_rocket.goals import repeated
 from optuna_rocket.history import ALWAYS_THERE
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
@@ -57,14 +58,7 @@ def unit_geometry(d: int, batch: int = 1) -> Geometry:
     distributions: Mapping[str, BaseDistribution] = {
         f"x{j:02}": FloatDistribution(0.0, 1.0) for j in range(d)
     }
-    geometry = Space(distributions).geometry({}, has_gaps=False)
-    return Geometry(
-        geometry.is_categorical.expand(batch, -1),
-        geometry.n_cells.expand(batch, -1),
-        geometry.present.expand(batch, -1),
-        geometry.parent.expand(batch, -1),
-        geometry.allowed.expand(batch, -1, -1),
-    )
+    return repeated(Space(distributions).geometry({}, has_gaps=False), batch)
 
 
 def history_of(

@@ -106,7 +106,7 @@ def padded(geometry: Geometry, extra: int) -> Geometry:
 
     log_bounds = geometry.log_bounds
     if log_bounds is not None:
-        log_bounds = torch.cat([log_bounds, torch.zeros(2, 1, extra).double()], -1)
+        log_bounds = torch.cat([log_bounds, torch.zeros(1, 2, extra).double()], -1)
     return Geometry(
         widen(geometry.is_categorical, False),
         widen(geometry.n_cells, 0),

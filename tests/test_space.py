@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import fields
+from dataclasses import replace
 from decimal import Decimal
 import itertools
 import math
@@ -258,6 +260,17 @@ def test_nested_conditions_whatever_the_order_of_names(names: tuple[str, str, st
 def test_unconditional_parameters_are_always_active() -> None:
     geometry = flat_geometry()
     assert bool(geometry.activity(random_units(geometry, 20, generator())).all())
+
+
+def test_the_batch_is_in_front_of_every_tensor() -> None:
+    one = mixed_geometry()
+    one = replace(one, held=torch.full_like(one.n_cells, torch.nan))
+    several = one.take(torch.zeros(3, dtype=torch.long))
+    values = [(getattr(one, x.name), getattr(several, x.name)) for x in fields(one)]
+    tensors = [pair for pair in values if isinstance(pair[0], Tensor)]
+    assert len(tensors) == len(values) - 1 and one.has_gaps is several.has_gaps
+    for mine, theirs in tensors:
+        assert theirs.shape == (3, *mine.shape[1:])
 
 
 def test_fill_inactive_neutralises_only_what_is_inactive() -> None:

@@ -140,19 +140,12 @@ def _batch(past: Sequence[tuple[History, Geometry]]) -> tuple[History, Geometry]
     n = max(history.n_trials for history, _ in past)
     d = max(geometry.present.shape[1] for _, geometry in past)
     histories = [_padded_history(history, n, d) for history, _ in past]
-    spaces = [_padded_geometry(geometry, d) for _, geometry in past]
+    space, *others = [_padded_geometry(geometry, d) for _, geometry in past]
     history = History(
         **{name: torch.cat([getattr(x, name) for x in histories]) for name in ALWAYS_THERE}
     )
-    return history, Geometry(
-        torch.cat([x.is_categorical for x in spaces]),
-        torch.cat([x.n_cells for x in spaces]),
-        torch.cat([x.present for x in spaces]),
-        torch.cat([x.parent for x in spaces]),
-        torch.cat([x.allowed for x in spaces]),
-        torch.cat([x.log_bounds for x in spaces if x.log_bounds is not None], 1),
-        any(x.has_gaps for x in spaces),
-    )
+    geometry = space.each(lambda *fields: torch.cat(fields), *others)
+    return history, replace(geometry, has_gaps=any(x.has_gaps for _, x in past))
 
 
 def _padded_history(history: History, n: int, d: int) -> History:
@@ -173,16 +166,15 @@ def _padded_geometry(geometry: Geometry, d: int) -> Geometry:
     wider = d - geometry.present.shape[1]
     bounds = geometry.log_bounds
     if bounds is None:
-        bounds = torch.zeros(2, *geometry.present.shape, dtype=torch.float64)
-    blank = torch.ones(1, wider, geometry.allowed.shape[-1], dtype=torch.bool)
-    return Geometry(
-        _grown(geometry.is_categorical, wider, None, False),
-        _grown(geometry.n_cells, wider, None, 0.0),
-        _grown(geometry.present, wider, None, False),
-        _grown(geometry.parent, wider, None, -1),
-        torch.cat([geometry.allowed, blank], 1),
-        log_bounds=torch.nn.functional.pad(bounds, (0, wider)),
-        has_gaps=geometry.has_gaps,
+        bounds = torch.zeros(1, 2, d - wider, dtype=torch.float64)
+    return replace(
+        geometry,
+        is_categorical=_grown(geometry.is_categorical, wider, None, False),
+        n_cells=_grown(geometry.n_cells, wider, None, 0.0),
+        present=_grown(geometry.present, wider, None, False),
+        parent=_grown(geometry.parent, wider, None, -1),
+        allowed=_grown(geometry.allowed, wider, 0, True),
+        log_bounds=_grown(bounds, 0, wider, 0.0),
     )
 
 
