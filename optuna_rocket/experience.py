@@ -198,15 +198,12 @@ def _over(sources: Sequence[Source], space: Space) -> Sources | None:
     geometry = one.take(torch.zeros(len(sources), dtype=torch.long))
     geometry = replace(geometry, present=present)
     on = torch.from_numpy(active)
-    history = History(
+    history = History.of(
         units=geometry.fill_inactive(torch.from_numpy(units), on),
         active=on,
         outcomes=torch.full(shape, int(Outcome.COMPLETE)),
         scores=torch.from_numpy(scores),
         fidelity=torch.from_numpy(fidelity),
-        predicted=torch.full((*shape, 2), torch.nan, dtype=torch.float64),
-        kind=torch.full(shape, -1),
-        errors=torch.zeros(shape, dtype=torch.float64),
     )
     return memories.remember(history, geometry) if bool(present.any()) else None
 

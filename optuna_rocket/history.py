@@ -59,6 +59,19 @@ class History:
     outdated: Tensor | None = None
     planned: Tensor | None = None
 
+    @classmethod
+    def of(
+        cls, units: Tensor, active: Tensor, outcomes: Tensor, scores: Tensor, **known: Tensor
+    ) -> History:
+        """Full evaluations of which nothing was expected, but for what is ``known`` besides."""
+        blank = {
+            "fidelity": torch.ones_like(scores),
+            "predicted": scores.new_full((*scores.shape, 2), torch.nan),
+            "kind": torch.full(scores.shape, -1),
+            "errors": torch.zeros_like(scores),
+        }
+        return cls(units, active, outcomes, scores, **{**blank, **known})
+
     @property
     def n_trials(self) -> int:
         """Number of trials, in any state."""
@@ -104,13 +117,9 @@ ALWAYS_THERE = tuple(field.name for field in fields(History) if field.default is
 
 def empty_history(batch: int, d: int) -> History:
     """A history without trials."""
-    return History(
+    return History.of(
         units=torch.zeros(batch, 0, d, dtype=torch.float64),
         active=torch.zeros(batch, 0, d, dtype=torch.bool),
         outcomes=torch.zeros(batch, 0, dtype=torch.long),
         scores=torch.zeros(batch, 0, dtype=torch.float64),
-        fidelity=torch.zeros(batch, 0, dtype=torch.float64),
-        predicted=torch.zeros(batch, 0, 2, dtype=torch.float64),
-        kind=torch.zeros(batch, 0, dtype=torch.long),
-        errors=torch.zeros(batch, 0, dtype=torch.float64),
     )

@@ -68,15 +68,12 @@ def history_of(
     if outcomes is None:
         outcomes = torch.full(scores.shape, int(Outcome.COMPLETE))
     without = (outcomes == Outcome.FAILED) | (outcomes == Outcome.PENDING)
-    return History(
+    return History.of(
         units=units,
         active=geometry.activity(units),
         outcomes=outcomes,
         scores=scores.masked_fill(without, torch.nan),
         fidelity=torch.where(outcomes == Outcome.PRUNED, 0.4, 1.0).double(),
-        predicted=torch.full((*scores.shape, 2), torch.nan, dtype=torch.float64),
-        kind=torch.full(scores.shape, -1),
-        errors=torch.zeros_like(scores),
     )
 
 

@@ -35,16 +35,12 @@ GEOMETRY = unit_geometry(1)
 
 def history(scores: list[float], predicted: list[tuple[float, float]]) -> History:
     n = len(scores)
-    score = torch.tensor([scores], dtype=torch.float64)
-    return History(
+    return History.of(
         units=torch.linspace(0, 1, n, dtype=torch.float64).view(1, n, 1),
         active=torch.ones(1, n, 1, dtype=torch.bool),
         outcomes=torch.full((1, n), int(Outcome.COMPLETE)),
-        scores=score,
-        fidelity=torch.ones(1, n, dtype=torch.float64),
+        scores=torch.tensor([scores], dtype=torch.float64),
         predicted=torch.tensor([predicted], dtype=torch.float64),
-        kind=torch.zeros(1, n, dtype=torch.long),
-        errors=torch.zeros(1, n, dtype=torch.float64),
     )
 
 

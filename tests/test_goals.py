@@ -266,14 +266,10 @@ def line(values: list[float]) -> tuple[History, memory.Conditioned]:
     distributions: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
     geometry = Space(distributions).geometry({}, has_gaps=False)
     units = torch.linspace(0, 1, n, dtype=torch.float64)[None, :, None]
-    history = History(
+    history = History.of(
         units,
         torch.ones_like(units, dtype=torch.bool),
         torch.ones(1, n, dtype=torch.long),
-        torch.zeros(1, n, dtype=torch.float64),
-        torch.ones(1, n, dtype=torch.float64),
-        torch.full((1, n, 2), torch.nan, dtype=torch.float64),
-        torch.full((1, n), -1),
         torch.zeros(1, n, dtype=torch.float64),
     )
     slacks = feasibility.balanced(torch.tensor([values], dtype=torch.float64))

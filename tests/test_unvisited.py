@@ -18,7 +18,6 @@ from optuna_rocket.agent import unvisited
 from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
-from optuna_rocket.history import empty_history
 from optuna_rocket.space import Space
 from tests.builders import rebuilt
 
@@ -36,16 +35,11 @@ def study_of(n: int = 12, conflict: bool = False) -> tuple[Goals, History]:
     steps = torch.linspace(0, 1, n, dtype=torch.float64)
     units = torch.stack([steps, 0.6 * steps.flip(0), 0 * steps, torch.full_like(steps, 0.625)], -1)
     scores = torch.stack([-steps, steps if conflict else -1 - steps])
-    history = rebuilt(
-        empty_history(1, 4),
+    history = History.of(
         units=units[None],
         active=torch.ones(1, n, 4, dtype=torch.bool),
         outcomes=torch.ones(1, n, dtype=torch.long),
         scores=scores[:1],
-        fidelity=torch.ones(1, n, dtype=torch.float64),
-        predicted=torch.full((1, n, 2), torch.nan, dtype=torch.float64),
-        kind=torch.zeros(1, n, dtype=torch.long),
-        errors=torch.zeros(1, n, dtype=torch.float64),
     )
     return Goals(scores, torch.zeros(0, n, dtype=torch.float64)), history
 

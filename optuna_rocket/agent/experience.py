@@ -205,16 +205,11 @@ def propose(
         memory.means(remembered, x.units, x.active) + mixture(x.units, x.active)
         for x in (own, history)
     )
-    k = elites.shape[1]
-    parents = History(
+    parents = History.of(
         torch.cat([history.units, own.units], 1),
         torch.cat([history.active, own.active], 1),
-        torch.cat([history.outcomes, torch.full((1, k), int(Outcome.COMPLETE))], 1),
+        torch.cat([history.outcomes, torch.full(kind.shape, int(Outcome.COMPLETE))], 1),
         torch.cat([tried.masked_fill(~history.scored, torch.nan), expected], 1),
-        torch.ones(1, history.n_trials + k, dtype=torch.float64),
-        torch.full((1, history.n_trials + k, 2), math.nan, dtype=torch.float64),
-        torch.full((1, history.n_trials + k), -1),
-        torch.zeros(1, history.n_trials + k, dtype=torch.float64),
     )
     around = proposals.propose(parents, geometry, n_candidates, generator, fixed)
     return around.joined(proposals.finish(elites, kind, geometry, fixed))

@@ -150,15 +150,12 @@ def _batch(past: Sequence[tuple[History, Geometry]]) -> tuple[History, Geometry]
 
 def _padded_history(history: History, n: int, d: int) -> History:
     more, wider = n - history.n_trials, d - history.units.shape[-1]
-    return History(
+    return History.of(
         units=_grown(history.units, more, wider, 0.0),
         active=_grown(history.active, more, wider, False),
         outcomes=_grown(history.outcomes, more, None, int(Outcome.COMPLETE)),
         scores=_grown(history.scores, more, None, torch.nan),
         fidelity=_grown(history.fidelity, more, None, 1.0),
-        predicted=torch.full((1, n, 2), torch.nan, dtype=torch.float64),
-        kind=torch.full((1, n), -1),
-        errors=torch.zeros(1, n, dtype=torch.float64),
     )
 
 
