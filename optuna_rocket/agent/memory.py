@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
+from typing import Any
 from typing import Protocol
 
 import torch
@@ -255,24 +256,17 @@ def _cuts(batch: int, size: int) -> list[slice]:
 
 def _cut(memory: Conditioned, cut: slice) -> Conditioned:
     """The memories at ``cut`` of a batch."""
-    base, coefficients = memory.failure_base, memory.failure_alpha
     history, geometry = memory.history.studies(cut), memory.geometry.take(cut)
     weights = memory.weights.take(cut)
+    values = {field.name: getattr(memory, field.name) for field in fields(memory)}
+    tensors: dict[str, Any] = {k: x[cut] for k, x in values.items() if isinstance(x, Tensor)}
     return replace(
         memory,
+        **tensors,
         history=history,
         geometry=geometry,
         weights=weights,
         scale=Scale(*(number[cut] for number in memory.scale)),
-        scored=memory.scored[cut],
-        level=memory.level[cut],
-        alpha=memory.alpha[cut],
-        known=memory.known[cut],
-        inverse=memory.inverse[cut],
-        failure_base=None if base is None else base[cut],
-        failure_alpha=None if coefficients is None else coefficients[cut],
-        incumbent=memory.incumbent[cut],
-        fitted=memory.fitted[cut],
         # Which columns there are depends on the spaces of the batch.
         rows=kernels.columns(history.units, history.active, geometry, weights.relevance),
     )
@@ -321,7 +315,6 @@ def _mean(memory: Conditioned, cross: Tensor) -> Tensor:
 
 def part(memory: Conditioned, index: Tensor) -> Conditioned:
     """The memories at ``index`` ``(k,)`` of a batch, for ``means`` alone."""
-    rows = memory.rows
     return replace(
         memory,
         geometry=memory.geometry.take(index),
@@ -329,7 +322,7 @@ def part(memory: Conditioned, index: Tensor) -> Conditioned:
         scored=memory.scored[index],
         level=memory.level[index],
         alpha=memory.alpha[index],
-        rows=Columns(rows.numeric[index], rows.categorical[index], rows.relevance[index]),
+        rows=Columns(*(column[index] for column in memory.rows)),
     )
 
 
