@@ -31,6 +31,7 @@ from optuna_rocket.agent.sources import Sources
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.priors import Prior
+from optuna_rocket.priors import forms_for
 from optuna_rocket.quiet import quietly
 from optuna_rocket.rows import FloatArray
 from optuna_rocket.source_studies import Source
@@ -244,8 +245,8 @@ def _guesses(
             curves.append((column, curve))
         else:
             tell(
-                f"priors[{name!r}] is left out: {priors[name].content!r} says nothing about "
-                f"{distribution}."
+                f"priors[{name!r}] is left out: {priors[name].given} says nothing about "
+                f"{distribution}. {forms_for(distribution)}"
             )
     if not curves:
         return None

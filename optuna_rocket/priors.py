@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
 import torch
 from torch import Tensor
 
@@ -39,11 +41,13 @@ class Prior:
 
     Attributes:
         kind: ``value``, ``range`` (low, high), ``normal`` (mean, spread) or ``weights``.
-        content: As given.
+        content: The numbers or choices of that kind.
+        given: What the user wrote, for messages.
     """
 
     kind: Literal["value", "range", "normal", "weights"]
     content: Any
+    given: str
 
     def curve(self, space: Space, column: int, today: BaseDistribution) -> Tensor | None:
         """Plausibility over the cells or choices of a parameter: see ``guesses.Guesses``.
@@ -118,27 +122,41 @@ def parse(priors: Mapping[str, Any] | None) -> dict[str, Prior]:
     return {name: _parsed(name, content) for name, content in priors.items()}
 
 
+def forms_for(today: BaseDistribution) -> str:
+    """What a guess that says something about a parameter may be."""
+    if isinstance(today, CategoricalDistribution):
+        return "Give one of its choices, or {choice: weight} with weights that are not all alike."
+    assert isinstance(today, (FloatDistribution, IntDistribution))
+    own = "in its own units, not as a logarithm" if today.log else "in its own units"
+    return (
+        f"Give a value from {today.low} to {today.high}, a part of that as a (low, high) range, "
+        f"or {{'mean': m, 'spread': s}}, {own}."
+    )
+
+
 def _parsed(name: str, content: Any) -> Prior:
-    wrong = ValueError(f"priors[{name!r}]={content!r} is not a guess. {_FORMS}")
+    given = repr(content)
+    wrong = ValueError(f"priors[{name!r}]={given} is not a guess. {_FORMS}")
     if isinstance(content, Mapping):
         if set(content) == {"mean", "spread"}:
             mean, spread = content["mean"], content["spread"]
             if not is_number(mean, spread) or not spread > 0:
                 raise wrong
-            return Prior("normal", (float(mean), float(spread)))
+            return Prior("normal", (float(mean), float(spread)), given)
         weights = list(content.values())
         if not weights or not is_number(*weights) or min(weights) < 0 or max(weights) <= 0:
             raise wrong
-        return Prior("weights", tuple((key, float(weight)) for key, weight in content.items()))
+        named = tuple((key, float(weight)) for key, weight in content.items())
+        return Prior("weights", named, given)
     if isinstance(content, (tuple, list)):
         if len(content) != 2 or not is_number(*content) or content[0] > content[1]:
             raise wrong
-        return Prior("range", (float(content[0]), float(content[1])))
+        return Prior("range", (float(content[0]), float(content[1])), given)
     if isinstance(content, float) and not math.isfinite(content):
         raise wrong
     if content is not None and not isinstance(content, (bool, int, float, str, np.number)):
         raise wrong
-    return Prior("value", content.item() if isinstance(content, np.number) else content)
+    return Prior("value", content.item() if isinstance(content, np.number) else content, given)
 
 
 def _if_telling(curve: Tensor) -> Tensor | None:

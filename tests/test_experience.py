@@ -334,6 +334,26 @@ def test_priors_that_mean_nothing_do_nothing() -> None:
     assert "priors names 'absent', which no trial has had so far" in "".join(log)
 
 
+@pytest.mark.parametrize(
+    ("name", "guess", "fix"),
+    [
+        ("x", {"mean": 9.0, "spread": 0.1}, "Give a value from 0.0 to 1.0, a part of that as a"),
+        ("x", {"x": 1}, "{'mean': m, 'spread': s}, in its own units."),
+        ("x", (0, 1), "a part of that as a (low, high) range"),
+        ("rate", -3, "in its own units, not as a logarithm."),
+        ("kind", {"mean": 1.0, "spread": 0.5}, "Give one of its choices, or {choice: weight}"),
+        ("kind", {"a": 1, "b": 1, "c": 1}, "with weights that are not all alike."),
+    ],
+)
+def test_a_guess_that_is_left_out_is_named_as_it_was_given(
+    name: str, guess: Any, fix: str
+) -> None:
+    with package_log("experience") as log:
+        target(RocketSampler(seed=0, priors={name: guess}), 2)
+    assert len(log) == 1 and fix in log[0]
+    assert log[0].startswith(f"priors[{name!r}] is left out: {guess!r} says nothing about ")
+
+
 def test_guesses_of_what_comes_in_time_are_no_misspellings() -> None:
     priors = {"x": 0.3, "inner": 0.5}
     study = optuna.create_study(sampler=RocketSampler(seed=0, priors=priors))
