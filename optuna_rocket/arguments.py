@@ -11,11 +11,18 @@ import numpy as np
 _MOST = sys.float_info.max
 
 
-def check_integer(name: str, value: object, *, least: int) -> int:
-    """Return an argument if it is an integer of at least ``least``, else raise a ValueError."""
+def check_integer(name: str, value: object, *, least: int, fix: str) -> int:
+    """Return an argument if it is an integer of at least ``least``, else raise a ValueError.
+
+    Args:
+        name: The argument's name.
+        value: What was given.
+        least: The least integer that makes sense.
+        fix: What to give instead, a sentence.
+    """
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least:
         return int(value)
-    raise ValueError(f"{name}={value!r} is not an integer of at least {least}.")
+    raise ValueError(f"{name}={value!r} is not an integer of at least {least}. {fix}")
 
 
 def is_number(*values: object) -> bool:

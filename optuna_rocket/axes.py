@@ -63,9 +63,14 @@ def bounds(distribution: BaseDistribution) -> tuple[float, float, bool]:
     if not high > low:  # a single value of a continuous parameter
         low, high = low - 0.5, low + 0.5
     if math.isinf(low) or math.isinf(high):
-        raise ValueError(f"distribution={distribution!r} is wider than a double can hold.")
+        raise ValueError(
+            f"distribution={distribution!r} is wider than a double can hold. Use a narrower one."
+        )
     if not high / 2 > low / 2:  # see `decode`
-        raise ValueError(f"distribution={distribution!r}: a double cannot tell its values apart.")
+        raise ValueError(
+            f"distribution={distribution!r}: a double cannot tell its values apart. Use a wider "
+            "one, or one nearer to 0."
+        )
     return low, high, distribution.log
 
 

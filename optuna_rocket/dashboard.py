@@ -64,7 +64,7 @@ class DashboardCallback:
     """
 
     def __init__(self, *, every: int = 10) -> None:
-        self._every = check_integer("every", every, least=1)
+        self._every = check_integer("every", every, least=1, fix="Use 10, for example.")
         _require()
         self._failures: set[tuple[str, type[Exception]]] = set()
         self._lock = threading.Lock()

@@ -118,7 +118,10 @@ class SubsetEvaluator:
         seed: int = 0,
     ) -> None:
         if by not in ("resource", "instance"):
-            raise ValueError(f"by={by!r} is neither 'resource' nor 'instance'.")
+            raise ValueError(
+                f"by={by!r} is no kind of report. Use 'resource' for growing parts of the data, "
+                "or 'instance' for single folds or instances."
+            )
         if by == "instance":
             if groups is not None:
                 raise ValueError("groups= means nothing with by='instance': leave it out.")

@@ -63,8 +63,9 @@ def read_past_studies(
     missing = [name for name in names if name not in known]
     if missing:
         raise ValueError(
-            f"storage={storage!r} has no studies {missing}. It has {len(known)}: "
-            f"{', '.join(map(repr, known[:10]))}{', ...' if len(known) > 10 else ''}."
+            f"storage={storage!r} has no studies {missing}. Name some of the {len(known)} that "
+            f"it has ({', '.join(map(repr, known[:10]))}{', ...' if len(known) > 10 else ''}), "
+            "or none for all."
         )
     found, left_out = [], {}
     for name in dict.fromkeys(names) if names else known:

@@ -93,8 +93,10 @@ class RocketPruner(BasePruner):
         if not is_number(risk) or not risk > 0:
             raise ValueError(f"risk={risk!r} is not a number above 0, for example 0.1.")
         self._risk = risk
-        self._n_startup_trials = check_integer("n_startup_trials", n_startup_trials, least=3)
-        self._seed = check_integer("seed", seed, least=0)
+        self._n_startup_trials = check_integer(
+            "n_startup_trials", n_startup_trials, least=3, fix="Use 4, or more to stop fewer."
+        )
+        self._seed = check_integer("seed", seed, least=0, fix="Use 0, or leave it out.")
         self._failures: set[type[Exception]] = set()
         self._told_of_late_steps = False
         # Where a trial was judged before, and where last.

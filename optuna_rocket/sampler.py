@@ -122,9 +122,10 @@ class RocketSampler(BaseSampler):
         source_studies: Sequence[Given] | None = (),
         priors: Mapping[str, Any] | None = None,
     ) -> None:
-        for name, value, least in (("seed", seed, 0), ("n_trials", n_trials, 1)):
-            if value is not None:
-                check_integer(name, value, least=least)
+        if seed is not None:
+            check_integer("seed", seed, least=0, fix="Use 0, or None, which draws one.")
+        if n_trials is not None:
+            check_integer("n_trials", n_trials, least=1, fix="Use None if it is not known.")
         if checkpoint is not None and not isinstance(checkpoint, (str, os.PathLike)):
             raise ValueError(
                 f"checkpoint={checkpoint!r} is not a path. Use None for the shipped agent."

@@ -22,7 +22,7 @@ def examples(data: Sequence[Any] | NDArray[Any] | int) -> tuple[int, NDArray[Any
     """Number of examples, and their labels or targets where there are some."""
     if isinstance(data, (int, np.integer)) and not isinstance(data, bool):
         if data < 1:
-            raise ValueError(f"data={data} examples: there must be at least one.")
+            raise ValueError(f"data={data} is no number of examples. {_WHAT_TO_PASS}")
         return int(data), None
     labels = _labels(data)
     if labels.ndim != 1 or len(labels) == 0:

@@ -258,8 +258,8 @@ def _check(
     if not (named or stratify is None or stratify is False):
         known = ", ".join(map(repr, _MODES))
         raise ValueError(f"stratify={stratify!r} is none of {known}. Labels go into data.")
-    check_integer("min_examples", min_examples, least=1)
-    check_integer("seed", seed, least=0)
+    check_integer("min_examples", min_examples, least=1, fix="Use 10, or 1 to allow any subset.")
+    check_integer("seed", seed, least=0, fix="Use 0, or leave it out.")
 
 
 def _class_counts(

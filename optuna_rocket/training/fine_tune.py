@@ -224,7 +224,7 @@ def _check(options: Options, out: Path) -> None:
     for name in ("iterations", "tasks", "trials", "verdict_tasks"):
         value = getattr(options, name)
         if value < 1:
-            raise ValueError(f"{name}={value} is less than 1.")
+            raise ValueError(f"{name}={value} is less than 1. Use 1 or more.")
     if options.trials < 8:
         raise ValueError(
             f"trials={options.trials} is too short to decide anything; use 8 or more."

@@ -108,7 +108,7 @@ def cost_info(
     """The numbers behind ``plot_cost``; no trials as long as no full evaluation is known."""
     hindsight.require_single_objective(study, "plot_cost", drawing.NO_REPORTS)
     if by not in ("steps", "seconds"):
-        raise ValueError(f"by={by!r} is neither 'steps' nor 'seconds'.")
+        raise ValueError(f"by={by!r} is no measure of cost. Use 'steps' or 'seconds'.")
     if full is not None and not 0 < full < math.inf:
         raise ValueError(f"full={full!r} is not a number above 0. Leave it out if unknown.")
     stored = _read(study)

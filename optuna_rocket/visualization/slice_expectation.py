@@ -112,7 +112,7 @@ def slice_expectation_info(
         if param not in asked:
             raise ValueError(
                 f"params={list(params)!r}: trial {number}, which is varied, has no parameter "
-                f"{param!r} with more than one value. It has {asked}."
+                f"{param!r} with more than one value. Name some of {asked}."
             )
     slices = [tuple(_slice(view, central, x, k, recent) for x in params) for k in shown]
     is_feasible = bool(view.counted[central])
@@ -140,7 +140,10 @@ def _central(view: View, number: int | None, shown: Sequence[int]) -> int | None
     if number is not None:
         rows = [i for i in complete.nonzero()[:, 0].tolist() if view.records[i].number == number]
         if not rows or isinstance(number, bool):
-            raise ValueError(f"trial_number={number!r} is not a complete trial of the study.")
+            raise ValueError(
+                f"trial_number={number!r} is not a complete trial of the study. Use the `number` "
+                "of one that is, or None for the best."
+            )
     if all(len(view.scores[k][complete].unique()) < 2 for k in shown):
         return None
     if number is not None:
