@@ -22,7 +22,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import inspect
 import math
+import reprlib
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import Literal
@@ -34,6 +36,7 @@ from optuna.trial import BaseTrial
 from optuna.trial import Trial
 
 from optuna_rocket import loops
+from optuna_rocket.arguments import is_number
 from optuna_rocket.fidelity.correlation import misleads
 from optuna_rocket.fidelity.scaling import checked_guesses
 from optuna_rocket.fidelity.subset import Stratify
@@ -83,15 +86,16 @@ class SubsetEvaluator:
             subset the validation data: its noise would hide the differences.
         min_fraction: Share of the data in the smallest subset, in (0, 1]. With
             ``by="instance"``: share of the instances before which no pruner is asked.
-        reduction_factor: Ratio of neighbouring sizes, above 1. Unused with ``by="instance"``.
+        reduction_factor: Ratio of neighbouring sizes, above 1.
         stratify: How subsets are made to resemble the whole: ``"classes"``, ``"quantiles"``,
             ``"blocks"`` (series, text), False, or None for a choice by the kind of ``data``; see
-            ``fidelity.subset.nested_subsets``. Unused with ``by="instance"``.
+            ``fidelity.subset.nested_subsets``.
         groups: Group of every example, shape ``(n,)``: whole groups enter a subset.
         by: ``"resource"``: every report estimates the final value from more data; the report step
             is the number of examples. ``"instance"``: every report is the score of one fold or
             instance, the report step is its number, and the final value is the mean; for
-            ``WilcoxonPruner``. Each trial meets the instances in an order of its own.
+            ``WilcoxonPruner``. Each trial meets the instances in an order of its own; they make
+            no subsets, and all arguments but ``min_fraction`` and ``seed`` are refused.
         min_examples: Examples per class (or tenth) below which a smallest subset is refused.
         scale: Names of float parameters that should change with the amount of data, such as a
             learning rate, with a first guess of their exponents in [-0.5, 1.5]; 0 for none. On a
@@ -123,10 +127,13 @@ class SubsetEvaluator:
                 "or 'instance' for single folds or instances."
             )
         if by == "instance":
-            if groups is not None:
-                raise ValueError("groups= means nothing with by='instance': leave it out.")
-            if scale is not None:
-                raise ValueError("scale= means nothing with by='instance': leave it out.")
+            _refuse_with_instances(
+                reduction_factor=reduction_factor,
+                stratify=stratify,
+                groups=groups,
+                min_examples=min_examples,
+                scale=scale,
+            )
             stratify, min_examples = False, 1
         self._nested = nested_subsets(
             data,
@@ -317,3 +324,16 @@ class SubsetEvaluator:
             return True
         self._notices.of_a_misleading_size(subset.step, correlation, n_pairs)
         return False
+
+
+def _refuse_with_instances(**given: object) -> None:
+    """Raise a ValueError for an argument of subsets that is not at its default."""
+    parameters = inspect.signature(SubsetEvaluator).parameters
+    for name, value in given.items():
+        default = parameters[name].default
+        if value is default or (is_number(value, default) and value == default):
+            continue
+        raise ValueError(  # of groups the first few are enough
+            f"{name}={reprlib.repr(value)} means nothing with by='instance'. Leave it out, or use "
+            "by='resource'."
+        )

@@ -494,10 +494,40 @@ def test_copies_and_pickles(evaluator: SubsetEvaluator) -> None:
         assert twin.sizes == SIZES
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"reduction_factor": 9}, "reduction_factor=9 "),
+        ({"reduction_factor": 0.5}, "reduction_factor=0.5 "),
+        ({"reduction_factor": np.array([3, 9])}, "reduction_factor=array([3, 9]) "),
+        ({"stratify": "blocks"}, "stratify='blocks' "),
+        ({"stratify": False}, "stratify=False "),
+        ({"groups": [0] * 90}, "groups=[0, 0, 0, 0, 0, 0, ...] "),
+        ({"groups": np.zeros(90)}, "groups=array("),
+        ({"min_examples": 1}, "min_examples=1 "),
+        ({"scale": {"lr": 0.0}}, "scale={'lr': 0.0} "),
+        ({"scale": {}}, "scale={} "),
+    ],
+)
+def test_what_means_nothing_for_instances_is_refused(given: dict[str, Any], shown: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        SubsetEvaluator(90, min_fraction=0.5, by="instance", **given)
+    assert str(caught.value).startswith(shown)
+    assert str(caught.value).endswith(
+        "means nothing with by='instance'. Leave it out, or use by='resource'."
+    )
+
+
+def test_defaults_may_be_given_for_instances() -> None:
+    defaults: dict[str, Any] = {
+        **{"stratify": None, "groups": None, "scale": None},
+        **{"reduction_factor": 3.0, "min_examples": np.int64(10)},
+    }
+    assert len(SubsetEvaluator(5, min_fraction=0.2, by="instance", **defaults).sizes) == 5
+
+
 def test_nonsense_is_refused() -> None:
     with pytest.raises(ValueError, match="by='fold'"):
         SubsetEvaluator(90, min_fraction=0.5, by="fold")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="leave it out"):
-        SubsetEvaluator(90, min_fraction=0.5, by="instance", groups=[0] * 90)
     with pytest.raises(ValueError, match="min_fraction=2"):
         SubsetEvaluator(90, min_fraction=2)

@@ -175,7 +175,7 @@ ALLOWED: dict[str, set[str]] = {
     "loops": set(),
     "notices": {"costs", "fidelity/subset", "pruner"},
     "evaluator": {"fidelity/subset", "fidelity/correlation", "fidelity/scaling"}
-    | {"curves", "trials", "scaling", "rounds", "loops", "notices"},
+    | {"arguments", "curves", "trials", "scaling", "rounds", "loops", "notices"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
     | {"explanation", "dashboard", "visualization/__init__"},
     # views

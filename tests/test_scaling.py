@@ -208,7 +208,7 @@ def test_nonsense_is_refused(scale: Any) -> None:
 def test_instances_are_not_scaled() -> None:
     with pytest.raises(ValueError, match="is not a mapping from names to exponents"):
         SubsetEvaluator(90, min_fraction=0.5, scale=["lr"])  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="scale= means nothing"):
+    with pytest.raises(ValueError, match=r"scale=\{'lr': 0.0\} means nothing"):
         SubsetEvaluator(10, min_fraction=0.5, by="instance", scale={"lr": 0.0})
 
 
