@@ -38,6 +38,7 @@ from optuna.trial import Trial
 from optuna_rocket import loops
 from optuna_rocket.arguments import is_number
 from optuna_rocket.fidelity.correlation import misleads
+from optuna_rocket.fidelity.scaling import check_scaled
 from optuna_rocket.fidelity.scaling import checked_guesses
 from optuna_rocket.fidelity.subset import Stratify
 from optuna_rocket.fidelity.subset import nested_subsets
@@ -266,12 +267,12 @@ class SubsetEvaluator:
         if not self._guesses or reported is None:
             return {}
         from optuna_rocket.scaling import EXPONENTS
-        from optuna_rocket.scaling import check_scaled
         from optuna_rocket.scaling import used_exponents
 
         assert isinstance(trial, Trial)
         if EXPONENTS in trial.user_attrs:
-            return used_exponents(trial.user_attrs)
+            used = used_exponents(trial.user_attrs)
+            return {name: x for name, x in used.items() if name in self._guesses}
         for name in self._guesses:
             check_scaled(name, trial.params.get(name, 0.0))
         fitted = self.exponents(trial.study)

@@ -18,6 +18,7 @@ from optuna_rocket.costs import INSTANCE_MARK
 from optuna_rocket.costs import Costs
 from optuna_rocket.costs import read
 from optuna_rocket.costs import summary
+from optuna_rocket.fidelity.scaling import check_scaled
 
 
 class Loop:
@@ -146,10 +147,15 @@ class Subset:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The trial's parameters, the tagged ones times ``fraction ** -exponent``."""
+        """The trial's parameters, the tagged ones times ``fraction ** -exponent``.
+
+        Raises:
+            ValueError: If a tagged one is no float of at least 0.
+        """
         params = dict(self._loop.trial.params)
         for name, exponent in self._loop.exponents.items():
             if name in params:
+                check_scaled(name, params[name])  # it may be asked for within the loop
                 params[name] *= self.fraction**-exponent
         return params
 

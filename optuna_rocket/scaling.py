@@ -37,15 +37,6 @@ _MAX_TRIALS = 200
 _CHOICE_SCALE = 0.7
 
 
-def check_scaled(name: str, value: object) -> None:
-    """Raise a ValueError unless a parameter's value is one that can be scaled."""
-    if isinstance(value, bool) or not isinstance(value, float) or not value >= 0:
-        raise ValueError(
-            f"scale= names {name!r}, which is {value!r} in this trial: only floats of at least 0 "
-            "can be scaled. Leave it out of scale=, or suggest a float."
-        )
-
-
 def used_exponents(attributes: Mapping[str, Any]) -> dict[str, float]:
     """What was applied in a trial, empty where nothing or nothing that makes sense is stored.
 

@@ -171,7 +171,7 @@ ALLOWED: dict[str, set[str]] = {
     "pruner": {"fidelity/forecast", "fidelity/expectation", "fidelity/guards"}
     | {"arguments", "curves", "trials", "suggestions"},
     "scaling": {"space", "fidelity/scaling", "curves", "records"},
-    "rounds": {"attributes", "costs"},
+    "rounds": {"attributes", "costs", "fidelity/scaling"},
     "loops": set(),
     "notices": {"costs", "fidelity/subset", "pruner"},
     "evaluator": {"fidelity/subset", "fidelity/correlation", "fidelity/scaling"}

@@ -219,3 +219,59 @@ def test_only_floats_are_scaled(value: Any) -> None:
     trial.suggest_categorical("lr", [value])
     with pytest.raises(ValueError, match="scale= names 'lr', which is"):
         next(make_evaluator().subsets(trial))
+
+
+def asked(trial: optuna.Trial, value: Any) -> None:
+    """Ask for a learning rate of this value, as a parameter of its kind."""
+    if isinstance(value, str) or value is None or isinstance(value, bool):
+        trial.suggest_categorical("lr", [value])
+    elif isinstance(value, int):
+        trial.suggest_int("lr", value, value)
+    else:
+        trial.suggest_float("lr", value, value)
+
+
+@pytest.mark.parametrize("value", [5, "a", True, None, -0.5])
+def test_only_floats_are_scaled_that_are_asked_for_within_the_loop(value: Any) -> None:
+    trial, n_trained = optuna.create_study().ask(), 0
+    with pytest.raises(ValueError) as caught:
+        for subset in make_evaluator(scale={"lr": 0.5}).subsets(trial):
+            asked(trial, value)
+            _ = subset.params
+            n_trained += 1
+    assert str(caught.value).startswith(f"scale= names 'lr', which is {value!r} in this trial")
+    assert "Leave it out of scale=, or suggest a float." in str(caught.value)
+    assert n_trained == 0, "nothing is trained for a trial that cannot go on"
+
+
+def test_only_floats_are_scaled_in_a_trial_that_is_resumed() -> None:
+    study = optuna.create_study()
+    study.enqueue_trial({"lr": 5}, user_attrs={EXPONENTS: {"lr": 0.5}})
+    trial = study.ask()
+    trial.suggest_int("lr", 1, 9)
+    with pytest.raises(ValueError, match="scale= names 'lr', which is 5 in this trial"):
+        _ = next(make_evaluator().subsets(trial)).params
+
+
+def test_a_trial_that_is_resumed_heeds_that_a_name_was_left_out() -> None:
+    study = optuna.create_study()
+    study.enqueue_trial({"lr": 5}, user_attrs={EXPONENTS: {"lr": 0.5}})
+    trial = study.ask()
+    trial.suggest_int("lr", 1, 9)
+    assert next(make_evaluator(scale={"decay": 0.5}).subsets(trial)).params == {"lr": 5}
+
+
+def test_what_is_not_scaled_may_be_anything() -> None:
+    trial = optuna.trial.FixedTrial({"lr": 5})
+    for subset in make_evaluator(scale={"lr": 0.5}).subsets(trial):
+        trial.suggest_int("lr", 1, 9)
+        assert subset.params == {"lr": 5} and type(subset.params["lr"]) is int
+        subset.report(1.0)
+
+
+def test_a_trial_that_never_asks_for_what_suits_a_subset_is_not_lost() -> None:
+    trial = optuna.create_study().ask()
+    for subset in make_evaluator(scale={"lr": 0.5}).subsets(trial):
+        trial.suggest_int("lr", 5, 5)
+        subset.report(1.0)
+    assert subset.value == 1.0

@@ -93,6 +93,15 @@ def checked_guesses(scale: Mapping[str, float]) -> dict[str, float]:
     return {name: float(guess) for name, guess in scale.items()}
 
 
+def check_scaled(name: str, value: object) -> None:
+    """Raise a ValueError unless a parameter's value is one that can be scaled."""
+    if isinstance(value, bool) or not isinstance(value, float) or not value >= 0:
+        raise ValueError(
+            f"scale= names {name!r}, which is {value!r} in this trial: only floats of at least 0 "
+            "can be scaled. Leave it out of scale=, or suggest a float."
+        )
+
+
 def fit_exponent(rungs: Sequence[Rung], guess: float) -> Exponent:
     """Fit the exponent of one parameter.
 
