@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_rocket.arguments import check_integer
+from optuna_rocket.once import Once
 
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class DashboardCallback:
     def __init__(self, *, every: int = 10) -> None:
         self._every = check_integer("every", every, least=1, fix="Use 10, for example.")
         _require()
-        self._failures: set[tuple[str, type[Exception]]] = set()
+        self._told = Once()
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class DashboardCallback:
             return
         try:
             failed = _tried(study)
-            new = {x: error for x, error in failed.items() if self._is_new(x, error)}
+            new = {x: e for x, e in failed.items() if self._told.is_first((x, type(e)))}
             if new:
                 _logger.warning(
                     f"The dashboard was not updated after trial {trial.number}: {_told(new)}; the "
@@ -92,13 +93,6 @@ class DashboardCallback:
                 )
         finally:
             self._lock.release()
-
-    def _is_new(self, part: str, error: Exception) -> bool:
-        failure = part, type(error)
-        if failure in self._failures:
-            return False
-        self._failures.add(failure)
-        return True
 
 
 def save_to_dashboard(study: Study) -> None:

@@ -30,6 +30,7 @@ from optuna_rocket.agent.memory import Expectation
 from optuna_rocket.agent.sources import Sources
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
+from optuna_rocket.once import Once
 from optuna_rocket.priors import Prior
 from optuna_rocket.priors import forms_for
 from optuna_rocket.quiet import quietly
@@ -55,18 +56,17 @@ class Experience:
     def __init__(self, sources: Sequence[Source], priors: Mapping[str, Prior]) -> None:
         self.sources = tuple(sources)
         self.priors = dict(priors)
-        self._told: set[str] = set()
+        self._told = Once()
         self._guides: OrderedDict[str, tuple[Guide | None, tuple[int, ...]]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
         """What was read, without what is computed from it."""
-        kept = {"sources": self.sources, "priors": self.priors, "_told": set(self._told)}
+        kept = {"sources": self.sources, "priors": self.priors, "_told": self._told}
         return {**kept, "_guides": OrderedDict()}
 
     def tell(self, what: str) -> None:
         """Log what the user should know, once."""
-        if what not in self._told:
-            self._told.add(what)
+        if self._told.is_first(what):
             _logger.warning(what)
 
     def tell_unknown(self, known: Collection[str]) -> None:

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 
 from optuna_rocket import costs
 from optuna_rocket.fidelity.subset import NestedSubsets
+from optuna_rocket.once import Once
 
 
 # Groups that make the smallest subset this many times as large as it was asked for are told of.
@@ -30,12 +31,11 @@ class Notices:
     """What one evaluator has warned of."""
 
     def __init__(self) -> None:
-        self._told: dict[object, object] = {}
+        self._told = Once()
 
     def warn(self, topic: object, message: str) -> None:
         """Warn, the first time that it is about this topic."""
-        mine = object()
-        if self._told.setdefault(topic, mine) is mine:  # one step: of several threads one is first
+        if self._told.is_first(topic):
             _logger.warning(message)
 
     def of_subsets(

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 
 from optuna_rocket.arguments import check_integer
 from optuna_rocket.arguments import is_number
+from optuna_rocket.once import Once
 
 
 if TYPE_CHECKING:
@@ -97,8 +98,7 @@ class RocketPruner(BasePruner):
             "n_startup_trials", n_startup_trials, least=3, fix="Use 4, or more to stop fewer."
         )
         self._seed = check_integer("seed", seed, least=0, fix="Use 0, or leave it out.")
-        self._failures: set[type[Exception]] = set()
-        self._told_of_late_steps = False
+        self._told = Once()
         # Where a trial was judged before, and where last.
         self._judged: dict[tuple[object, ...], tuple[int | None, int | None]] = {}
         self._forget()
@@ -117,8 +117,7 @@ class RocketPruner(BasePruner):
         try:
             return self._judge(study, trial)
         except Exception as error:
-            if type(error) not in self._failures:
-                self._failures.add(type(error))
+            if self._told.is_first(type(error)):
                 _logger.warning(
                     f"The forecast failed on trial {trial.number} ({type(error).__name__}: "
                     f"{error}); the trial goes on. Please report this.",
@@ -220,9 +219,8 @@ class RocketPruner(BasePruner):
     def _warn_of_late_steps(self, standings: Standings) -> None:
         from optuna_rocket.curves import begins_late
 
-        late = None if self._told_of_late_steps else begins_late(standings.longest)
-        if late is not None:
-            self._told_of_late_steps = True
+        late = begins_late(standings.longest)
+        if late is not None and self._told.is_first("late steps"):
             _logger.warning(
                 f"Trials report at steps {late[0]} to {late[1]}. Steps are taken for amounts of "
                 "effort from 0 on, so that most of the effort seems spent at the first report and "

@@ -28,6 +28,7 @@ from optuna_rocket import seeds
 from optuna_rocket.agent import weights_file
 from optuna_rocket.arguments import check_integer
 from optuna_rocket.axes import n_values
+from optuna_rocket.once import Once
 from optuna_rocket.random_values import random_value
 
 
@@ -136,8 +137,7 @@ class RocketSampler(BaseSampler):
         self._lock = threading.RLock()
         self._suggester: Suggester | None = None
         self._reader: TrialReader | None = None
-        self._told: set[str] = set()
-        self._failures: set[type[Exception]] = set()
+        self._told = Once()
         self._experience: Experience | None = None
         self._given: tuple[Given, ...] = ()
         self._priors: Mapping[str, Prior] = {}
@@ -306,9 +306,8 @@ class RocketSampler(BaseSampler):
         _logger.warning(
             f"The agent failed on trial {number} ({type(error).__name__}: {error}); "
             f"{consequence} instead. Please report this.",
-            exc_info=type(error) not in self._failures,  # the traceback once is enough
+            exc_info=self._told.is_first(type(error)),  # the traceback once is enough
         )
-        self._failures.add(type(error))
 
     def _random(
         self, number: int, distributions: Mapping[str, BaseDistribution]
@@ -335,8 +334,7 @@ class RocketSampler(BaseSampler):
         return modelled(distributions, self._tell)
 
     def _tell(self, name: str, error: Exception) -> None:
-        if name not in self._told:
-            self._told.add(name)
+        if self._told.is_first(name):
             _logger.warning(f"Parameter {name!r} is drawn at random: {error}")
 
     def _load(self) -> Suggester:

@@ -31,6 +31,7 @@ GOALS = {"goals"} | {
 ALLOWED: dict[str, set[str]] = {
     # core
     "arguments": set(),
+    "once": set(),
     "axes": set(),
     "space": {"axes"},
     "history": {"space"},
@@ -149,7 +150,8 @@ ALLOWED: dict[str, set[str]] = {
     "past_studies": CORE | {"rows", "gaps", "source_studies"},
     "experience": CORE
     | EXPERIENCE
-    | {"agent/experience", "agent/memory", "quiet", "rows", "priors", "source_studies"},
+    | {"agent/experience", "agent/memory", "quiet", "rows", "priors", "source_studies"}
+    | {"once"},
     "suggest": CORE
     | AGENT
     | GOALS
@@ -165,15 +167,15 @@ ALLOWED: dict[str, set[str]] = {
         "beliefs",
     },
     "sampler": CORE
-    | {"arguments", "axes"}
+    | {"arguments", "axes", "once"}
     | {"agent/weights_file", "suggestions", "trials", "records", "suggest", "claims"}
     | {"priors", "source_studies", "experience", "random_values", "seeds"},
     "pruner": {"fidelity/forecast", "fidelity/expectation", "fidelity/guards"}
-    | {"arguments", "curves", "trials", "suggestions"},
+    | {"arguments", "once", "curves", "trials", "suggestions"},
     "scaling": {"space", "fidelity/scaling", "curves", "records"},
     "rounds": {"attributes", "costs", "fidelity/scaling"},
     "loops": set(),
-    "notices": {"costs", "fidelity/subset", "pruner"},
+    "notices": {"once", "costs", "fidelity/subset", "pruner"},
     "evaluator": {"fidelity/subset", "fidelity/correlation", "fidelity/scaling"}
     | {"arguments", "curves", "trials", "scaling", "rounds", "loops", "notices"},
     "__init__": {"agent/weights_file", "sampler", "pruner", "evaluator"}
@@ -213,7 +215,7 @@ ALLOWED: dict[str, set[str]] = {
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
     | {"visualization/influence"}
     | {"visualization/policy_timeline", "visualization/slice_expectation"},
-    "dashboard": {"arguments", "constraints", "suggest", "view", "hindsight", "names"}
+    "dashboard": {"arguments", "once", "constraints", "suggest", "view", "hindsight", "names"}
     | {"explanation"}
     | {f"visualization/{x}" for x in ("drawing", "cost", "policy_timeline", "relevance")}
     | {"visualization/slice_expectation"},
@@ -259,6 +261,7 @@ ADAPTER |= VIEWS
 TORCH_FREE = {
     "__init__",
     "arguments",
+    "once",
     "axes",
     "random_values",
     "seeds",
