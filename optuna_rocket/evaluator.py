@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from optuna_rocket.fidelity.scaling import Exponent
     from optuna_rocket.trials import CurveReader
 
+# What instances have instead of subsets: an argument that says so is none too many.
+_OF_INSTANCES: dict[str, object] = {"stratify": False, "min_examples": 1}
+
 
 class SubsetEvaluator:
     """Evaluates configurations on growing parts of the data, so that pruners can stop early.
@@ -96,7 +99,7 @@ class SubsetEvaluator:
             is the number of examples. ``"instance"``: every report is the score of one fold or
             instance, the report step is its number, and the final value is the mean; for
             ``WilcoxonPruner``. Each trial meets the instances in an order of its own; they make
-            no subsets, and all arguments but ``min_fraction`` and ``seed`` are refused.
+            no subsets, and what says how to make these is refused.
         min_examples: Examples per class (or tenth) below which a smallest subset is refused.
         scale: Names of float parameters that should change with the amount of data, such as a
             learning rate, with a first guess of their exponents in [-0.5, 1.5]; 0 for none. On a
@@ -135,7 +138,7 @@ class SubsetEvaluator:
                 min_examples=min_examples,
                 scale=scale,
             )
-            stratify, min_examples = False, 1
+            stratify, min_examples = False, 1  # see `_OF_INSTANCES`
         self._nested = nested_subsets(
             data,
             min_fraction=min_fraction,
@@ -328,11 +331,12 @@ class SubsetEvaluator:
 
 
 def _refuse_with_instances(**given: object) -> None:
-    """Raise a ValueError for an argument of subsets that is not at its default."""
+    """Raise a ValueError for an argument of subsets, but for defaults and what holds anyway."""
     parameters = inspect.signature(SubsetEvaluator).parameters
     for name, value in given.items():
         default = parameters[name].default
-        if value is default or (is_number(value, default) and value == default):
+        allowed = (default, _OF_INSTANCES.get(name, default))
+        if any(value is x or (is_number(value, x) and value == x) for x in allowed):
             continue
         raise ValueError(  # of groups the first few are enough
             f"{name}={reprlib.repr(value)} means nothing with by='instance'. Leave it out, or use "
