@@ -32,8 +32,8 @@ from optuna_rocket.agent import policy
 from optuna_rocket.agent import weights_file
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.network import RecurrentScorer
-from optuna_rocket.features import continue_transform
 from optuna_rocket.history import History
+from optuna_rocket.scores import continue_transform
 from optuna_rocket.space import Geometry
 from optuna_rocket.training.playing import begin
 from optuna_rocket.training.tasks import Playable

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent import memory
-from optuna_rocket.features import continue_transform
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
+from optuna_rocket.scores import continue_transform
 from optuna_rocket.space import Geometry
 
 

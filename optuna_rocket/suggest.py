@@ -38,7 +38,6 @@ from optuna_rocket.beliefs import AnyBelief
 from optuna_rocket.beliefs import Evidence
 from optuna_rocket.beliefs import Kept
 from optuna_rocket.experience import Experience
-from optuna_rocket.features import expected_score
 from optuna_rocket.fidelity.approximation import Reports
 from optuna_rocket.fidelity.approximation import approximate
 from optuna_rocket.goals import Goals
@@ -46,6 +45,7 @@ from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.quiet import quietly
 from optuna_rocket.records import Record
+from optuna_rocket.scores import expected_score
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
 from optuna_rocket.suggestions import Suggestion

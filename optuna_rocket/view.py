@@ -31,14 +31,14 @@ from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.policy import Belief
 from optuna_rocket.agent.policy import Turn
 from optuna_rocket.agent.proposals import Pool
-from optuna_rocket.features import furthest_scores
-from optuna_rocket.features import invert_transform
 from optuna_rocket.features import row_distance
 from optuna_rocket.features import tokens
 from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.records import Record
+from optuna_rocket.scores import furthest_scores
+from optuna_rocket.scores import invert_transform
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
 from optuna_rocket.suggest import Suggester

@@ -20,10 +20,10 @@ from optuna_rocket import RocketSampler
 from optuna_rocket import bands
 from optuna_rocket import explain
 from optuna_rocket import hindsight
-from optuna_rocket.features import continue_transform
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.reasons import ObjectiveOutlook
+from optuna_rocket.scores import continue_transform
 from optuna_rocket.visualization.slice_expectation import slice_expectation_info
 from optuna_rocket.wording import paragraph
 from tests.builders import unit_geometry

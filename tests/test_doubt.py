@@ -13,9 +13,9 @@ from optuna_rocket.agent import fitting
 from optuna_rocket.agent import gram
 from optuna_rocket.agent import kernels
 from optuna_rocket.agent import memory
-from optuna_rocket.features import study_scale
-from optuna_rocket.features import transform_scores
 from optuna_rocket.history import History
+from optuna_rocket.scores import study_scale
+from optuna_rocket.scores import transform_scores
 from optuna_rocket.space import Space
 from tests.builders import history_of
 

@@ -9,9 +9,6 @@ import pytest
 import torch
 
 from optuna_rocket import RocketPruner
-from optuna_rocket.features import expected_score
-from optuna_rocket.features import study_scale
-from optuna_rocket.features import transform_scores
 from optuna_rocket.fidelity.expectation import Said
 from optuna_rocket.fidelity.expectation import Trust
 from optuna_rocket.fidelity.expectation import joined
@@ -22,6 +19,9 @@ from optuna_rocket.fidelity.forecast import Forecast
 from optuna_rocket.fidelity.forecast import gather
 from optuna_rocket.history import Outcome
 from optuna_rocket.history import empty_history
+from optuna_rocket.scores import expected_score
+from optuna_rocket.scores import study_scale
+from optuna_rocket.scores import transform_scores
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.suggestions import Suggestion
 from optuna_rocket.suggestions import encode

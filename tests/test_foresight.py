@@ -12,8 +12,8 @@ from optuna_rocket.agent import improvement
 from optuna_rocket.agent import memory
 from optuna_rocket.agent import update
 from optuna_rocket.agent.checkpoint import new_network
-from optuna_rocket.features import continue_transform
-from optuna_rocket.features import transform_scores
+from optuna_rocket.scores import continue_transform
+from optuna_rocket.scores import transform_scores
 from optuna_rocket.training import foresight
 from optuna_rocket.training.foresight import Labels
 from optuna_rocket.training.foresight import foresee

@@ -19,16 +19,16 @@ from optuna_rocket.agent import fitting
 from optuna_rocket.agent import hypervolume
 from optuna_rocket.agent import many_goals
 from optuna_rocket.agent import memory
-from optuna_rocket.features import continue_transform
-from optuna_rocket.features import gaps_of
-from optuna_rocket.features import transform_gaps
-from optuna_rocket.features import transform_scores
 from optuna_rocket.goals import Box
 from optuna_rocket.goals import Goals
 from optuna_rocket.goals import beside
 from optuna_rocket.goals import directions
 from optuna_rocket.goals import repeated
 from optuna_rocket.history import History
+from optuna_rocket.scores import continue_transform
+from optuna_rocket.scores import gaps_of
+from optuna_rocket.scores import transform_gaps
+from optuna_rocket.scores import transform_scores
 from optuna_rocket.space import Space
 
 

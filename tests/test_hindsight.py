@@ -13,10 +13,10 @@ import torch
 from optuna_rocket import RocketSampler
 from optuna_rocket import hindsight
 from optuna_rocket import trials
-from optuna_rocket.features import invert_transform
-from optuna_rocket.features import transform_scores
 from optuna_rocket.records import Rungs
 from optuna_rocket.records import record_of
+from optuna_rocket.scores import invert_transform
+from optuna_rocket.scores import transform_scores
 from optuna_rocket.trials import TrialReader
 from tests.support import Crash
 from tests.support import mixed_study

@@ -22,11 +22,11 @@ from optuna_rocket.agent import kernels
 from optuna_rocket.agent import level
 from optuna_rocket.agent import memory
 from optuna_rocket.agent.gram import MemoryWeights
-from optuna_rocket.features import transform_scores
 from optuna_rocket.history import ALWAYS_THERE
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.history import empty_history
+from optuna_rocket.scores import transform_scores
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
 from optuna_rocket.training.tasks import random_units

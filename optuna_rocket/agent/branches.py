@@ -23,8 +23,8 @@ from optuna_rocket.agent import proposals
 from optuna_rocket.agent import visited
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.proposals import Pool
-from optuna_rocket.features import score_gaps
 from optuna_rocket.history import History
+from optuna_rocket.scores import score_gaps
 from optuna_rocket.space import Geometry
 
 
@@ -39,7 +39,7 @@ _PRIOR_COUNT = 0.5  # trials that the common standard deviation of all branches 
 # Every branch gets this many trials before any is compared, fewer where there are many branches.
 _FIRST = 3
 _FIRST_OF_ALL = 48
-# Scores that lie further below the best than this are equally bad: see ``features.score_gaps``.
+# Scores that lie further below the best than this are equally bad: see ``scores.score_gaps``.
 _WORST_GAP = 4.0
 
 

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from optuna_rocket.agent.gram import Certainty
-from optuna_rocket.features import Scale
-from optuna_rocket.features import gaps_on
 from optuna_rocket.history import History
+from optuna_rocket.scores import Scale
+from optuna_rocket.scores import gaps_on
 
 
 # Below what is expected without the score itself: so many deviations, and so much of z.
 _DEVIATIONS, _LEAST = 4.0, 1.0
-# And so far below the best (``features.gaps_on``), once there are so many scores.
+# And so far below the best (``scores.gaps_on``), once there are so many scores.
 _GAP, _FROM = 2.5, 10
 _FREEDOM = 4.0
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from optuna_rocket.agent import improvement
 from optuna_rocket.agent.memory import Conditioned
 from optuna_rocket.agent.memory import Reading
-from optuna_rocket.features import continue_transform
+from optuna_rocket.scores import continue_transform
 
 
 # As with the scores (``improvement.SPREAD``): a memory is surer than it should be.

@@ -15,9 +15,9 @@ from optuna_rocket.agent import gram
 from optuna_rocket.agent import kernels
 from optuna_rocket.agent import level
 from optuna_rocket.agent.gram import MemoryWeights
-from optuna_rocket.features import study_scale
-from optuna_rocket.features import transformed
 from optuna_rocket.history import History
+from optuna_rocket.scores import study_scale
+from optuna_rocket.scores import transformed
 from optuna_rocket.space import Geometry
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from optuna_rocket.features import transform_errors
 from optuna_rocket.history import History
+from optuna_rocket.scores import transform_errors
 
 
 # Noise multiplier of a score that stems from a share ``fidelity`` of a full evaluation.

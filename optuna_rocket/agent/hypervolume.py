@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optuna_rocket.features import gaps_of
-from optuna_rocket.features import half_unit
-from optuna_rocket.features import transform_gaps
 from optuna_rocket.goals import Box
 from optuna_rocket.goals import directions
 from optuna_rocket.goals import dominated
 from optuna_rocket.goals import margin
+from optuna_rocket.scores import gaps_of
+from optuna_rocket.scores import half_unit
+from optuna_rocket.scores import transform_gaps
 
 
 _N_RAYS = 64

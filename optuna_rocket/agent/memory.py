@@ -23,11 +23,11 @@ from optuna_rocket.agent import newcomers
 from optuna_rocket.agent.gram import Certainty
 from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.agent.kernels import Columns
-from optuna_rocket.features import Scale
-from optuna_rocket.features import study_scale
-from optuna_rocket.features import transformed
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
+from optuna_rocket.scores import Scale
+from optuna_rocket.scores import study_scale
+from optuna_rocket.scores import transformed
 from optuna_rocket.space import Geometry
 
 

@@ -33,9 +33,9 @@ from optuna_rocket.agent.memory import Reading
 from optuna_rocket.agent.network import HIDDEN
 from optuna_rocket.agent.network import RecurrentScorer
 from optuna_rocket.agent.proposals import Pool
-from optuna_rocket.features import Scale
 from optuna_rocket.features import tokens
 from optuna_rocket.history import History
+from optuna_rocket.scores import Scale
 from optuna_rocket.space import Geometry
 
 

@@ -14,8 +14,8 @@ from optuna_rocket.agent import memory
 from optuna_rocket.agent.gram import MemoryWeights
 from optuna_rocket.agent.kernels import Columns
 from optuna_rocket.agent.memory import Conditioned
-from optuna_rocket.features import Scale
 from optuna_rocket.history import History
+from optuna_rocket.scores import Scale
 from optuna_rocket.space import Geometry
 
 

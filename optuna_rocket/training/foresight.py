@@ -26,8 +26,8 @@ from optuna_rocket.agent.policy import Decision
 from optuna_rocket.agent.update import Decisions
 from optuna_rocket.agent.update import recorded
 from optuna_rocket.agent.update import seen
-from optuna_rocket.features import continue_transform
 from optuna_rocket.history import Outcome
+from optuna_rocket.scores import continue_transform
 from optuna_rocket.training.playing import Playing
 from optuna_rocket.training.playing import as_seen
 from optuna_rocket.training.playing import begin

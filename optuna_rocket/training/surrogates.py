@@ -17,10 +17,10 @@ from torch import Tensor
 from optuna_rocket.agent import fitting
 from optuna_rocket.agent import memory
 from optuna_rocket.agent.memory import Conditioned
-from optuna_rocket.features import invert_transform
 from optuna_rocket.history import ALWAYS_THERE
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
+from optuna_rocket.scores import invert_transform
 from optuna_rocket.space import Geometry
 from optuna_rocket.training.tasks import MAX_DELAY
 from optuna_rocket.training.tasks import WORST
