@@ -66,8 +66,7 @@ def filled(past: History, at: Tensor | None) -> History:
         return past
     had = past.active & _told(past)[None, :, None]
     since = had.flip(1).cumsum(1).flip(1) == 0
-    some = past.active.any(-1, keepdim=True)  # a score can be noted without parameters
-    holds = torch.isfinite(at)[:, None] & since & some & ~past.active
+    holds = torch.isfinite(at)[:, None] & since & ~past.blank[..., None] & ~past.active
     units = torch.where(holds, at[:, None], past.units)
     planned = holds if past.planned is None else past.planned | holds
     return replace(past, units=units, active=past.active | holds, planned=planned)
@@ -75,4 +74,4 @@ def filled(past: History, at: Tensor | None) -> History:
 
 def _told(past: History) -> Tensor:
     """Trials ``(n,)`` that tell what the objective asks for."""
-    return (past.outcomes[0] == Outcome.COMPLETE) & past.active[0].any(-1)
+    return (past.outcomes[0] == Outcome.COMPLETE) & ~past.blank[0]

@@ -37,10 +37,8 @@ def filled(past: History, rows: Rows, geometry: Geometry) -> History:
     if not bool(meant.any()):
         return past
     complete = (past.outcomes == Outcome.COMPLETE)[..., None]
-    unexplained = geometry.activity(past.units) & ~past.active
-    appeared = past.active.cumsum(1) > 0  # before that nothing asked for it
-    some = past.active.any(-1, keepdim=True)  # a score can be noted without parameters
-    gaps = unexplained & complete & appeared & some
+    unexplained = geometry.unexplained(past.units, past.active)
+    gaps = unexplained & complete & past.appeared & ~past.blank[..., None]
     before = gaps.cumsum(1) == 0
     gone = ~(past.active & ~before).any(1, keepdim=True)  # until the first gap it was asked for
     meant &= ~gaps.any(1, keepdim=True) | (before & gone)

@@ -83,6 +83,16 @@ class History:
         return torch.isfinite(self.scores) & (self.outcomes != Outcome.PENDING)
 
     @property
+    def blank(self) -> Tensor:
+        """``(B, n)`` bool: trials without any parameter, as when a score was noted by hand."""
+        return ~self.active.any(-1)
+
+    @property
+    def appeared(self) -> Tensor:
+        """``(B, n, d)`` bool: some trial up to this one had the parameter; none asked before."""
+        return self.active.cumsum(1) > 0
+
+    @property
     def comparable(self) -> Tensor:
         """``(B, n)`` bool: scored trials that set the level to beat and the scale of scores.
 

@@ -190,6 +190,10 @@ class Geometry:
             active = active & permitted & active.gather(-1, parent)
         return active
 
+    def unexplained(self, units: Tensor, active: Tensor) -> Tensor:
+        """Which parameters trials lack that their conditions let exist: bool ``(B, n, d)``."""
+        return self.activity(units) & ~active
+
     def keys(self, units: Tensor) -> Tensor:
         """``(B, m)`` int64 that are equal for equal rows, and for others practically never.
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from optuna_rocket import RocketSampler
+from optuna_rocket import hindsight
+from optuna_rocket import past_studies
 from optuna_rocket.agent import checkpoint
 from optuna_rocket.agent import weights_file
 from optuna_rocket.past_studies import read_past_studies
@@ -216,3 +218,17 @@ def test_one_parameter_is_enough(tmp_path: Path) -> None:
     found, _ = read_past_studies(url, ["one"])
     assert found[0].geometry.present.shape == (1, 1)
     assert loss({"rate": 1e-2, "x": 0.9, "kind": "c"}) == 0
+
+
+def test_training_reads_an_edited_study_as_use_does() -> None:
+    def edited(trial: optuna.Trial) -> float:
+        score = trial.suggest_float("x", 0, 1)
+        return score + trial.suggest_float("y", 0, 1) if trial.number < 8 else score
+
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(edited, n_trials=14)
+    taught, used = past_studies._past(study), hindsight.look(study)
+    assert taught.geometry.held is not None and used.geometry.held is not None
+    assert torch.equal(taught.geometry.held.isnan(), used.geometry.held.isnan())
+    assert torch.equal(taught.history.units, used.history.units)
+    assert torch.equal(taught.history.active, used.history.active)

@@ -40,10 +40,8 @@ def outdated(history: History, geometry: Geometry) -> Tensor | None:
     """
     if not (geometry.has_gaps and history.n_trials) or history.least_unit is not None:
         return None
-    active, scored = history.active, history.scored
-    unexplained = geometry.activity(history.units) & ~active
-    blank = ~active.any(-1)
-    came = active.cumsum(1) > 0
+    active, scored, blank = history.active, history.scored, history.blank
+    unexplained, came = geometry.unexplained(history.units, active), history.appeared
     told = (scored & ~blank)[..., None]  # a trial that fails may not have got as far
     gone = (unexplained & came & told).any(1, keepdim=True)
     joined = (active & told).sum(1, keepdim=True) >= _ENOUGH

@@ -68,7 +68,7 @@ def by(history: History, geometry: Geometry) -> Visited:
     active, units = history.active[0], history.units[0]
     asked = active if history.planned is None else active & ~history.planned[0]
     # A parameter that appeared later was never asked for, whatever the others were.
-    appeared = (active.cumsum(0) > 0).all(-1)
+    appeared = history.appeared[0].all(-1)
     explained = (geometry.activity(history.units)[0] == active).all(-1)
     outcomes = history.outcomes[0]
     complete = (outcomes == Outcome.COMPLETE) | (outcomes == Outcome.PRUNED)
