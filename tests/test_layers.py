@@ -69,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"agent/improvement", "agent/observation", "agent/experience"},
     "agent/feasibility": CORE | {"agent/memory", "agent/improvement"},
     "agent/hypervolume": CORE | {"goals"},
-    "agent/unvisited": CORE | {"goals", "agent/proposals"},
+    "agent/unvisited": CORE | {"goals", "agent/proposals", "agent/visited"},
     "agent/together": CORE | {"agent/proposals", "agent/memory"},
     "agent/many_goals": CORE
     | {"goals", "agent/feasibility", "agent/hypervolume", "agent/unvisited"}

@@ -15,6 +15,7 @@ import torch
 
 from optuna_rocket import RocketSampler
 from optuna_rocket.agent import unvisited
+from optuna_rocket.agent import visited
 from optuna_rocket.agent.proposals import Pool
 from optuna_rocket.goals import Goals
 from optuna_rocket.history import History
@@ -44,16 +45,17 @@ def study_of(n: int = 12, conflict: bool = False) -> tuple[Goals, History]:
     return Goals(scores, torch.zeros(0, n, dtype=torch.float64)), history
 
 
-def proposed(goals: Goals, history: History) -> Pool | None:
-    geometry = Space(SPACE).geometry({}, has_gaps=False)
-    return unvisited.propose(goals, history, geometry, history.units[0])
+def proposed(
+    goals: Goals, history: History, space: Mapping[str, BaseDistribution] = SPACE
+) -> Pool | None:
+    geometry = Space(space).geometry({}, has_gaps=not bool(history.active.all()))
+    tried = visited.by(history, geometry)
+    return unvisited.propose(goals, history, geometry, history.units[0], tried)
 
 
 def test_the_longest_stretch_without_trials_is_visited_from_the_best_trial() -> None:
     goals, history = study_of()
-    pool = unvisited.propose(
-        goals, history, Space(SPACE).geometry({}, has_gaps=False), history.units[0]
-    )
+    pool = proposed(goals, history)
     assert pool is not None
     assert pool.units[0].tolist() == [[0.0, 1.0, 0.0, 0.625]]  # b at its bound, all else as before
     assert pool.active.all()
@@ -86,6 +88,41 @@ def test_parameters_that_the_best_trial_lacks_are_not_moved() -> None:
     assert pool is not None and pool.units[0, 0, 1] == history.units[0, 0, 1]
 
 
+def test_a_configuration_that_was_tried_is_not_proposed() -> None:
+    goals, history = study_of()
+    active, units = history.active.clone(), history.units.clone()
+    # It did without b, for a reason that nothing tells: what b would be makes no difference.
+    units[0, 1] = units[0, 0]
+    active[0, 1, 1] = False
+    assert proposed(goals, rebuilt(history, units=units)) is not None
+    assert proposed(goals, rebuilt(history, units=units, active=active)) is None
+
+
+def test_log_scaled_integers_go_to_values_that_no_trial_has_had() -> None:
+    goals, history = study_of(60)
+    space = SPACE | {"i": IntDistribution(1, 4, log=True)}
+    units = history.units.clone()
+    units[..., 1] = units[..., 0].flip(-1)
+    one, two, four = (Space(space).encode(3, value) for value in (1, 2, 4))
+    units[..., 3] = one
+    pool = proposed(goals, rebuilt(history, units=units), space)
+    assert pool is not None and pool.units[0, 0, 3] == pytest.approx(four)
+    units[0, :3, 3] = torch.tensor([two, Space(space).encode(3, 3), four])
+    assert proposed(goals, rebuilt(history, units=units), space) is None
+
+
+def test_log_scaled_integers_make_no_trial_repeat_another() -> None:
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        x = trial.suggest_int("x", 1, 999)
+        k = trial.suggest_int("k", 1, 4, log=True)
+        value = (x / 1000 - 0.4) ** 2
+        return value, 1.0001 * value + 1e-6 * k
+
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=RocketSampler(seed=0))
+    study.optimize(objective, n_trials=25)
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == 25
+
+
 def test_one_end_of_a_parameter_that_holds_nearly_all_of_the_front_is_found() -> None:
     def objective(trial: optuna.Trial) -> tuple[float, float]:
         x: list[Any] = [trial.suggest_float(f"x{k}", 0, 1) for k in range(3)]
@@ -104,4 +141,4 @@ def test_the_nearest_value_is_found_for_every_parameter() -> None:
     tried = torch.rand(40, 3, generator=drawn, dtype=torch.float64)
     places = torch.linspace(0, 1, 11, dtype=torch.float64)
     expected = (places[:, None, None] - tried).abs().amin(1)
-    assert torch.equal(unvisited._to_nearest(places, tried), expected)
+    assert torch.equal(unvisited._to_nearest(places[:, None].expand(-1, 3), tried), expected)

@@ -128,15 +128,16 @@ def decide(
     known = remember(history, goals, geometry, beliefs)
     starts = int(goals.scored.sum()) < improvement.RULE_FROM
     refines = pool is None and not starts and len(goals.scores) == 1
+    tried = visited.by(history, geometry)
     if pool is None and fixed is None and not starts:
-        pool = unvisited.propose(known.goals, known.history, geometry, history.units[0])
+        pool = unvisited.propose(known.goals, known.history, geometry, history.units[0], tried)
     if pool is None:
         count = max(n_candidates, policy.START_CANDIDATES) if starts else n_candidates
         pool = _propose(known, geometry, count, generator, fixed)
         if starts:
             spread = improvement.start_rule(known.objectives, pool)[:1]
             pool = pool.take(spread.topk(min(n_candidates, spread.shape[1]), -1).indices)
-    judged, tried = _judge(known, pool, generator), visited.by(history, geometry)
+    judged = _judge(known, pool, generator)
     if refines:
         judged = _refine(known, judged, tried, geometry, generator, fixed)
     pool, reading, objectives = judged.pool, judged.reading, known.objectives
