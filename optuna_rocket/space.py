@@ -134,11 +134,17 @@ class Geometry:
         return self.each(lambda field: field[index])
 
     def each(self, changed: Callable[..., Tensor], *others: Geometry) -> Geometry:
-        """All tensors changed alike along the batch; ``changed`` gets those of ``others``, too."""
+        """All tensors changed alike along the batch; ``changed`` gets those of ``others``, too.
+
+        Raises:
+            ValueError: If one of the geometries lacks a tensor that another one has.
+        """
         changes: dict[str, Any] = {}
         for name in (field.name for field in fields(self)):
             values = [getattr(geometry, name) for geometry in (self, *others)]
-            if isinstance(values[0], Tensor):
+            if any(isinstance(value, Tensor) for value in values):
+                if any(value is None for value in values):
+                    raise ValueError(f"{name} is None in some of the geometries only: fill it in.")
                 changes[name] = changed(*values)
         return replace(self, **changes)
 

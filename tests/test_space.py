@@ -273,6 +273,14 @@ def test_the_batch_is_in_front_of_every_tensor() -> None:
         assert theirs.shape == (3, *mine.shape[1:])
 
 
+def test_what_one_geometry_alone_has_is_not_lost() -> None:
+    one = flat_geometry()
+    other = replace(one, held=torch.full(one.present.shape, torch.nan))
+    for space, more in ((one, other), (other, one)):
+        with pytest.raises(ValueError, match="held is None in some"):
+            space.each(lambda *tensors: torch.cat(tensors), more)
+
+
 def test_fill_inactive_neutralises_only_what_is_inactive() -> None:
     geometry = mixed_geometry()
     rng = generator()

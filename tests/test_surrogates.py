@@ -8,6 +8,7 @@ from optuna.distributions import IntDistribution
 import pytest
 import torch
 
+from optuna_rocket import past_studies
 from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.history import History
 from optuna_rocket.past_studies import PastStudy
@@ -25,6 +26,8 @@ TREE: dict[str, BaseDistribution] = {
     "kind": CategoricalDistribution(["a", "b"]),
     "size": IntDistribution(1, 64, log=True),
 }
+
+GOES: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
 
 
 def conditional(url: str) -> None:
@@ -79,6 +82,24 @@ def test_studies_of_different_spaces_make_one_batch(past: list[PastStudy]) -> No
     units = random_units(tasks.geometry, 50, generator(3))
     assert bool(torch.isfinite(tasks.evaluate(units)).all())
     assert bool((tasks.noise >= 0).all() and (tasks.best > tasks.median).all())
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_what_has_gone_from_one_study_is_held_there_alone(
+    past: list[PastStudy], first: bool
+) -> None:
+    study = filled(10, lambda params: params["x"] + params["y"], GOES)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=8)
+    edited = past_studies._past(study)
+    assert edited.geometry.held is not None
+    tasks = surrogate_tasks(pairs([edited, *past] if first else [*past, edited]), 6, generator(2))
+    held = tasks.geometry.held
+    assert held is not None and held.shape == (6, 3)
+    holds = torch.isfinite(held)
+    assert bool(holds.any()) and not bool(holds.all(0).any())
+    units = random_units(tasks.geometry, 50, generator(3))
+    assert bool((units == held[:, None]).all(1)[holds].all())
+    assert bool(torch.isfinite(tasks.evaluate(units)).all())
 
 
 def test_no_two_tasks_are_the_same(past: list[PastStudy]) -> None:

@@ -140,7 +140,8 @@ def _batch(past: Sequence[tuple[History, Geometry]]) -> tuple[History, Geometry]
     n = max(history.n_trials for history, _ in past)
     d = max(geometry.present.shape[1] for _, geometry in past)
     histories = [_padded_history(history, n, d) for history, _ in past]
-    space, *others = [_padded_geometry(geometry, d) for _, geometry in past]
+    holds = any(geometry.held is not None for _, geometry in past)
+    space, *others = [_padded_geometry(geometry, d, holds) for _, geometry in past]
     history = History(
         **{name: torch.cat([getattr(x, name) for x in histories]) for name in ALWAYS_THERE}
     )
@@ -159,11 +160,14 @@ def _padded_history(history: History, n: int, d: int) -> History:
     )
 
 
-def _padded_geometry(geometry: Geometry, d: int) -> Geometry:
+def _padded_geometry(geometry: Geometry, d: int, holds: bool) -> Geometry:
+    """The same in ``d`` columns; ``holds``: whether a parameter of some study has gone."""
     wider = d - geometry.present.shape[1]
-    bounds = geometry.log_bounds
+    bounds, held = geometry.log_bounds, geometry.held
     if bounds is None:
         bounds = torch.zeros(1, 2, d - wider, dtype=torch.float64)
+    if held is None and holds:
+        held = torch.full((1, d - wider), torch.nan, dtype=torch.float64)
     return replace(
         geometry,
         is_categorical=_grown(geometry.is_categorical, wider, None, False),
@@ -172,6 +176,7 @@ def _padded_geometry(geometry: Geometry, d: int) -> Geometry:
         parent=_grown(geometry.parent, wider, None, -1),
         allowed=_grown(geometry.allowed, wider, 0, True),
         log_bounds=_grown(bounds, 0, wider, 0.0),
+        held=None if held is None else _grown(held, wider, None, torch.nan),
     )
 
 
