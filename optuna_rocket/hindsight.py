@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_rocket import suggest
+from optuna_rocket import suggested
 from optuna_rocket import trials
 from optuna_rocket.agent import many_goals
 from optuna_rocket.agent import memory
@@ -71,7 +72,11 @@ def look_back(study: Study, trial: FrozenTrial, agent: Suggester | None = None) 
         if _was_there(other, trial)
     ]
     records = trials.records_of(study, stored, trial.number)
-    return _view(study, records, trial.distributions, agent)
+    own = trial.distributions
+    if suggested.of_trial(trial).kind >= 0:
+        # As a whole it was suggested before it had any range: over those of earlier trials.
+        own = own | latest_distributions(record.trial for record in records)
+    return _view(study, records, own, agent)
 
 
 def require_single_objective(study: Study, what: str, why: str) -> None:
@@ -99,7 +104,7 @@ def _view(
     agent: Suggester | None,
     with_controls: bool = True,
 ) -> View:
-    """The agent's view of some records; ``own`` is the space where none of them has one."""
+    """The agent's view of some records; ``own`` are the ranges of the trial that it is for."""
     known = latest_distributions(record.trial for record in records)
     # A parameter that no earlier trial had was asked for by itself, later.
     space = Space(modelled({name: own.get(name, known[name]) for name in known} or own))

@@ -56,6 +56,27 @@ def test_what_is_recomputed_is_what_was_stored(number: int) -> None:
     assert float(reading.std) == pytest.approx(stored.std, abs=1e-5)
 
 
+def test_a_trial_of_wider_ranges_was_suggested_with_the_earlier_ones() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    for number in range(13):
+        x = FloatDistribution(0, 20 if number == 12 else 1)
+        trial = study.ask({"x": x, "y": SPACE["y"]})
+        study.tell(trial, (trial.params["x"] - 0.4) ** 2 + (trial.params["y"] - 0.2) ** 2)
+    wide = study.trials[12]
+    stored = trials.stored_suggestion(wide)
+    assert stored is not None and stored.kind >= 0
+    view = hindsight.look_back(study, wide)
+    assert view.space.distributions == SPACE
+    record = record_of(wide, trials.score_signs(study), Rungs())
+    reading, _ = view.read(*view.encode(record))
+    assert float(reading.mean) == pytest.approx(stored.mean, abs=1e-5)
+    # What another sampler drew came from the trial's own range.
+    study.sampler = optuna.samplers.RandomSampler(seed=0)
+    study.tell(study.ask({"x": FloatDistribution(0, 30)}), 1.0)
+    last = hindsight.look_back(study, study.trials[13])
+    assert last.space.distributions["x"] == FloatDistribution(0, 30)
+
+
 def test_pruned_and_failed_trials_are_seen_as_they_were() -> None:
     study = rough_study(None, seed=5)
     study.optimize(rough, n_trials=25, catch=(Crash,))

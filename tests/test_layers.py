@@ -192,7 +192,7 @@ ALLOWED: dict[str, set[str]] = {
     "hindsight": CORE
     | AGENT
     | GOALS
-    | {"quiet", "trials", "records", "suggest", "sampler", "view", "moments"},
+    | {"quiet", "suggested", "trials", "records", "suggest", "sampler", "view", "moments"},
     "alternatives": CORE | AGENT | {"suggest", "view"},
     "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "moments"},
     "reasons": {"forecasts", "alternatives", "instances"},
