@@ -38,6 +38,7 @@ from optuna_rocket.reasons import Origin
 from optuna_rocket.records import Rungs
 from optuna_rocket.records import internal_params
 from optuna_rocket.records import record_of
+from optuna_rocket.rows import finite_scores
 from optuna_rocket.suggest import Suggester
 from optuna_rocket.suggestions import Suggestion
 from optuna_rocket.view import View
@@ -125,6 +126,7 @@ def _look_back(
     view = hindsight.look_back(study, trial, agent)
     sources, priors = view.influences()
     n_scored = int(torch.isfinite(view.scores).all(0).sum())
+    turn = view.turn
     known = replace(
         blank,
         origin=origin,
@@ -134,8 +136,8 @@ def _look_back(
         n_finished=sum(record.outcome != Outcome.PENDING for record in view.records),
         n_running=sum(record.outcome == Outcome.PENDING for record in view.records),
         n_scored=n_scored,
-        is_start=n_scored < RULE_FROM and view.turn is not Turn.GUIDED,
-        is_elsewhere=view.turn is Turn.ELSEWHERE,
+        is_start=turn is Turn.START or (n_scored < RULE_FROM and turn is not Turn.GUIDED),
+        is_elsewhere=turn is Turn.ELSEWHERE,
         n_best=int(view.counted[view.front].sum()),
         is_best=trial.number in best_numbers(study),
         sources=MappingProxyType(sources),
@@ -152,16 +154,19 @@ def best_numbers(study: Study) -> list[int]:
     As ``study.best_trials``, but for attributes of others that make no sense.
     """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    allowed = [trial for trial in complete if constraints.is_feasible(trial.system_attrs)]
-    if not allowed:
+    feasible = torch.tensor([constraints.is_feasible(x.system_attrs) for x in complete])
+    allowed = feasible.nonzero()[:, 0]
+    if not len(allowed):
         return []
     signs = torch.tensor(trials.score_signs(study), dtype=torch.float64)
-    scores = signs[:, None] * torch.tensor([x.values for x in allowed], dtype=torch.float64).T
+    scores = signs[:, None] * torch.tensor([x.values for x in complete], dtype=torch.float64).T
     if len(signs) == 1:
-        return [allowed[int(scores[0].argmax())].number]
-    front = fronts.final_front(scores, torch.ones(len(allowed), dtype=torch.bool))
-    first = fronts.compromise(scores, front)
-    return [allowed[i].number for i in [first, *(i for i in front if i != first)]]
+        return [complete[int(allowed[scores[0, allowed].argmax()])].number]
+    front = fronts.final_front(scores, feasible)
+    # As the agent reads them: beside an infinite one all others of an objective would be alike.
+    finite = [torch.from_numpy(finite_scores(row.numpy())) for row in scores]
+    first = fronts.compromise(torch.stack(finite), front)
+    return [complete[i].number for i in [first, *(i for i in front if i != first)]]
 
 
 def _consider(

@@ -90,8 +90,9 @@ class Explanation:
         n_finished: Trials that had ended when this one started, without those that were run again.
         n_running: Trials that were running then.
         n_scored: Trials that had a score for every objective then, pruned ones too.
-        is_start: Whether fewer than five scores were known and no experience was heeded, so that
-            the trials were spread out whatever was expected of them.
+        is_start: Whether it was among the first trials, which are spread out whatever is expected
+            of them: fewer than five scores were known and no experience was heeded. Experience
+            that is not heeded makes the start one trial longer.
         is_elsewhere: Whether the study had not risen for long and it was the trial's turn to look
             elsewhere, far from all trials and whatever was expected of it; ``share`` and ``rank``
             are then by that.

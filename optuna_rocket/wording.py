@@ -24,6 +24,8 @@ _N_RELEVANT = 3
 # So many scores it takes until the first name is that of the parameter that moves them most, in 26
 # of 30 studies of three to four parameters; of fewer the choices of a useless one come first.
 _RELEVANCE_FROM = 10
+# With so many scores a start without experience is over.
+_START = 5
 
 
 def paragraph(of: Explanation) -> str:
@@ -85,7 +87,10 @@ def _origin(of: Explanation) -> Iterator[str]:
     if of.origin == "none":
         return
     if of.is_start:
-        yield "With fewer than five scores the trials are spread out whatever is expected of them."
+        when = "With fewer than five scores"
+        if of.n_scored >= _START:
+            when = "At the start, which experience that is not heeded makes one trial longer,"
+        yield f"{when} the trials are spread out whatever is expected of them."
     if of.is_elsewhere:
         yield (
             "The best score had not risen for long: it was this trial's turn to look far from all "

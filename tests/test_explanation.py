@@ -26,6 +26,7 @@ from optuna_rocket import hindsight
 from optuna_rocket import suggested
 from optuna_rocket import suggestions
 from optuna_rocket.curves import level_to_beat
+from optuna_rocket.explanation import best_numbers
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.history import History
 from optuna_rocket.quiet import quietly
@@ -384,6 +385,15 @@ def test_the_front_is_that_of_the_time(front_study: Study) -> None:
     assert f"of {len(front)} on the front then" in found.text
 
 
+def test_a_trial_that_diverged_is_no_compromise() -> None:
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    for values in ([2.0, 3.0], [math.inf, 1.0], [1.0, 9.0], [8.0, 3.5]):
+        study.add_trial(optuna.create_trial(values=values))
+    assert best_numbers(study) == [0, 1, 2]
+    view = hindsight.look(study)
+    assert view.front == [0, 1, 2] and view.incumbent == 0
+
+
 def test_a_promising_trial_is_expected_to_add_more(front_study: Study) -> None:
     gains = []
     for rate in (0.4, 1.0):
@@ -678,3 +688,13 @@ def test_a_guided_start_is_told_from_a_spread_one() -> None:
     guided, control = explain(study, 2), explain(study, 1)
     assert guided.priors["x"] > 0 and not guided.is_start
     assert control.is_start and "spread out" in control.text and "spread out" not in guided.text
+
+
+def test_experience_that_is_not_heeded_makes_the_start_longer() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0, priors={"x": 0.9}))
+    study.optimize(lambda trial: (trial.suggest_float("x", 0, 1) - 0.1) ** 2, n_trials=7)
+    found = [explain(study, number) for number in (4, 5, 6)]
+    assert [one.n_scored for one in found] == [4, 5, 6]
+    assert [one.is_start for one in found] == [True, True, False]
+    assert "With fewer than five scores the trials are spread out" in found[0].text
+    assert "fewer than five" not in found[1].text and "trials are spread out" in found[1].text

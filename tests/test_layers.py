@@ -201,7 +201,7 @@ ALLOWED: dict[str, set[str]] = {
     "explanation": CORE
     | AGENT
     | {"constraints", "suggestions", "suggested", "retries", "trials", "records", "quiet"}
-    | {"suggest", "bands", "fronts", "view"}
+    | {"rows", "suggest", "bands", "fronts", "view"}
     | {"hindsight", "alternatives", "forecasts", "instances", "reasons", "wording"},
     "visualization/drawing": {"hindsight", "names"},
     "visualization/policy_timeline": CORE | VIEW | {"fronts", "suggested"},
