@@ -95,11 +95,15 @@ class Experience:
     @cached_property
     def names(self) -> list[str]:
         """One name for each source; those of one name are numbered."""
-        found: list[str] = []
+        own = {source.name for source in self.sources}
+        found: dict[str, None] = {}  # an ordered set
         for source in self.sources:
-            count = sum(known.name == source.name for known in self.sources[: len(found)])
-            found.append(f"{source.name} ({count + 1})" if count else source.name)
-        return found
+            name, number = source.name, 1
+            while name in found or (number > 1 and name in own):
+                number += 1
+                name = f"{source.name} ({number})"
+            found[name] = None
+        return list(found)
 
     def over(self, space: Space) -> tuple[Guide | None, tuple[int, ...]]:
         """What experience says of a space, None where it says nothing.
