@@ -261,6 +261,21 @@ def test_damaged_progress_is_named(content: bytes, tmp_path: Path) -> None:
         self_play.main(["--out", str(tmp_path), "--foresight", "1"])
 
 
+@pytest.mark.parametrize("lost", ["losses", "network"])
+def test_progress_of_another_version_is_named(lost: str, tmp_path: Path) -> None:
+    settings = Settings(**TINY)
+    progress_module.store(progress_module.resume(settings, tmp_path), settings, tmp_path)
+    assert progress_module.resume(settings, tmp_path).iteration == 0
+    stored = torch.load(tmp_path / "progress.pt", weights_only=True)
+    if lost == "network":
+        stored[lost] = {name: weight[..., None] for name, weight in stored[lost].items()}
+    else:
+        del stored[lost]
+    torch.save(stored, tmp_path / "progress.pt")
+    with pytest.raises(ValueError, match=r"progress\.pt cannot be read.*another version"):
+        progress_module.resume(settings, tmp_path)
+
+
 @pytest.mark.parametrize("option", ["--foresight=-1", "--tasks=0", "--members=1", "--kl=nan"])
 def test_options_without_sense_are_refused(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

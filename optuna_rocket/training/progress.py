@@ -84,30 +84,28 @@ def resume(settings: Settings, out: Path) -> Progress:
     progress = start(network.to(settings.device), settings)
     path = out / "progress.pt"
     if path.exists():
-        stored = _load(path)
-        for name in ("network", "average", "reference", "best", "optimizer"):
-            getattr(progress, name).load_state_dict(stored[name])
-        progress.league.selves = stored["selves"]
-        progress.pool.losses = stored["losses"]
-        if len(stored["reference_utility"]) == len(progress.reference_utility):
-            progress.reference_utility = stored["reference_utility"]
-        progress.iteration = stored["iteration"]
-        progress.best_score, progress.seconds = stored["best_score"], stored["seconds"]
+        try:
+            _restore(progress, torch.load(path, weights_only=True))
+        except Exception as error:  # whatever a damaged or an older file makes of the reader
+            raise ValueError(
+                f"{path} cannot be read: {type(error).__name__}. Damaged, or by another version. "
+                "Remove it to begin anew, or name another folder."
+            ) from error
     _truncate(out / "log.jsonl", progress.iteration)
     return progress
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        stored: dict[str, Any] = torch.load(path, weights_only=True)
-        if not isinstance(stored["iteration"], int):
-            raise TypeError("its iteration is no integer")
-    except Exception as error:  # whatever a damaged file makes of the reader
-        raise ValueError(
-            f"{path} cannot be read: {type(error).__name__}. Remove it to begin anew, or name "
-            "another folder."
-        ) from error
-    return stored
+def _restore(progress: Progress, stored: dict[str, Any]) -> None:
+    if not isinstance(stored["iteration"], int):
+        raise TypeError("its iteration is no integer")
+    for name in ("network", "average", "reference", "best", "optimizer"):
+        getattr(progress, name).load_state_dict(stored[name])
+    progress.league.selves = stored["selves"]
+    progress.pool.losses = stored["losses"]
+    if len(stored["reference_utility"]) == len(progress.reference_utility):
+        progress.reference_utility = stored["reference_utility"]
+    progress.iteration = stored["iteration"]
+    progress.best_score, progress.seconds = stored["best_score"], stored["seconds"]
 
 
 def store(progress: Progress, settings: Settings, out: Path) -> None:
