@@ -135,7 +135,7 @@ def forms_for(today: BaseDistribution) -> str:
 
 
 def _parsed(name: str, content: Any) -> Prior:
-    given = repr(content)
+    given, content = repr(content), _plain(content)
     wrong = ValueError(f"priors[{name!r}]={given} is not a guess. {_FORMS}")
     if isinstance(content, Mapping):
         if set(content) == {"mean", "spread"}:
@@ -146,17 +146,22 @@ def _parsed(name: str, content: Any) -> Prior:
         weights = list(content.values())
         if not weights or not is_number(*weights) or min(weights) < 0 or max(weights) <= 0:
             raise wrong
-        named = tuple((key, float(weight)) for key, weight in content.items())
+        named = tuple((_plain(key), float(weight)) for key, weight in content.items())
         return Prior("weights", named, given)
     if isinstance(content, (tuple, list)):
         if len(content) != 2 or not is_number(*content) or content[0] > content[1]:
             raise wrong
         return Prior("range", (float(content[0]), float(content[1])), given)
-    if isinstance(content, float) and not math.isfinite(content):
+    if isinstance(content, (float, np.floating)) and not math.isfinite(content):
         raise wrong
-    if content is not None and not isinstance(content, (bool, int, float, str, np.number)):
+    if content is not None and not isinstance(content, (bool, int, float, str, np.floating)):
         raise wrong
-    return Prior("value", content.item() if isinstance(content, np.number) else content, given)
+    return Prior("value", content, given)
+
+
+def _plain(value: Any) -> Any:
+    """A number or truth value of NumPy as one of Python, of which choices are made."""
+    return value.item() if isinstance(value, (np.number, np.bool_)) else value
 
 
 def _if_telling(curve: Tensor) -> Tensor | None:

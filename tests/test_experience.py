@@ -6,6 +6,7 @@ import math
 import random
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
@@ -381,6 +382,7 @@ def test_constraints_leave_no_room_to_experience() -> None:
     "priors",
     [
         {"x": math.nan},
+        {"x": np.float32("inf")},
         {"x": (1, 0)},
         {"x": (0, 1, 2)},
         {"x": ("a", "b")},
@@ -395,6 +397,13 @@ def test_constraints_leave_no_room_to_experience() -> None:
 def test_what_is_no_prior_is_refused(priors: Any) -> None:
     with pytest.raises(ValueError, match="priors"):
         RocketSampler(priors=priors)
+
+
+@pytest.mark.parametrize("guess", [np.True_, {np.True_: 3, "b": 1}], ids=["value", "weights"])
+def test_numpys_truth_values_are_choices(guess: Any) -> None:
+    distribution = CategoricalDistribution([False, "b", True, 1.5])
+    curve = parse({"flag": guess})["flag"].curve(Space({"flag": distribution}), 0, distribution)
+    assert curve is not None and int(curve.argmax()) == 2
 
 
 def test_curves_peak_where_they_were_told() -> None:
@@ -414,3 +423,13 @@ def test_curves_peak_where_they_were_told() -> None:
     for curve in (rate, x, kind):
         assert float(curve.mean()) == pytest.approx(0, abs=1e-9)
         assert float(curve.square().mean()) == pytest.approx(1)
+
+
+def test_every_source_has_a_name_of_its_own() -> None:
+    def named(*names: str) -> list[str]:
+        sources = [read_source(filled(3, name=name)) for name in names]
+        return reading.Experience(sources, {}).names
+
+    assert named("a", "a", "a") == ["a", "a (2)", "a (3)"]
+    assert named("a", "a", "a (2)") == ["a", "a (3)", "a (2)"]
+    assert named("a (2)", "a", "a", "a (2)") == ["a (2)", "a", "a (3)", "a (2) (2)"]
