@@ -34,6 +34,7 @@ from optuna_rocket.once import Once
 from optuna_rocket.priors import Prior
 from optuna_rocket.priors import forms_for
 from optuna_rocket.quiet import quietly
+from optuna_rocket.records import Record
 from optuna_rocket.rows import FloatArray
 from optuna_rocket.source_studies import Source
 from optuna_rocket.space import Space
@@ -78,14 +79,16 @@ class Experience:
                     "misspelled, the guess counts as soon as one has it."
                 )
 
-    def tell_turned(self, space: Space, expected: Expectation | None) -> None:
+    def tell_turned(
+        self, space: Space, records: Sequence[Record], expected: Expectation | None
+    ) -> None:
         """Log once which earlier studies are read turned round, as soon as it counts."""
         if not isinstance(expected, Mixture) or not expected.is_turned:
             return
         if float(expected.sources.sum()) < _TURNED_TOLD:
             return
         used = [i for i, x in enumerate(expected.sources.tolist()) if x > 0]
-        index = self.over(space)[1]
+        index = self.over(space, records)[1]
         for name in (self.names[index[i]] for i in used):
             self.tell(
                 f"The earlier study {name!r} foretells the opposite of what this study finds and "
@@ -105,14 +108,24 @@ class Experience:
             found[name] = None
         return list(found)
 
-    def over(self, space: Space) -> tuple[Guide | None, tuple[int, ...]]:
+    def over(
+        self, space: Space, records: Sequence[Record]
+    ) -> tuple[Guide | None, tuple[int, ...]]:
         """What experience says of a space, None where it says nothing.
 
-        Also which of the sources that is about, in its order.
+        Also which of the sources that is about, in its order. One that is the study of the
+        ``records`` itself, as where that is resumed, is left out: its trials would count twice.
         """
-        key = repr(space.distributions)
+        own = [i for i, x in enumerate(self.sources) if x.is_of(records)]
+        for name in (self.names[i] for i in own):
+            self.tell(
+                f"The earlier study {name!r} is left out of a study whose own trials it holds: "
+                "they would count twice."
+            )
+        key = repr((space.distributions, own))
         if key not in self._guides:
-            found = [i for i, x in enumerate(self.sources) if _shared(x, space)]
+            shared = [i for i, x in enumerate(self.sources) if _shared(x, space)]
+            found = [i for i in shared if i not in own]
             sources = _over([self.sources[i] for i in found], space) if found else None
             guesses = _guesses(self.priors, space, self.tell)
             known = sources is not None or guesses is not None
@@ -156,7 +169,7 @@ class Experience:
         if not known:
             return {}
         space = Space(known)
-        guide, _ = self.over(space)
+        guide, _ = self.over(space, ())
         if guide is None or guide.sources is None:
             return {}
         geometry = space.plain_geometry

@@ -110,7 +110,7 @@ def _view(
     space = Space(modelled({name: own.get(name, known[name]) for name in known} or own))
     suggester = agent_of(study) if agent is None else agent
     history, geometry, beliefs, goals = suggester.believe(records, space)
-    guide, names = suggester.guidance(space, goals)
+    guide, names = suggester.guidance(records, space, goals)
     if len(study.directions) > 1:
         guide, names = None, ()  # before the first trial nothing else tells that there are several
     several = None

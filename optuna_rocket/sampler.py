@@ -103,8 +103,8 @@ class RocketSampler(BaseSampler):
             when the first suggestion needs them, and never written to. A source keeps its
             influence as long as it foretells which trials are better; one bad surprise can be
             enough to lose it. Every third trial is a control that leaves experience aside.
-            ``influence(study)`` tells how much each counts. Not used in studies with several
-            objectives or constraints.
+            ``influence(study)`` tells how much each counts. A study is no source of itself. Not
+            used in studies with several objectives or constraints.
         priors: Parameter name to a guess of good values: a value, a ``(low, high)`` range,
             ``{"mean": m, "spread": s}`` in the parameter's own units, or ``{choice: weight}``.
             Guesses are trusted and dropped as sources are.

@@ -6,10 +6,12 @@ warning.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +23,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.storages import RDBStorage
 from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from optuna_rocket import trials
 from optuna_rocket.history import Outcome
@@ -40,6 +43,14 @@ MAX_SOURCES = 200
 _MIN_TRIALS = 3
 
 
+class Mark(NamedTuple):
+    """What tells a trial from those of other studies, through whatever storage it is read."""
+
+    number: int
+    started: datetime | None
+    values: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Source:
     """What is kept of an earlier study.
@@ -51,6 +62,7 @@ class Source:
         values: ``(n, d)`` parameters in Optuna's internal representation, NaN where missing.
         scores: ``(n,)``, greater is better, finite.
         fidelity: ``(n,)`` share of a full evaluation.
+        marks: ``n`` marks of the trials, by number.
     """
 
     name: str
@@ -59,6 +71,15 @@ class Source:
     values: FloatArray
     scores: FloatArray
     fidelity: FloatArray
+    marks: tuple[Mark, ...]
+
+    def is_of(self, records: Sequence[Record]) -> bool:
+        """Whether its trials are among the records, by number, of a study: it is that study."""
+        for mark in self.marks:
+            at = bisect_left(records, mark.number, key=lambda record: record.number)
+            if at == len(records) or _mark(records[at].trial) != mark:
+                return False
+        return True
 
 
 def check(source_studies: object) -> tuple[Given, ...]:
@@ -155,7 +176,12 @@ def read_source(study: Study) -> Source:
         np.array([[x.params.get(name, math.nan) for name in names] for x in found.records]),
         found.scores,
         np.array([record.fidelity for record in found.records]),
+        tuple(_mark(record.trial) for record in found.records),
     )
+
+
+def _mark(trial: FrozenTrial) -> Mark:
+    return Mark(trial.number, trial.datetime_start, tuple(trial.values or ()))
 
 
 class Usable(NamedTuple):

@@ -135,7 +135,7 @@ class Suggester:
         asked = wanted if len(wanted) == 1 else ()
         past, geometry, belief, goals = self.believe(records, space, asked)
         fixed = fixed_units(space, imposed)
-        guide = self.guidance(space, goals)[0]
+        guide = self.guidance(records, space, goals)[0]
         if asked and not records:
             guide = None  # of this parameter of a first trial ``first_value`` knew nothing
         decision = decider(goals, guide)(
@@ -149,7 +149,7 @@ class Suggester:
             pool=whole_pool(space, geometry, fixed, past, generator),
         )
         if self.experience is not None and isinstance(decision, Decision):
-            self.experience.tell_turned(space, decision.expected)
+            self.experience.tell_turned(space, records, decision.expected)
             if len(records) >= _N_BEFORE_UNKNOWN:
                 self.experience.tell_unknown({*space.names, *records[0].trial.distributions})
         chosen = int(policy.act(decision.logits)[0])
@@ -171,7 +171,9 @@ class Suggester:
             return kept.evidence.rows.space
         return Space(distributions)
 
-    def guidance(self, space: Space, goals: Goals | None) -> tuple[Guide | None, Sequence[str]]:
+    def guidance(
+        self, records: Sequence[Record], space: Space, goals: Goals | None
+    ) -> tuple[Guide | None, Sequence[str]]:
         """What experience says of a space, and the names of the earlier studies behind it.
 
         Several objectives and constraints leave no room to it.
@@ -184,7 +186,7 @@ class Suggester:
                 "without constraints."
             )
             return None, ()
-        guide, index = self.experience.over(space)
+        guide, index = self.experience.over(space, records)
         return guide, [self.experience.names[i] for i in index]
 
     def believe(

@@ -152,7 +152,7 @@ ALLOWED: dict[str, set[str]] = {
     "experience": CORE
     | EXPERIENCE
     | {"agent/experience", "agent/memory", "quiet", "rows", "priors", "source_studies"}
-    | {"once"},
+    | {"once", "records"},
     "suggest": CORE
     | AGENT
     | GOALS

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 import pytest
 
 from optuna_rocket import RocketSampler
+from optuna_rocket import influence
 from optuna_rocket.source_studies import MAX_SOURCES
 from optuna_rocket.source_studies import MAX_TRIALS
 from optuna_rocket.source_studies import read_source
@@ -196,3 +197,25 @@ def test_too_many_sources_are_cut() -> None:
 def test_what_is_no_source_is_refused(given: Any) -> None:
     with pytest.raises(ValueError, match="source_studies"):
         RocketSampler(source_studies=given)
+
+
+def test_a_study_is_no_source_of_itself(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/studies.db"
+    filled(8, storage=RDBStorage(url), name="resumed")
+    filled(8, storage=RDBStorage(url), name="earlier", seed=1)
+
+    def resumed(*names: str) -> Study:
+        sampler = with_sources(*((url, name) for name in names))
+        study = optuna.load_study(study_name="resumed", storage=url, sampler=sampler)
+        trial = study.ask(SPACE)
+        study.tell(trial, loss(trial.params))
+        return study
+
+    with package_log("experience") as log:
+        assert list(influence(resumed("resumed", "earlier"))) == ["earlier"]
+        assert influence(resumed("resumed")) == {}
+    assert len(log) == 2 and "'resumed' is left out" in log[0]
+    with package_log("experience") as log:
+        target(with_sources((url, "resumed"), (url, "earlier")), 6)
+        resumed("earlier")
+    assert not log
