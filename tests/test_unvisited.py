@@ -100,7 +100,7 @@ def test_a_configuration_that_was_tried_is_not_proposed() -> None:
 
 def test_log_scaled_integers_go_to_values_that_no_trial_has_had() -> None:
     goals, history = study_of(60)
-    space = SPACE | {"i": IntDistribution(1, 4, log=True)}
+    space = {**SPACE, "i": IntDistribution(1, 4, log=True)}
     units = history.units.clone()
     units[..., 1] = units[..., 0].flip(-1)
     one, two, four = (Space(space).encode(3, value) for value in (1, 2, 4))
