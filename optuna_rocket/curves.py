@@ -22,14 +22,8 @@ from optuna_rocket.fidelity.expectation import Trust
 from optuna_rocket.fidelity.expectation import trust
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import gather
+from optuna_rocket.fidelity.forecast import latest
 from optuna_rocket.fidelity.guards import A_CURVE
-
-
-# More trials than this cost time, and what older ones reported is forgotten: of the latest all are
-# taken, as the complete ones alone would be the survivors. Where few of them are complete, some
-# older complete ones stay all the same: without any nothing could be forecast.
-MAX_TRIALS = 1000
-_LEAST_COMPLETE = 50
 
 
 @dataclass(frozen=True)
@@ -111,9 +105,9 @@ def learn(curves: Sequence[Curve]) -> tuple[Evidence, Trust]:
     Args:
         curves: Trials that reported, at least one, by number.
     """
-    latest = _latest(curves)
-    evidence = gather([(curve.steps, curve.scores, curve.final) for curve in latest])
-    return evidence, trust(evidence, [curve.said for curve in latest])
+    held = _latest(curves)
+    evidence = gather([(curve.steps, curve.scores, curve.final) for curve in held])
+    return evidence, trust(evidence, [curve.said for curve in held])
 
 
 def level_to_beat(curves: Sequence[Curve]) -> float | None:
@@ -166,9 +160,8 @@ def agreement(curves: Sequence[Curve], step: int) -> tuple[float, int]:
 
 def _latest(curves: Sequence[Curve]) -> Sequence[Curve]:
     """The ones to learn from of trials that reported, by number."""
-    older, latest = curves[:-MAX_TRIALS], curves[-MAX_TRIALS:]
-    n_missing = _LEAST_COMPLETE - len(_complete(latest)) if older else 0
-    return [*_complete(older)[-n_missing:], *latest] if n_missing > 0 else latest
+    is_complete = np.array([not math.isnan(x.final) for x in curves], dtype=np.bool_)
+    return [curves[i] for i in latest(is_complete).tolist()]
 
 
 def _number(curve: Curve) -> int:

@@ -205,8 +205,8 @@ class RocketPruner(BasePruner):
 
         How many are left out depends on their number alone, not on what is kept.
         """
-        from optuna_rocket.curves import MAX_TRIALS
         from optuna_rocket.curves import learn
+        from optuna_rocket.fidelity.forecast import MAX_TRIALS
 
         n = len(standings.curves)
         used = standings.curves[: n - n % max(1, int(min(n, MAX_TRIALS) * _GROWTH))]

@@ -15,6 +15,7 @@ import torch
 from optuna_rocket import RocketSampler
 from optuna_rocket.agent import fitting
 from optuna_rocket.agent import memory
+from optuna_rocket.fidelity import forecast
 from optuna_rocket.fidelity.approximation import Reports
 from optuna_rocket.fidelity.approximation import approximate
 from optuna_rocket.history import History
@@ -118,6 +119,29 @@ def test_large_amounts_of_effort_are_evidence_like_others(power: int, n_complete
     one, other = approximate(history, reports), approximate(history, large)
     assert bool((one.errors > 0).any())
     assert torch.equal(one.scores, other.scores) and torch.equal(one.errors, other.errors)
+
+
+def test_pruned_trials_that_are_too_old_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With none left of them, the step at which they ended was asked of nobody."""
+    monkeypatch.setattr(forecast, "MAX_TRIALS", 20)
+    complete = [k > 2 for k in range(23)]
+    history, reports, truth = study_of(23, complete)
+    known = approximate(history, reports)
+    assert bool(known.scores[0, :3].isnan().all()) and bool((known.errors == 0).all())
+    assert torch.equal(known.scores[0, 3:], truth[3:])
+    silent = [*reports[:22], NOTHING]
+    assert (approximate(history, silent).errors[0, :3] > 0).tolist() == [False, False, True]
+
+
+def test_complete_trials_outlive_many_that_were_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All were compared on the first rung again, as if nobody had ever come to the end."""
+    monkeypatch.setattr(forecast, "MAX_TRIALS", 20)
+    complete = [k < 15 for k in range(60)]
+    history, reports, truth = study_of(60, complete, noise=0.0)
+    known = approximate(history, reports)
+    assert torch.equal(known.scores[0, :15], truth[:15]), "as they are"
+    assert known.scores[0].isnan().nonzero()[:, 0].tolist() == list(range(15, 40)), "too old"
+    assert bool((known.errors[0, 40:] > 0).all())
 
 
 def test_strange_reports_are_no_evidence() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from optuna_rocket import RocketPruner
 from optuna_rocket import curves
+from optuna_rocket.fidelity import forecast
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import gather
 from optuna_rocket.trials import CurveReader
@@ -58,20 +59,20 @@ def test_the_latest_trials_are_learnt_from_and_some_complete_ones() -> None:
     few, many = many_curves(1000, 1000), many_curves(3000, 100)
     assert len(curves.learn(few)[0].counts) == 1000
     evidence, _ = curves.learn(many)
-    n_kept = curves._LEAST_COMPLETE
-    assert len(evidence.counts) == curves.MAX_TRIALS + n_kept
+    n_kept = forecast._LEAST_COMPLETE
+    assert len(evidence.counts) == forecast.MAX_TRIALS + n_kept
     assert evidence.finals[:n_kept].tolist() == [x.final for x in many[100 - n_kept : 100]]
     assert np.isnan(evidence.finals[n_kept:]).all()
     assert evidence.forecast(1, -0.5) is not None
     recent = many_curves(3000, 2990)
-    assert len(curves.learn(recent)[0].counts) == curves.MAX_TRIALS, "enough are complete"
-    assert curves.agreement(recent, 1)[1] == curves.MAX_TRIALS - 10
+    assert len(curves.learn(recent)[0].counts) == forecast.MAX_TRIALS, "enough are complete"
+    assert curves.agreement(recent, 1)[1] == forecast.MAX_TRIALS - 10
 
 
 def test_what_is_asked_of_all_trials_outlives_their_reports(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(curves, "MAX_TRIALS", 20)
+    monkeypatch.setattr(forecast, "MAX_TRIALS", 20)
     study = optuna.create_study()
     add_trial(study, 0.0, 39, is_complete=True)
     for x in np.random.default_rng(0).uniform(0.2, 1, 60).tolist():
@@ -88,7 +89,7 @@ def test_what_is_asked_of_all_trials_outlives_their_reports(
     )
     trial.number = 1001
     assert RocketPruner().prune(study, trial), "although the latest trials were all pruned"
-    monkeypatch.setattr(curves, "_LEAST_COMPLETE", 0)
+    monkeypatch.setattr(forecast, "_LEAST_COMPLETE", 0)
     assert not RocketPruner().prune(study, trial)
 
 
@@ -104,7 +105,7 @@ def test_long_studies_learn_anew_as_seldom_as_those_of_a_thousand(
         return gather(*arguments)
 
     monkeypatch.setattr(curves, "gather", counted)
-    monkeypatch.setattr(curves, "MAX_TRIALS", 200)
+    monkeypatch.setattr(forecast, "MAX_TRIALS", 200)
     trials = many_curves(900, 450)
     pruner = RocketPruner()
     cuts = set()

@@ -19,6 +19,7 @@ from optuna_rocket.fidelity.forecast import MIN_PAIRS
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import Forecast
 from optuna_rocket.fidelity.forecast import gather
+from optuna_rocket.fidelity.forecast import latest
 from optuna_rocket.fidelity.forecast import scale
 from optuna_rocket.fidelity.guards import contradicts
 from optuna_rocket.history import History
@@ -28,8 +29,6 @@ from optuna_rocket.history import Outcome
 Array = NDArray[np.float64]
 Reports = tuple[Sequence[int], Sequence[float]]
 
-# More trials than this cost time: what older pruned ones reported is forgotten.
-_MAX_TRIALS = 1000
 # Before there is a forecast, all are compared on their first rung. How far off that is, as a share
 # of the spread there.
 _FIRST_RUNG_ERROR = 0.5
@@ -65,10 +64,13 @@ def approximate(history: History, reports: Sequence[Reports]) -> History:
     finals = np.where(outcomes == Outcome.COMPLETE, scores, np.nan)
     is_final = ~np.isnan(finals)
     errors = np.zeros(len(scores))
-    rows = (is_pruned | (telling & is_final)).nonzero()[0][-_MAX_TRIALS:]
+    rows = (is_pruned | (telling & is_final)).nonzero()[0]
+    rows = rows[latest(is_final[rows])]
     evidence = gather([(*reports[i], float(finals[i])) for i in rows])
     is_missing = ~is_final[rows]
-    if contradicts(evidence, evidence.steps[evidence.last_places[is_missing].min()]):
+    if not is_missing.any():
+        scores[is_pruned] = np.nan  # all of them are too old
+    elif contradicts(evidence, evidence.steps[evidence.last_places[is_missing].min()]):
         scores[is_pruned] = np.nan  # what they reported says nothing, or the contrary
     elif (~is_missing).sum() >= MIN_PAIRS and evidence.scaled[2] > 0:
         expected, error = _forecast(evidence)

@@ -45,6 +45,11 @@ RUNG_RATIO = 1.5
 MIN_PAIRS = 3
 # A new trial is expected to be like this many before it.
 N_RECENT = 50
+# More trials than this cost time, and what older ones reported is forgotten: of the latest all are
+# taken, as the complete ones alone would be the survivors. Where few of them are complete, some
+# older complete ones stay all the same: without any nothing could be forecast.
+MAX_TRIALS = 1000
+_LEAST_COMPLETE = 50
 # Computed once: a judgement asks for some hundred expected gains.
 _DENSITY, _HALF_ROOT = 1 / math.sqrt(2 * math.pi), 1 / math.sqrt(2)
 
@@ -273,6 +278,19 @@ def rung_of(step: int) -> int:
     """Index of the rung that a report step belongs to: rungs are ``RUNG_RATIO`` apart."""
     # A trial that was made by hand may have reported before 0.
     return math.floor(math.log(max(step, 0) + 1) / math.log(RUNG_RATIO) + 1e-9)
+
+
+def latest(is_complete: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Places ``(k,)``, rising, of the trials to learn from.
+
+    Args:
+        is_complete: ``(n,)`` of the trials that reported, by number.
+    """
+    first = max(len(is_complete) - MAX_TRIALS, 0)
+    n_missing = max(_LEAST_COMPLETE - int(is_complete[first:].sum()), 0)
+    older = is_complete[:first].nonzero()[0]
+    kept = older[max(len(older) - n_missing, 0) :]
+    return np.concatenate([kept, np.arange(first, len(is_complete))])
 
 
 def gather(curves: Sequence[tuple[Sequence[int], Sequence[float], float]]) -> Evidence:
