@@ -319,6 +319,9 @@ def test_a_step_where_all_are_equal_stops_nobody() -> None:
     assert not evidence_of(np.ones((5, 4))).is_leading(1, 0.5)
     but_one = evidence_of(np.concatenate([np.ones((4, 4)), np.full((1, 4), 2.0)]))
     assert not but_one.is_leading(1, 1.0)
+    unknown = np.concatenate([np.full((5, 1), math.nan), np.ones((5, 3))], 1)
+    assert evidence_of(unknown).is_leading(1, math.nan)
+    assert evidence_of(unknown).is_leading(1, -math.inf), "NaN counts as the worst"
 
 
 def test_rungs_are_a_ratio_apart() -> None:

@@ -172,9 +172,10 @@ class Evidence:
         """
         x = self.at(step)
         reached = x[~np.isnan(x)]
+        score = -np.inf if math.isnan(score) else score
         if np.all(reached == score):
             return True
-        n_better = int((reached >= (-np.inf if math.isnan(score) else score)).sum())
+        n_better = int((reached >= score).sum())
         return n_better < max(1, (len(reached) + 1) // 3)
 
     def rate_of_gain(self, level: float, step: int, spent: float) -> float:
