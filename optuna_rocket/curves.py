@@ -54,13 +54,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Standings:
-    """What pruning asks of all trials that reported, however old.
+    """What pruning asks of all trials, however old.
 
     Attributes:
-        curves: The trials, by number.
-        best: Best final score of a feasible one, None where there is none.
+        curves: Those that reported, by number.
+        best: Best final score of a feasible trial, also of one that reported nothing (imported, a
+            baseline); None where there is none.
         longest: The first complete one that reported at the horizon, None where none is complete.
-        n_complete: How many are complete.
+        n_complete: How many of those that reported are complete.
     """
 
     curves: Sequence[Curve] = ()
@@ -75,7 +76,7 @@ class Standings:
         for curve in ended:
             if curve.steps:
                 insort(curves, curve, key=_number)
-        levels = [level_to_beat(complete), self.best]
+        levels = [level_to_beat(ended), self.best]
         furthest = [*complete, self.longest] if self.longest else complete
         return Standings(
             curves=curves,

@@ -79,7 +79,7 @@ def test_what_is_asked_of_all_trials_outlives_their_reports(
         add_trial(study, x, 26, is_complete=True)
     for _ in range(30):
         add_trial(study, 0.9, 0, is_complete=False)
-        study.add_trial(optuna.create_trial(value=-5.0))
+        study.add_trial(optuna.create_trial(value=5.0))
     standings = CurveReader().standings(study)
     assert standings.best == -falling(0.0, 39)
     assert standings.longest is not None and standings.longest.trial.number == 0

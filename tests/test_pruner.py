@@ -543,3 +543,17 @@ def test_only_a_feasible_trial_is_the_level_to_beat() -> None:
             )
         stopped[limit] = verdicts(study, 0.45, 7)
     assert stopped[0.0] > 0.85 and stopped[0.5] == 0  # it would be the best feasible one
+
+
+def test_the_best_trial_counts_whether_it_reported_or_not() -> None:
+    """As in the explanations: baselines and imported trials have a value alone."""
+    study = stored_study(30)
+    assert verdicts(study, 0.03, 7, n=20) == 0
+    study.add_trial(optuna.create_trial(value=5.0))
+    study.add_trial(optuna.create_trial(value=-9.0, constraints={"c": 1.0}))
+    standings = CurveReader().standings(study)
+    assert (standings.best, standings.n_complete) == (-study.best_value, 30)
+    study.add_trial(optuna.create_trial(value=-0.2))
+    standings = CurveReader().standings(study)
+    assert (standings.best, standings.n_complete) == (0.2, 30)
+    assert verdicts(study, 0.03, 7, n=20) > 0.8
