@@ -148,3 +148,16 @@ def test_records_that_changed_in_the_middle_are_encoded_again(ten_records: list[
     assert rows.scores[:, 0].tolist() == [0, -1, -2, -3, 70, -5, -6, -7, -8, -9]
     missing = encoding.encode_rows([*other[:2], *other[3:]], Space(X), rows)
     assert missing.scores[:, 0].tolist() == [0, -1, -3, 70, -5, -6, -7, -8, -9]
+
+
+def test_constraints_leave_with_the_records_that_had_them(ten_records: list[Record]) -> None:
+    """Such as a failed trial's when it is run again: a new process knows of none."""
+    bound = replace(ten_records[9], constraints={"c": 1.0})
+    known = encoding.encode_rows([*ten_records[:9], bound], Space(X))
+    assert known.constraint_names == ("c",)
+    longer = encoding.encode_rows([*ten_records[:9], bound, bound], Space(X), known)
+    assert longer.constraints[8:, 0].tolist() == pytest.approx([np.nan, 1.0, 1.0], nan_ok=True)
+    for records in (ten_records, ten_records[:9]):
+        rows = encoding.encode_rows(records, Space(X), known)
+        assert rows.constraint_names == () and rows.constraints.shape == (len(records), 0)
+        assert encoding.goals(rows) is None
