@@ -13,6 +13,7 @@ import pytest
 from optuna_rocket.fidelity.calibration import calibrate
 from optuna_rocket.fidelity.correlation import misleads
 from optuna_rocket.fidelity.correlation import rank_correlation
+from optuna_rocket.fidelity.forecast import N_RECENT
 from optuna_rocket.fidelity.forecast import Evidence
 from optuna_rocket.fidelity.forecast import Forecast
 from optuna_rocket.fidelity.forecast import gather
@@ -304,6 +305,16 @@ def test_rate_of_gain_by_hand() -> None:
     assert rate == pytest.approx(max(*rates, unseen))
     assert rate > sum(gains) / 40, "choosing pays"
     assert evidence.rate_of_gain(1.0, 27, spent) == unseen, "no forecast there"
+
+
+def test_new_trials_are_like_the_latest_of_which_something_is_known() -> None:
+    """The latest were all stopped before the first step of a complete one."""
+    finals = [0.1 * k for k in range(12)]
+    curves = [((10, 20), (x, x), x) for x in finals]
+    told = gather(curves).new_trial
+    assert gather([*curves, *[((1,), (0.5,), math.nan)] * 60]).new_trial == told
+    lately = gather([*curves, *[((10, 20), (9.0, 9.0), 9.0)] * N_RECENT])
+    assert lately.new_trial.mean == lately.rescale(9.0), "older ones are forgotten"
 
 
 def test_leading_is_the_best_third() -> None:

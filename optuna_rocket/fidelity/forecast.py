@@ -209,8 +209,9 @@ class Evidence:
     @cached_property
     def new_trial(self) -> Forecast:
         """Scaled final score of a trial before its first report."""
-        y, v = (values[-N_RECENT:] for values in self.completed)
-        known = ~np.isnan(y)
+        y, v = self.completed
+        # Nothing is known of trials that were stopped where no complete one had reported.
+        known = (~np.isnan(y)).nonzero()[0][-N_RECENT:]
         y, v = y[known], v[known]
         return Forecast(float(y.mean()), math.sqrt(float(y.var() + v.mean())) or 1e-9)
 
