@@ -304,11 +304,12 @@ class SubsetEvaluator:
 
     def _instances(self, loop: Loop) -> Iterator[Subset]:
         n = len(self._nested.order)
-        rng = np.random.default_rng([self._seed, loop.trial.number])
-        order = [int(i) for i in rng.permutation(n)]
+        number = max(loop.trial.number, 0)  # made by hand a trial may have none
+        order = [int(i) for i in np.random.default_rng([self._seed, number]).permutation(n)]
         reported = loop.reported or {}
         rest = [i for i in order if i not in reported] or order[-1:]
-        loop.instance_values = [reported[i] for i in order if i not in rest]
+        # The last one is never skipped, though it may have been reported.
+        loop.instance_values = [reported[i] for i in order if i in reported and i != rest[-1]]
         for i in rest:
             yield Subset(np.array([i], dtype=np.int64), 1 / n, i, i == rest[-1], loop)
 

@@ -6,6 +6,7 @@ import gc
 import math
 from pathlib import Path
 import pickle
+import time
 from typing import Any
 
 import numpy as np
@@ -250,6 +251,23 @@ def test_trials_outside_of_a_study(evaluator: SubsetEvaluator) -> None:
     assert objective(study.best_trial) == study.best_value
     rounds = [s.step for s in _reporting(evaluator, optuna.trial.FixedTrial({}), 1.0)]
     assert rounds == [2700]
+
+
+def test_a_trial_made_by_hand_goes_through_all_instances() -> None:
+    """Optuna gives it the number -1."""
+    evaluator = SubsetEvaluator(5, min_fraction=0.4, by="instance")
+    rounds = list(_reporting(evaluator, optuna.create_trial(value=0.0), 2.0))
+    assert sorted(subset.step for subset in rounds) == [0, 1, 2, 3, 4]
+    assert rounds[-1].value == 2.0
+
+
+def test_many_instances_are_arranged_at_once() -> None:
+    """Before the first round each was looked for among all: seconds for twenty thousand."""
+    evaluator = SubsetEvaluator(20_000, min_fraction=0.1, by="instance")
+    trial = seeded_study(Recorder()).ask()
+    begun = time.perf_counter()
+    next(evaluator.subsets(trial))
+    assert time.perf_counter() - begun < 0.5
 
 
 def stand_in(trial: optuna.Trial) -> Any:
