@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import inspect
 import math
+from operator import is_not
 import reprlib
 from typing import TYPE_CHECKING
 from typing import Any
@@ -253,8 +254,8 @@ class SubsetEvaluator:
 
         curves = fitting_trials([x for x in self._curves(study) if x.steps], self.sizes[-1])
         kept = self._fit
-        # Trials never change, and the last of them tells studies apart.
-        if kept is None or kept[0][-1:] != curves[-1:] or len(kept[0]) != len(curves):
+        # They never change, but one of an earlier number may have ended since.
+        if kept is None or len(kept[0]) != len(curves) or any(map(is_not, kept[0], curves)):
             n = self.sizes[-1]
             kept = (
                 curves,

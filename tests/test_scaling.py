@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import optuna
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
 import pytest
 
 from optuna_rocket import RocketPruner
 from optuna_rocket import RocketSampler
 from optuna_rocket import SubsetEvaluator
+from optuna_rocket import scaling
 from optuna_rocket.fidelity.scaling import Rung
 from optuna_rocket.fidelity.scaling import fit_exponent
 from optuna_rocket.scaling import EXPONENTS
@@ -115,6 +118,25 @@ def test_a_study_learns_the_exponent(exponent: float) -> None:
     assert [i for i in range(1, 40) if used[i] != used[i - 1]] in ([8, 12, 18, 27], [])
     # Another evaluator reads the same from the same trials.
     assert make_evaluator().exponents(study) == evaluator.exponents(study)
+
+
+def test_trials_that_end_late_are_fitted_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the latest few neither the number nor the last one tells that they are others."""
+    monkeypatch.setattr(scaling, "_MAX_TRIALS", 12)
+    evaluator = make_evaluator()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    asked = [study.ask({"lr": FloatDistribution(1e-4, 1.0, log=True)}) for _ in range(30)]
+    late = asked[8:20:3]
+    for trial in asked:
+        trial.report((math.log10(trial.params["lr"]) + 1) ** 2, 100)
+        if trial not in late:
+            trial.report(0.0, 900)
+            study.tell(trial, (math.log10(trial.params["lr"]) + 2) ** 2)
+    before = evaluator.exponents(study)
+    for trial in late:
+        study.tell(trial, state=TrialState.PRUNED)
+    assert evaluator.exponents(study) == make_evaluator().exponents(study) != before
+    assert evaluator.exponents(study) is evaluator.exponents(study), "kept"
 
 
 def test_it_works_with_the_sampler_and_the_pruner() -> None:
