@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from optuna_rocket import SubsetEvaluator
+from optuna_rocket.fidelity import subset
 from optuna_rocket.fidelity.subset import grid
 from optuna_rocket.fidelity.subset import nested_subsets
 from optuna_rocket.fidelity.subset import stratified_order
@@ -76,6 +77,13 @@ def test_grid_of_powers() -> None:
     assert grid(1000, 1, 3) == (1000,)
 
 
+@pytest.mark.parametrize("factor", [math.nextafter(1, 2), 1 + 1e-9, 1.001])
+@pytest.mark.parametrize("n", [1, 7, 100])
+def test_grid_holds_every_size_at_most(n: int, factor: float) -> None:
+    """Steps far smaller than one example took as long as there are of them: without end."""
+    assert grid(n, 0.1, factor) == tuple(range(max(1, round(n * 0.1)), n + 1))
+
+
 def test_the_seed_decides_the_order() -> None:
     y = np.arange(90) % 3
     orders = [nested_subsets(y, min_fraction=0.5, seed=seed).order for seed in (0, 0, 1)]
@@ -130,6 +138,28 @@ def test_groups_are_stratified_by_their_main_class() -> None:
     assert abs(y[subsets.indices(0)].mean() - 0.25) <= 0.1
 
 
+@given(labels(), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_the_main_class_of_a_group_is_that_of_a_table(y: np.ndarray[Any, Any], seed: int) -> None:
+    groups = np.random.default_rng(seed).integers(0, max(1, len(y) // 3), len(y))
+    groups = np.unique(groups, return_inverse=True)[1]
+    table = np.zeros((groups.max() + 1, y.max() + 1), dtype=np.int64)
+    np.add.at(table, (groups, y), 1)
+    assert np.array_equal(subset._main_classes(groups, y), table.argmax(1))
+
+
+def test_as_many_groups_and_classes_as_examples_fit_in_memory() -> None:
+    n = 100_000
+    subsets = nested_subsets(
+        np.arange(n) // 2,
+        min_fraction=0.5,
+        stratify="classes",
+        groups=np.arange(n),
+        min_examples=1,
+    )
+    assert subsets.sizes == (n // 2, n)
+
+
 def test_blocks_are_contiguous_and_spread() -> None:
     subsets = nested_subsets(10_000, min_fraction=0.1, stratify="blocks")
     smallest = subsets.indices(0)
@@ -177,6 +207,10 @@ class Series:
         ({"data": np.zeros(90, dtype=int)}, "one class only"),
         ({"data": np.array([1.0, np.nan] * 45)}, "NaN"),
         ({"data": np.array([1.0, np.nan] * 45), "stratify": "classes"}, "NaN"),
+        ({"data": ["a", math.nan, "b"] * 30}, "NaN"),
+        ({"data": np.array(["a", math.nan, "b"] * 30, dtype=object)}, "NaN"),
+        ({"data": Series(["a", Unknown(), "b"] * 30)}, "NaN"),
+        ({"data": np.array(["nat", "2020-01-01"] * 45, "M8[D]")}, "NaN"),
         ({"data": ["a", "b"] * 45, "stratify": "quantiles"}, "needs numbers"),
         ({"data": 90, "stratify": "classes"}, "needs labels"),
         ({"groups": np.zeros(89)}, "do not match 90 examples"),

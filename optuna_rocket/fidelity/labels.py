@@ -71,10 +71,10 @@ def group_numbers(groups: Sequence[Any] | NDArray[Any], n: int) -> Indices:
         raise ValueError(
             f"groups of shape {names.shape} do not match {n} examples. Pass one group each."
         )
-    n_missing = _n_missing(groups, names)
-    if n_missing:
+    without = n_missing(groups, names)
+    if without:
         raise ValueError(
-            f"groups has NaN or None for {n_missing} of {n} examples, which would make one group "
+            f"groups has NaN or None for {without} of {n} examples, which would make one group "
             "of them. Drop these examples first, or give each a group of its own."
         )
     if names.dtype.kind == "O":
@@ -82,22 +82,27 @@ def group_numbers(groups: Sequence[Any] | NDArray[Any], n: int) -> Indices:
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
-def _n_missing(groups: Sequence[Any] | NDArray[Any], names: NDArray[Any]) -> int:
-    """How many groups are NaN, None, NaT or the like."""
+def n_missing(given: Any, names: NDArray[Any], *, none_is_name: bool = False) -> int:
+    """How many names are NaN, NaT or the like, or None where that is no name.
+
+    Args:
+        given: The names as they were passed: as an array a list of names and NaN has the name
+            "nan".
+        names: The same as an array.
+        none_is_name: Whether None is a name like others.
+    """
     if names.dtype.kind in "fc":
         return int(np.isnan(names).sum())
     if names.dtype.kind in "mM":
         return int(np.isnat(names).sum())
     if names.dtype.kind not in "OUS":
         return 0
-    # As an array a list of names and NaN has the name "nan".
-    return sum(map(_is_missing, names if hasattr(groups, "__array__") else groups))
+    told = names if hasattr(given, "__array__") else given
+    return sum(not none_is_name if name is None else _is_nan(name) for name in told)
 
 
-def _is_missing(name: Any) -> bool:
-    """Whether it is None, or nothing that equals itself."""
-    if name is None:
-        return True
+def _is_nan(name: Any) -> bool:
+    """Whether it is nothing that equals itself."""
     try:
         return not name == name
     except TypeError:  # whether ``pandas.NA`` equals itself is not known

@@ -25,6 +25,7 @@ from optuna_rocket.fidelity.labels import Indices
 from optuna_rocket.fidelity.labels import as_floats
 from optuna_rocket.fidelity.labels import examples
 from optuna_rocket.fidelity.labels import group_numbers
+from optuna_rocket.fidelity.labels import n_missing
 
 
 Stratify = Literal["classes", "quantiles", "blocks", False] | None
@@ -122,7 +123,7 @@ def nested_subsets(
         order, ends = _grouped_order(np.arange(n, dtype=np.float64), np.arange(n) // length, rng)
         n_strata = 1
     else:
-        strata = _strata(labels, mode, n)
+        strata = _strata(data, labels, mode, n)
         n_strata = int(strata.max()) + 1
         if groups is None:
             order, ends = stratified_order(strata, rng), None
@@ -148,7 +149,10 @@ def grid(n: int, min_fraction: float, reduction_factor: float) -> tuple[int, ...
     """
     if min_fraction == 1:
         return (n,)
-    n_steps = max(1, round(math.log(1 / min_fraction) / math.log(reduction_factor)))
+    ratio = math.log(1 / min_fraction)
+    n_steps = max(1, round(ratio / math.log(reduction_factor)))
+    if n_steps > n * ratio:  # neighbours would be less than one example apart
+        return tuple(range(max(1, round(n * min_fraction)), n + 1))
     sizes = {max(1, round(n * min_fraction ** (i / n_steps))) for i in range(n_steps + 1)}
     return tuple(sorted(sizes))
 
@@ -182,15 +186,25 @@ def _grouped_order(
     """
     counts = np.bincount(identity)
     if classes:
-        table = np.zeros((len(counts), int(values.max()) + 1), dtype=np.int64)
-        np.add.at(table, (identity, values.astype(np.int64)), 1)
-        _, strata = np.unique(table.argmax(1), return_inverse=True)
+        main = _main_classes(identity, values.astype(np.int64))
+        _, strata = np.unique(main, return_inverse=True)
     else:
         strata = _tenths(np.bincount(identity, weights=values) / counts)
     turn = np.empty(len(counts), dtype=np.int64)
     turn[stratified_order(strata.astype(np.int64), rng)] = np.arange(len(counts))
     order = np.argsort(turn[identity], kind="stable")
     return order.astype(np.int64), np.cumsum(counts[np.argsort(turn)])
+
+
+def _main_classes(identity: Indices, classes: Indices) -> Indices:
+    """The class that most examples of each group have, the lowest one of several."""
+    # Most pairs of a group and a class have no example: a table of all may not fit in memory.
+    n_classes = int(classes.max()) + 1
+    pairs, counts = np.unique(identity * n_classes + classes, return_counts=True)
+    group, main = np.divmod(pairs, n_classes)
+    order = np.lexsort((main, -counts, group))
+    _, first = np.unique(group[order], return_index=True)
+    return np.asarray(main[order][first])
 
 
 def _at_ends(sizes: Sequence[int], ends: Indices) -> tuple[int, ...]:
@@ -215,13 +229,13 @@ def _mode(labels: NDArray[Any] | None, stratify: Stratify) -> Stratify:
     return "classes" if repeats and (labels == np.round(labels)).all() else "quantiles"
 
 
-def _strata(labels: NDArray[Any] | None, mode: Stratify, n: int) -> Indices:
-    """Stratum of every example ``(n,)``, numbered from 0."""
+def _strata(data: Any, labels: NDArray[Any] | None, mode: Stratify, n: int) -> Indices:
+    """Stratum of every example ``(n,)``, numbered from 0; ``labels`` are ``data`` as an array."""
     if labels is None or mode is False:
         return np.zeros(n, dtype=np.int64)
     if mode == "quantiles":
         return _tenths(as_floats(labels))
-    if labels.dtype.kind == "f" and np.isnan(labels).any():
+    if n_missing(data, labels, none_is_name=True):
         raise ValueError("data has NaN among its labels. Drop these examples first.")
     if labels.dtype.kind == "O":
         labels = labels.astype(str)  # None and mixed types have no order of their own
