@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optuna_rocket import suggest
+from optuna_rocket import suggester
 from optuna_rocket.agent import branches
 from optuna_rocket.agent import policy
 from optuna_rocket.agent import proposals
@@ -76,10 +76,10 @@ def compare(
     """
     past, geometry, goals = view.history, view.geometry, view.goals
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    fixed = suggest.fixed_units(view.space, enqueued)
+    fixed = suggester.fixed_units(view.space, enqueued)
     own = Pool(units, active, torch.tensor([[kind]]))
-    fresh = suggest.whole_pool(view.space, geometry, fixed, past, generator)
-    decide = suggest.decider(goals, view.guide)
+    fresh = suggester.whole_pool(view.space, geometry, fixed, past, generator)
+    decide = suggester.decider(goals, view.guide)
     known = (past, geometry, view.beliefs, view.suggester.network, generator)
     horizon = view.suggester.n_trials
     branch, options = None, dict[str, Any]()

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from optuna_rocket import constraints
 from optuna_rocket import costs
-from optuna_rocket import suggested
+from optuna_rocket import suggestions
 from optuna_rocket.fidelity.correlation import rank_correlation
 from optuna_rocket.fidelity.expectation import Said
 from optuna_rocket.fidelity.expectation import Trust
@@ -48,7 +48,7 @@ class Curve:
     @cached_property
     def said(self) -> Said:
         """What ``RocketSampler`` expected of the trial, unknown where it ran something else."""
-        suggestion = suggested.of_trial(self.trial)
+        suggestion = suggestions.of_trial(self.trial)
         return Said(suggestion.score, suggestion.spread)
 
 

@@ -26,7 +26,7 @@ from optuna_rocket.once import Once
 if TYPE_CHECKING:
     from plotly import graph_objects as go
 
-    from optuna_rocket.suggest import Suggester
+    from optuna_rocket.suggester import Suggester
     from optuna_rocket.view import View
 
 

@@ -23,7 +23,7 @@ from optuna_rocket import fronts
 from optuna_rocket import hindsight
 from optuna_rocket import instances
 from optuna_rocket import retries
-from optuna_rocket import suggested
+from optuna_rocket import suggestions
 from optuna_rocket import trials
 from optuna_rocket.agent.improvement import RULE_FROM
 from optuna_rocket.agent.memory import Reading
@@ -39,7 +39,7 @@ from optuna_rocket.records import Rungs
 from optuna_rocket.records import internal_params
 from optuna_rocket.records import record_of
 from optuna_rocket.rows import finite_scores
-from optuna_rocket.suggest import Suggester
+from optuna_rocket.suggester import Suggester
 from optuna_rocket.suggestions import Suggestion
 from optuna_rocket.view import View
 from optuna_rocket.wording import paragraph
@@ -131,7 +131,7 @@ def _look_back(
         blank,
         origin=origin,
         enqueued=enqueued,
-        replaced=suggested.replaced_params(trial),
+        replaced=suggestions.replaced_params(trial),
         earlier_runs=tuple(sorted(retries.retried_numbers(trial.system_attrs))),
         n_finished=sum(record.outcome != Outcome.PENDING for record in view.records),
         n_running=sum(record.outcome == Outcome.PENDING for record in view.records),
@@ -209,7 +209,7 @@ def _bounds(view: View, is_suggested: bool) -> Tensor:
 
 def _with_what_ran(view: View) -> History:
     """The history, without what was expected of suggestions of which something else ran."""
-    stale = [i for i, x in enumerate(view.records) if suggested.replaced_params(x.trial)]
+    stale = [i for i, x in enumerate(view.records) if suggestions.replaced_params(x.trial)]
     predicted = view.history.predicted.clone()
     predicted[0, stale] = math.nan
     return replace(view.history, predicted=predicted)

@@ -17,8 +17,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
-from optuna_rocket import suggest
-from optuna_rocket import suggested
+from optuna_rocket import suggester
+from optuna_rocket import suggestions
 from optuna_rocket import trials
 from optuna_rocket.agent import many_goals
 from optuna_rocket.agent import memory
@@ -33,7 +33,7 @@ from optuna_rocket.records import latest_distributions
 from optuna_rocket.sampler import RocketSampler
 from optuna_rocket.space import Space
 from optuna_rocket.space import modelled
-from optuna_rocket.suggest import Suggester
+from optuna_rocket.suggester import Suggester
 from optuna_rocket.view import View
 
 
@@ -45,8 +45,8 @@ def agent_of(study: Study) -> Suggester:
     """
     sampler, _ = trials.unwrapped(study.sampler)
     if isinstance(sampler, RocketSampler):
-        return suggest.load(sampler.checkpoint, sampler.n_trials, sampler.experience())
-    return suggest.load(weights_file.SHIPPED, None)
+        return suggester.load(sampler.checkpoint, sampler.n_trials, sampler.experience())
+    return suggester.load(weights_file.SHIPPED, None)
 
 
 @quietly()
@@ -73,7 +73,7 @@ def look_back(study: Study, trial: FrozenTrial, agent: Suggester | None = None) 
     ]
     records = trials.records_of(study, stored, trial.number)
     own = trial.distributions
-    if suggested.of_trial(trial).kind >= 0:
+    if suggestions.of_trial(trial).kind >= 0:
         # As a whole it was suggested before it had any range: over those of earlier trials.
         own = own | latest_distributions(record.trial for record in records)
     return _view(study, records, own, agent)

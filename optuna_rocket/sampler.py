@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from optuna_rocket.priors import Prior
     from optuna_rocket.records import Record
     from optuna_rocket.source_studies import Given
-    from optuna_rocket.suggest import Suggester
+    from optuna_rocket.suggester import Suggester
     from optuna_rocket.suggestions import Suggestion
     from optuna_rocket.trials import TrialReader
 
@@ -338,9 +338,9 @@ class RocketSampler(BaseSampler):
             _logger.warning(f"Parameter {name!r} is drawn at random: {error}")
 
     def _load(self) -> Suggester:
-        from optuna_rocket import suggest
+        from optuna_rocket import suggester
 
         with self._lock:
             if self._suggester is None:
-                self._suggester = suggest.load(self._path, self._n_trials, self.experience())
+                self._suggester = suggester.load(self._path, self._n_trials, self.experience())
             return self._suggester

@@ -2,6 +2,11 @@
 
 It holds the suggested parameters (so that other workers see a running trial whole), the kind of
 the winning proposal, and what the memory expected, on its own scale and on the objective's.
+
+A suggested value that lies outside of the trial's own range (which was narrowed, or depends on
+another parameter) never runs: Optuna asks for another one. Kind and expectation are then those of
+a configuration that nobody has tried. ``of_trial`` leaves them out, for what people are told and
+for what is measured of the agent's word; the agent itself reads them as they were stored.
 """
 
 from __future__ import annotations
@@ -13,11 +18,16 @@ import json
 import math
 from typing import Any
 
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
+
 from optuna_rocket.attributes import MAX_LENGTH
 from optuna_rocket.attributes import fits
 
 
 ATTRIBUTE = "rocket:suggestion"
+# Databases round: values that agree so far are the same.
+_SAME = 1e-9
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,40 @@ def read(attributes: Mapping[str, Any]) -> Suggestion:
         return blank
     sane = abs(suggestion.kind) < 100 and all(math.isfinite(value) for value in params.values())
     return suggestion if sane else blank
+
+
+def of_trial(trial: FrozenTrial) -> Suggestion:
+    """What is stored about a trial; without kind and expectation where it ran something else."""
+    suggestion = read(trial.system_attrs)
+    return Suggestion(suggestion.params) if _replaced(trial, suggestion) else suggestion
+
+
+def replaced_params(trial: FrozenTrial) -> tuple[str, ...]:
+    """Names of the parameters of which a trial ran another value than was suggested, sorted."""
+    return tuple(sorted(_replaced(trial, read(trial.system_attrs))))
+
+
+def _replaced(trial: FrozenTrial, suggestion: Suggestion) -> set[str]:
+    return {
+        name
+        for name, value in trial.params.items()
+        if name in suggestion.replaced
+        or (
+            name in suggestion.params
+            and not _is_same(suggestion.params[name], value, trial.distributions[name])
+        )
+    }
+
+
+def _is_same(suggested: float, value: Any, distribution: BaseDistribution) -> bool:
+    """Whether a stored suggestion, in Optuna's internal representation, is a trial's value."""
+    try:
+        own = distribution.to_internal_repr(value)
+        # Of choices that are equal (1 and True) Optuna stores the first one; of 3.5 it runs 3.
+        suggested = distribution.to_internal_repr(distribution.to_external_repr(suggested))
+    except (IndexError, TypeError, ValueError):  # what a foreign storage may hold
+        return False
+    return math.isclose(suggested, own, rel_tol=_SAME)
 
 
 def _six_digits(number: float) -> float:

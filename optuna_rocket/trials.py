@@ -26,7 +26,6 @@ from optuna.trial import Trial
 from optuna.trial import TrialState
 
 from optuna_rocket import retries
-from optuna_rocket import suggested
 from optuna_rocket import suggestions
 from optuna_rocket.abandoned import Patience
 from optuna_rocket.abandoned import patience
@@ -258,7 +257,7 @@ def _without(records: list[Record], retried: set[int]) -> list[Record]:
 
 def stored_suggestion(trial: FrozenTrial) -> Suggestion | None:
     """What the agent said about a trial, None where nothing that can be read is stored."""
-    suggestion = suggested.of_trial(trial)
+    suggestion = suggestions.of_trial(trial)
     return suggestion if suggestion.kind >= 0 or suggestion.params else None
 
 

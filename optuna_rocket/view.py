@@ -41,7 +41,7 @@ from optuna_rocket.scores import furthest_scores
 from optuna_rocket.scores import invert_transform
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
-from optuna_rocket.suggest import Suggester
+from optuna_rocket.suggester import Suggester
 
 
 _N_OUTCOMES = 512

@@ -23,7 +23,6 @@ from optuna_rocket import alternatives
 from optuna_rocket import bands
 from optuna_rocket import explain
 from optuna_rocket import hindsight
-from optuna_rocket import suggested
 from optuna_rocket import suggestions
 from optuna_rocket.curves import level_to_beat
 from optuna_rocket.explanation import best_numbers
@@ -260,9 +259,9 @@ def test_values_that_were_stored_are_known_again(file: str, tmp_path: Path) -> N
         storage=open_storage(f"{tmp_path}/{file}"), study_name=study.study_name
     )
     for trial in loaded.trials:
-        assert suggested.of_trial(trial) == suggestions.read(trial.system_attrs)
-        assert suggested.replaced_params(trial) == ()
-        assert trial.number == 0 or suggested.of_trial(trial).kind >= 0
+        assert suggestions.of_trial(trial) == suggestions.read(trial.system_attrs)
+        assert suggestions.replaced_params(trial) == ()
+        assert trial.number == 0 or suggestions.of_trial(trial).kind >= 0
 
 
 def test_pruned_trials_tell_what_the_forecast_said() -> None:

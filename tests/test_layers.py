@@ -24,7 +24,7 @@ AGENT |= {
 }
 AGENT |= {f"agent/{x}" for x in ("checkpoint", "returns", "update")}
 EXPERIENCE = {f"agent/{x}" for x in ("guesses", "sources", "trust")}
-VIEW = {"quiet", "suggest", "hindsight", "view", "visualization/drawing"}
+VIEW = {"quiet", "suggester", "hindsight", "view", "visualization/drawing"}
 GOALS = {"goals"} | {
     f"agent/{x}" for x in ("feasibility", "hypervolume", "many_goals", "together", "unvisited")
 }
@@ -129,15 +129,14 @@ ALLOWED: dict[str, set[str]] = {
     "random_values": {"axes"},
     "seeds": set(),
     "suggestions": {"attributes"},
-    "suggested": {"suggestions"},
     "costs": {"arguments"},
-    "curves": {"constraints", "costs", "suggested"}
+    "curves": {"constraints", "costs", "suggestions"}
     | {"fidelity/forecast", "fidelity/expectation", "fidelity/correlation", "fidelity/guards"},
     "retries": set(),
     "instances": {"costs"},
     "records": {"history", "constraints", "costs", "suggestions", "curves", "instances"},
     "abandoned": {"moments"},
-    "trials": {"history", "suggestions", "suggested", "curves", "retries", "records", "abandoned"},
+    "trials": {"history", "suggestions", "curves", "retries", "records", "abandoned"},
     "rows": {"space", "history", "fidelity/approximation", "goals", "trials", "records"},
     "conditions": {"space", "history"},
     "early_ends": {"space", "history", "rows"},
@@ -153,7 +152,7 @@ ALLOWED: dict[str, set[str]] = {
     | EXPERIENCE
     | {"agent/experience", "agent/memory", "quiet", "rows", "priors", "source_studies"}
     | {"once", "records"},
-    "suggest": CORE
+    "suggester": CORE
     | AGENT
     | GOALS
     | {
@@ -169,7 +168,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "sampler": CORE
     | {"arguments", "axes", "once"}
-    | {"agent/weights_file", "suggestions", "trials", "records", "suggest", "claims"}
+    | {"agent/weights_file", "suggestions", "trials", "records", "suggester", "claims"}
     | {"priors", "source_studies", "experience", "random_values", "seeds"},
     "pruner": {"fidelity/forecast", "fidelity/expectation", "fidelity/guards"}
     | {"arguments", "once", "curves", "trials", "suggestions"},
@@ -187,24 +186,24 @@ ALLOWED: dict[str, set[str]] = {
     "view": CORE
     | AGENT
     | GOALS
-    | {"trials", "records", "rows", "departures", "suggest", "fronts"},
+    | {"trials", "records", "rows", "departures", "suggester", "fronts"},
     "moments": set(),
     "hindsight": CORE
     | AGENT
     | GOALS
-    | {"quiet", "suggested", "trials", "records", "suggest", "sampler", "view", "moments"},
-    "alternatives": CORE | AGENT | {"suggest", "view"},
+    | {"quiet", "trials", "records", "suggestions", "suggester", "sampler", "view", "moments"},
+    "alternatives": CORE | AGENT | {"suggester", "view"},
     "forecasts": {"fidelity/forecast", "fidelity/expectation", "curves", "trials", "moments"},
     "reasons": {"forecasts", "alternatives", "instances"},
     "names": set(),
     "wording": {"reasons", "alternatives", "instances", "names"},
     "explanation": CORE
     | AGENT
-    | {"constraints", "suggestions", "suggested", "retries", "trials", "records", "quiet"}
-    | {"rows", "suggest", "bands", "fronts", "view"}
+    | {"constraints", "suggestions", "retries", "trials", "records", "quiet"}
+    | {"rows", "suggester", "bands", "fronts", "view"}
     | {"hindsight", "alternatives", "forecasts", "instances", "reasons", "wording"},
     "visualization/drawing": {"hindsight", "names"},
-    "visualization/policy_timeline": CORE | VIEW | {"fronts", "suggested"},
+    "visualization/policy_timeline": CORE | VIEW | {"fronts", "suggestions"},
     "visualization/relevance": CORE | VIEW,
     "visualization/influence": CORE | VIEW,
     "visualization/slice_drawing": {"visualization/drawing"},
@@ -216,7 +215,7 @@ ALLOWED: dict[str, set[str]] = {
     "visualization/__init__": {f"visualization/{x}" for x in ("cost", "forecast", "relevance")}
     | {"visualization/influence"}
     | {"visualization/policy_timeline", "visualization/slice_expectation"},
-    "dashboard": {"arguments", "once", "constraints", "suggest", "view", "hindsight", "names"}
+    "dashboard": {"arguments", "once", "constraints", "suggester", "view", "hindsight", "names"}
     | {"explanation"}
     | {f"visualization/{x}" for x in ("drawing", "cost", "policy_timeline", "relevance")}
     | {"visualization/slice_expectation"},
@@ -229,7 +228,7 @@ VIEWS = (
 ADAPTER = {
     "abandoned",
     "constraints",
-    "suggested",
+    "suggestions",
     "curves",
     "retries",
     "instances",
@@ -246,7 +245,7 @@ ADAPTER = {
     "source_studies",
     "past_studies",
     "experience",
-    "suggest",
+    "suggester",
     "random_values",
     "seeds",
     "sampler",
@@ -325,7 +324,7 @@ def test_files_import_only_from_rows_above(name: str) -> None:
 
 def test_the_scan_sees_imports() -> None:
     """A scan that sees nothing would find nothing wrong."""
-    assert own_imports_of("sampler") >= {"agent/weights_file", "trials", "suggest"}
+    assert own_imports_of("sampler") >= {"agent/weights_file", "trials", "suggester"}
     assert own_imports_of("agent/policy") >= {"agent/memory", "agent/proposals", "history"}
     assert "optuna.study" in imports_of("trials")
 

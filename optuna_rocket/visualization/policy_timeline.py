@@ -13,7 +13,7 @@ import torch
 
 from optuna_rocket import fronts
 from optuna_rocket import hindsight
-from optuna_rocket import suggested
+from optuna_rocket import suggestions
 from optuna_rocket.features import PROPOSAL_KINDS
 from optuna_rocket.quiet import quietly
 from optuna_rocket.view import View
@@ -125,7 +125,7 @@ def policy_timeline_info(view: View, n_recent_trials: int | None = None) -> Poli
     """The numbers behind ``plot_policy_timeline``."""
     recent = drawing.recent(n_recent_trials)
     records = view.records[recent]
-    suggestions = [suggested.of_trial(record.trial) for record in records]
+    said = [suggestions.of_trial(record.trial) for record in records]
     known = {index: kind for index, kind in enumerate(PROPOSAL_KINDS)}
     is_single = view.n_objectives == 1
     numbers, states = view.recurrent_states() if is_single else ([], torch.zeros(0, 1))
@@ -134,9 +134,9 @@ def policy_timeline_info(view: View, n_recent_trials: int | None = None) -> Poli
     distance, is_best = _against_the_best(view)
     return PolicyTimelineInfo(
         numbers=tuple(record.number for record in records),
-        kinds=tuple(known.get(suggestion.kind, OTHER) for suggestion in suggestions),
+        kinds=tuple(known.get(suggestion.kind, OTHER) for suggestion in said),
         trial_states=tuple(record.trial.state.name for record in records),
-        spread=tuple(suggestion.std for suggestion in suggestions),
+        spread=tuple(suggestion.std for suggestion in said),
         distance=tuple(distance[recent]),
         is_best=tuple(is_best[recent]),
         target_names=tuple(drawing.target_names(view.study)),
