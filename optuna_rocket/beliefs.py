@@ -132,8 +132,18 @@ def _n_same(old: Evidence, new: Evidence) -> int:
         index = torch.arange(n)
         before, now = old.goals.take(index), new.goals.take(index)
         same &= _equal(before.scores, now.scores).all(0) & _equal(before.slacks, now.slacks).all(0)
-    n_same = int(same[0].cumprod(0).sum())
-    return n_same if old.reports[:n_same] == new.reports[:n_same] else 0
+    return _n_told_alike(old.reports, new.reports, int(same[0].cumprod(0).sum()))
+
+
+def _n_told_alike(old: Sequence[Reports], new: Sequence[Reports], n: int) -> int:
+    """How many of the first ``n`` trials have reported the same.
+
+    There are no reports where no trial was pruned, so that they mattered to none of these.
+    """
+    if not old or not new or old[:n] == new[:n]:  # at the speed of C
+        return n
+    pairs = enumerate(zip(old[:n], new[:n], strict=True))
+    return next((i for i, (one, other) in pairs if one != other), n)
 
 
 def _same_held(a: Tensor | None, b: Tensor | None) -> bool:

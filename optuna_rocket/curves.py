@@ -94,7 +94,8 @@ def curve_of(trial: FrozenTrial, sign: float) -> Curve:
     return Curve(
         trial,
         steps=tuple(step for step, _ in reports),
-        scores=tuple(sign * value for _, value in reports),
+        # One NaN for all, which is equal to itself where curves are compared.
+        scores=tuple(math.nan if math.isnan(value) else sign * value for _, value in reports),
         final=sign * trial.values[0] if is_complete else math.nan,
         is_feasible=constraints.is_feasible(trial.system_attrs),
     )

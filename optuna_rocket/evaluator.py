@@ -39,7 +39,6 @@ from optuna.trial import Trial
 from optuna_rocket import loops
 from optuna_rocket.arguments import is_number
 from optuna_rocket.fidelity.correlation import misleads
-from optuna_rocket.fidelity.scaling import check_scaled
 from optuna_rocket.fidelity.scaling import checked_guesses
 from optuna_rocket.fidelity.subset import Stratify
 from optuna_rocket.fidelity.subset import nested_subsets
@@ -47,6 +46,7 @@ from optuna_rocket.loops import Grid
 from optuna_rocket.notices import Notices
 from optuna_rocket.rounds import Loop
 from optuna_rocket.rounds import Subset
+from optuna_rocket.rounds import tagged_value
 
 
 if TYPE_CHECKING:
@@ -278,7 +278,8 @@ class SubsetEvaluator:
             used = used_exponents(trial.user_attrs)
             return {name: x for name, x in used.items() if name in self._guesses}
         for name in self._guesses:
-            check_scaled(name, trial.params.get(name, 0.0))
+            if name in trial.params:
+                tagged_value(trial, name)
         fitted = self.exponents(trial.study)
         values = {
             name: round(fitted[name].value if name in fitted else guess, 6)

@@ -89,7 +89,7 @@ class History:
 
     @property
     def appeared(self) -> Tensor:
-        """``(B, n, d)`` bool: some trial up to this one had the parameter; none asked before."""
+        """``(B, n, d)`` bool: whether a trial up to this one has had the parameter."""
         return self.active.cumsum(1) > 0
 
     @property

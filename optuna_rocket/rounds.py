@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.trial import BaseTrial
 
 from optuna_rocket.attributes import fits
@@ -154,9 +155,8 @@ class Subset:
         """
         params = dict(self._loop.trial.params)
         for name, exponent in self._loop.exponents.items():
-            if name in params:
-                check_scaled(name, params[name])  # it may be asked for within the loop
-                params[name] *= self.fraction**-exponent
+            if name in params:  # it may be asked for within the loop
+                params[name] = tagged_value(self._loop.trial, name) * self.fraction**-exponent
         return params
 
     def __repr__(self) -> str:
@@ -210,3 +210,12 @@ def _number(value: object) -> float:
         raise TypeError(
             f"value={value!r} is not a number. Report a float, for example value.item()."
         ) from None
+
+
+def tagged_value(trial: BaseTrial, name: str) -> float:
+    """A parameter that is to be scaled, as a float; see ``check_scaled`` for errors."""
+    value = trial.params[name]
+    if isinstance(trial.distributions.get(name), FloatDistribution):
+        value = float(value)  # enqueued values are kept as they were written
+    check_scaled(name, value)
+    return float(value)

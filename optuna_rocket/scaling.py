@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 
+from optuna_rocket.arguments import is_number
 from optuna_rocket.curves import Curve
 from optuna_rocket.fidelity.scaling import Exponent
 from optuna_rocket.fidelity.scaling import Rung
@@ -124,5 +125,5 @@ def _columns(curves: Sequence[Curve], without: str) -> Array:
     return np.stack(columns, axis=-1)
 
 
-def _is_positive(value: object) -> bool:
-    return isinstance(value, float) and 0 < value < math.inf
+def _is_positive(value: Any) -> bool:
+    return is_number(value) and value > 0

@@ -84,14 +84,14 @@ def continue_transform(
 
 
 def invert_transform(
-    scores: Tensor, scored: Tensor, transformed: Tensor, least_unit: Tensor | None = None
+    scores: Tensor, scored: Tensor, z: Tensor, least_unit: Tensor | None = None
 ) -> Tensor:
-    """Scores ``(B, k)`` that ``transform_scores`` of ``scores`` would turn into ``transformed``.
+    """Scores ``(B, k)`` that ``transform_scores`` of ``scores`` would turn into ``z``.
 
     Cut where scores count as equally bad, and where all scores are equal: that score. There must
     be at least one.
     """
-    return _scores(scale_of(scores, scored, least_unit), transformed)
+    return _scores(scale_of(scores, scored, least_unit), z)
 
 
 def furthest_scores(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Tensor:
@@ -133,12 +133,10 @@ def transform_gaps(
     return _at_gaps(scale_of(scores, scored, least_unit), gaps)
 
 
-def gaps_of(
-    scores: Tensor, scored: Tensor, transformed: Tensor, least_unit: Tensor | None = None
-) -> Tensor:
-    """Gaps ``(B, k)`` that ``transform_gaps`` turns into ``transformed``, cut."""
+def gaps_of(scores: Tensor, scored: Tensor, z: Tensor, least_unit: Tensor | None = None) -> Tensor:
+    """Gaps ``(B, k)`` that ``transform_gaps`` turns into ``z``, cut."""
     scale = scale_of(scores, scored, least_unit)
-    gaps = torch.where(scale.std > _LEAST_STD, _gaps(scale, transformed), 0.0)
+    gaps = torch.where(scale.std > _LEAST_STD, _gaps(scale, z), 0.0)
     return gaps.clamp(*FURTHEST_GAPS)
 
 
@@ -183,9 +181,9 @@ def gaps_on(scale: Scale, scores: Tensor) -> Tensor:
     return (scale.best - scores / 2) / scale.unit
 
 
-def _scores(scale: Scale, transformed: Tensor) -> Tensor:
+def _scores(scale: Scale, z: Tensor) -> Tensor:
     """See ``invert_transform``."""
-    return 2 * (scale.best - _gaps(scale, transformed).clamp_max(_WORST_GAP) * scale.unit)
+    return 2 * (scale.best - _gaps(scale, z).clamp_max(_WORST_GAP) * scale.unit)
 
 
 def _at_gaps(scale: Scale, gaps: Tensor) -> Tensor:
@@ -195,8 +193,8 @@ def _at_gaps(scale: Scale, gaps: Tensor) -> Tensor:
     return torch.where(scale.std > _LEAST_STD, known, 0.0)
 
 
-def _gaps(scale: Scale, transformed: Tensor) -> Tensor:
-    return torch.exp(-(transformed * scale.std + scale.mean)) - scale.offset
+def _gaps(scale: Scale, z: Tensor) -> Tensor:
+    return torch.exp(-(z * scale.std + scale.mean)) - scale.offset
 
 
 def _log_gap(gaps: Tensor, offset: Tensor) -> Tensor:

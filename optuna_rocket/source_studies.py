@@ -74,12 +74,17 @@ class Source:
     marks: tuple[Mark, ...]
 
     def is_of(self, records: Sequence[Record]) -> bool:
-        """Whether its trials are among the records, by number, of a study: it is that study."""
-        for mark in self.marks:
+        """Whether it is the study of the records, by number, or of the first ones of them.
+
+        Its trials are those of the same numbers, as far as the records go.
+        """
+        last = records[-1].number if records else -1
+        marks = [mark for mark in self.marks if mark.number <= last]
+        for mark in marks:
             at = bisect_left(records, mark.number, key=lambda record: record.number)
             if at == len(records) or _mark(records[at].trial) != mark:
                 return False
-        return True
+        return bool(marks)
 
 
 def check(source_studies: object) -> tuple[Given, ...]:

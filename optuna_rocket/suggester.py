@@ -167,8 +167,10 @@ class Suggester:
     def _space(self, distributions: Mapping[str, BaseDistribution]) -> Space:
         """The space of some parameters, the one of the last suggestion where it is the same."""
         kept = self._cache.get(tuple(sorted(distributions)))
-        if kept is not None and kept.evidence.rows.space.distributions == distributions:
-            return kept.evidence.rows.space
+        if kept is not None:
+            known = kept.evidence.rows.space
+            if all(_is_same(known.distributions[name], x) for name, x in distributions.items()):
+                return known
         return Space(distributions)
 
     def guidance(
@@ -217,6 +219,14 @@ class Suggester:
         while len(self._cache) > _N_CACHED:
             self._cache.popitem(last=False)
         return past, geometry, kept.belief, goals
+
+
+def _is_same(one: BaseDistribution, other: BaseDistribution) -> bool:
+    """Whether distributions have the same values: to Optuna choices of 1 and True are equal."""
+    if one is other:
+        return True
+    choices, others = (getattr(x, "choices", ()) for x in (one, other))
+    return one == other and [*map(type, choices)] == [*map(type, others)]
 
 
 def _initial(evidence: Evidence) -> AnyBelief:

@@ -172,7 +172,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"priors", "source_studies", "experience", "random_values", "seeds"},
     "pruner": {"fidelity/forecast", "fidelity/expectation", "fidelity/guards"}
     | {"arguments", "once", "curves", "trials", "suggestions"},
-    "scaling": {"space", "fidelity/scaling", "curves", "records"},
+    "scaling": {"arguments", "space", "fidelity/scaling", "curves", "records"},
     "rounds": {"attributes", "costs", "fidelity/scaling"},
     "loops": set(),
     "notices": {"once", "costs", "fidelity/subset", "pruner"},

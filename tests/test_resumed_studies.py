@@ -6,18 +6,25 @@ What a sampler keeps must never show: after any history it suggests what a new o
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
 from optuna.study import Study
 from optuna.trial import Trial
 from optuna.trial import TrialState
 from optuna.trial import create_trial
+import pytest
 
 from optuna_rocket import RocketSampler
+from optuna_rocket.agent import fitting
+from tests.support import sampler_log
 
 
 ACTS = st.lists(
@@ -125,3 +132,36 @@ def next_x(study: Study, sampler: RocketSampler) -> float:
     twin = optuna.create_study(sampler=sampler)
     twin.add_trials(study.trials)
     return twin.ask().suggest_float("x", 0, 1)
+
+
+def test_choices_of_another_type_are_other_choices() -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    for _ in range(6):
+        trial = study.ask()
+        study.tell(trial, trial.suggest_categorical("b", [0, 1]) + trial.suggest_float("x", 0, 1))
+    edited = CategoricalDistribution([False, True])
+    for value in (1.0, 2.0):
+        params = {"b": False, "x": value / 4}
+        space: dict[str, BaseDistribution] = {"b": edited, "x": FloatDistribution(0, 1)}
+        study.add_trial(create_trial(params=params, distributions=space, value=value))
+    assert type(study.ask().suggest_categorical("b", [False, True])) is bool
+
+
+def test_a_kept_belief_outlives_a_report_of_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study(sampler=RocketSampler(seed=0))
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1) ** 2, n_trials=12)
+    study.ask()  # runs on: what comes later is not settled
+    diverged = study.ask()
+    diverged.suggest_float("x", 0, 1)
+    diverged.report(1.0, 1)
+    diverged.report(math.nan, 3)
+    study.tell(diverged, state=TrialState.PRUNED)
+    study.ask().suggest_float("x", 0, 1)
+
+    def fit(*_: object) -> None:
+        raise AssertionError("the memory was fitted anew")
+
+    monkeypatch.setattr(fitting, "fit", fit)
+    with sampler_log() as log:
+        study.ask().suggest_float("x", 0, 1)
+    assert log == []

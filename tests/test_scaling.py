@@ -297,3 +297,16 @@ def test_a_trial_that_never_asks_for_what_suits_a_subset_is_not_lost() -> None:
         trial.suggest_int("lr", 5, 5)
         subset.report(1.0)
     assert subset.value == 1.0
+
+
+def test_an_enqueued_whole_number_is_a_float() -> None:
+    study = optuna.create_study()
+    study.enqueue_trial({"lr": 1})
+    subsets = SubsetEvaluator(
+        1000, min_fraction=0.1, reduction_factor=3, min_examples=1, scale={"lr": 0.5}
+    )
+    trial = study.ask()
+    for subset in subsets.subsets(trial):
+        trial.suggest_float("lr", 0.1, 10)
+        assert subset.params["lr"] == pytest.approx(subset.fraction**-0.5)
+        subset.report(1.0)

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 import pytest
 
 from optuna_rocket import RocketSampler
+from optuna_rocket import explain
 from optuna_rocket import influence
 from optuna_rocket.source_studies import MAX_SOURCES
 from optuna_rocket.source_studies import MAX_TRIALS
@@ -213,7 +214,8 @@ def test_a_study_is_no_source_of_itself(tmp_path: Path) -> None:
 
     with package_log("experience") as log:
         assert list(influence(resumed("resumed", "earlier"))) == ["earlier"]
-        assert influence(resumed("resumed")) == {}
+        study = resumed("resumed")
+        assert influence(study) == {} and explain(study, 5).sources == {}
     assert len(log) == 2 and "'resumed' is left out" in log[0]
     with package_log("experience") as log:
         target(with_sources((url, "resumed"), (url, "earlier")), 6)

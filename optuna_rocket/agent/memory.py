@@ -71,7 +71,7 @@ class Conditioned:
         history: The trials (at most ``MAX_CONTEXT``).
         geometry: The space.
         weights: The weights that were used.
-        scale: Of the trials' scores.
+        scale: Of the trials' scores; empty where many studies are joined.
         scored: ``(B, n)`` trials that shape the mean.
         level: ``(B, 1)`` transformed score that is expected far from all trials; 0 beside
             ``expected``, which says it itself.
@@ -327,7 +327,10 @@ def part(memory: Conditioned, index: Tensor) -> Conditioned:
 
 
 def covariance(memory: Conditioned, units: Tensor, active: Tensor) -> Tensor:
-    """Joint covariance ``(B, m, m)`` of the function at candidates ``units`` ``(B, m, d)``."""
+    """Joint covariance ``(B, m, m)`` of the function at candidates ``units`` ``(B, m, d)``.
+
+    Symmetric and positive up to rounding alone.
+    """
     scale = memory.weights.outputscale.exp()[:, None]
     at = kernels.columns(units, active, memory.geometry, memory.weights.relevance)
     prior = kernels.kernel(*kernels.pairwise(at, at), memory.geometry) * scale[..., None]
