@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-import inspect
 import math
 from operator import is_not
 import reprlib
@@ -54,8 +53,15 @@ if TYPE_CHECKING:
     from optuna_rocket.fidelity.scaling import Exponent
     from optuna_rocket.trials import CurveReader
 
-# What instances have instead of subsets: an argument that says so is none too many.
-_OF_INSTANCES: dict[str, object] = {"stratify": False, "min_examples": 1}
+# What says how to make subsets means nothing for instances: it may have its default, or be what
+# instances have anyway.
+_MEANT_FOR_INSTANCES: dict[str, tuple[object, ...]] = {
+    "reduction_factor": (3,),
+    "stratify": (None, False),
+    "groups": (None,),
+    "min_examples": (10, 1),
+    "scale": (None,),
+}
 
 
 class SubsetEvaluator:
@@ -139,7 +145,7 @@ class SubsetEvaluator:
                 min_examples=min_examples,
                 scale=scale,
             )
-            stratify, min_examples = False, 1  # see `_OF_INSTANCES`
+            stratify, min_examples = False, 1
         self._nested = nested_subsets(
             data,
             min_fraction=min_fraction,
@@ -334,11 +340,9 @@ class SubsetEvaluator:
 
 
 def _refuse_with_instances(**given: object) -> None:
-    """Raise a ValueError for an argument of subsets, but for defaults and what holds anyway."""
-    parameters = inspect.signature(SubsetEvaluator).parameters
+    """Raise a ValueError for an argument that says how to make subsets."""
     for name, value in given.items():
-        default = parameters[name].default
-        allowed = (default, _OF_INSTANCES.get(name, default))
+        allowed = _MEANT_FOR_INSTANCES[name]
         if any(value is x or (is_number(value, x) and value == x) for x in allowed):
             continue
         raise ValueError(  # of groups the first few are enough

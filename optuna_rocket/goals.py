@@ -32,7 +32,7 @@ _SPARSE_MARGIN = 4.0
 # A front that covers less of all objectives' ranges than this share has collapsed, the more the
 # less it covers.
 _COLLAPSED = 0.5
-# Gaps that the memory tells apart, in its units (``scores.transform_scores``).
+# Gaps that the memory tells apart, in its units (``scores.transformed``).
 _MOST_GAP = 3
 
 

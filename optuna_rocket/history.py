@@ -39,7 +39,7 @@ class History:
         kind: ``(B, n)`` kind of the proposal that won, -1 where unknown.
         errors: ``(B, n)`` standard errors of scores that are approximated, 0 where observed.
         least_unit: ``(B, n)`` half of the least unit of the scores' gaps, the same for all trials
-            of a study (``scores.transform_scores``); None where the scores alone decide.
+            of a study (``scores.transformed``); None where the scores alone decide.
         outdated: ``(B, n)`` bool: trials whose scores say nothing of what can be reached
             (``agent/newcomers.py``); None where there are none.
         planned: ``(B, n, d)`` bool: active parameters that a trial never asked for, as it stopped

@@ -28,36 +28,22 @@ _BETTER_PARTS, _LEAST_CROWD, _CROWDED = (2, 4, 8, 16), 4, 0.001
 _LEAST_STD = 1e-9  # scores that differ less than so are all equal
 
 
-def transform_scores(
-    scores: Tensor,
-    scored: Tensor,
-    least_unit: Tensor | None = None,
-    comparable: Tensor | None = None,
-) -> Tensor:
+def transformed(scores: Tensor, scored: Tensor, scale: Scale) -> Tensor:
     """Scores on a common scale: winsorised log gap to the best, standardised.
 
-    ``t = -log(c + min(g, 3))`` with gaps ``g`` from ``score_gaps`` and ``c`` = 0.3: heavy bad
+    ``t = -log(c + min(g, 3))`` with gaps ``g`` from ``gaps_on`` and ``c`` = 0.3: heavy bad
     tails are cut, the region near the best is stretched a little, and more where scores span
     decades (``_nearness``). ``benchmarks/README.md`` has the comparison with ranks and z-scores.
 
     Args:
         scores: ``(B, n)``, anything where ``scored`` is False.
         scored: ``(B, n)`` bool.
-        least_unit: ``History.least_unit``, which takes the place of the distance to the lower
-            quartile where that is less; likewise in the functions below.
-        comparable: ``History.comparable``, the trials that set the scale; all scored ones for
-            None. The functions below are given these.
+        scale: From ``scale_of`` these scores, or the comparable ones of them.
 
     Returns:
-        ``(B, n)`` with mean 0 and standard deviation 1 over the comparable trials; 0 where there
-        is no score, and everywhere when all comparable scores are equal.
+        ``(B, n)`` with mean 0 and standard deviation 1 over the trials that set the scale; 0 where
+        there is no score, and everywhere when all of those scores are equal.
     """
-    by = scored if comparable is None else comparable
-    return transformed(scores, scored, scale_of(scores, by, least_unit))
-
-
-def transformed(scores: Tensor, scored: Tensor, scale: Scale) -> Tensor:
-    """``transform_scores`` on a scale that is known already."""
     return torch.where(scored, _at_gaps(scale, gaps_on(scale, scores)), 0.0)
 
 
@@ -75,7 +61,7 @@ def score_gaps(scores: Tensor, scored: Tensor) -> Tensor:
 def continue_transform(
     scores: Tensor, scored: Tensor, further: Tensor, least_unit: Tensor | None = None
 ) -> Tensor:
-    """Further scores ``(B, k)`` on the scale that ``transform_scores`` gives to ``scores``.
+    """Further scores ``(B, k)``, transformed on the scale that ``scores`` set.
 
     They may be better than all of those. All are 0 where all of those are equal.
     """
@@ -86,7 +72,7 @@ def continue_transform(
 def invert_transform(
     scores: Tensor, scored: Tensor, z: Tensor, least_unit: Tensor | None = None
 ) -> Tensor:
-    """Scores ``(B, k)`` that ``transform_scores`` of ``scores`` would turn into ``z``.
+    """Scores ``(B, k)`` that are ``z`` when transformed on the scale of ``scores``.
 
     Cut where scores count as equally bad, and where all scores are equal: that score. There must
     be at least one.
@@ -116,7 +102,7 @@ def expected_score(scale: Scale, mean: float, std: float) -> tuple[float, float]
 
 
 def transform_errors(scores: Tensor, scored: Tensor, errors: Tensor) -> Tensor:
-    """Standard errors ``(B, n)`` of scores as errors of what ``transform_scores`` makes of them.
+    """Standard errors ``(B, n)`` of scores as errors of what ``transformed`` makes of them.
 
     To first order, by the slope of the transform at each score.
     """
@@ -146,7 +132,7 @@ def half_unit(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) 
 
 
 class Scale(NamedTuple):
-    """What ``transform_scores`` takes from some scores, each ``(B, 1)``.
+    """What ``transformed`` takes from the scores that set it, each ``(B, 1)``.
 
     ``best`` and ``unit`` are halves; the best is minus infinity where there is no score.
     """
@@ -159,7 +145,14 @@ class Scale(NamedTuple):
 
 
 def scale_of(scores: Tensor, scored: Tensor, least_unit: Tensor | None = None) -> Scale:
-    """The scale that ``transform_scores`` gives to some scores."""
+    """The scale that some scores set.
+
+    Args:
+        scores: ``(B, n)``, anything where ``scored`` is False.
+        scored: ``(B, n)`` bool, ``History.comparable`` where it is about trials.
+        least_unit: ``History.least_unit``, which takes the place of the distance to the lower
+            quartile where that is less; likewise in the functions above.
+    """
     if scores.shape[1] == 0:
         blank = scores.new_zeros(len(scores), 1)
         return Scale(blank - torch.inf, blank + 1, blank + _LOG_OFFSET, blank, blank)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -79,12 +80,13 @@ class Source:
         Its trials are those of the same numbers, as far as the records go.
         """
         last = records[-1].number if records else -1
-        marks = [mark for mark in self.marks if mark.number <= last]
-        for mark in marks:
+        if not self.marks or self.marks[0].number > last:
+            return False
+        for mark in takewhile(lambda mark: mark.number <= last, self.marks):
             at = bisect_left(records, mark.number, key=lambda record: record.number)
-            if at == len(records) or _mark(records[at].trial) != mark:
+            if _mark(records[at].trial) != mark:
                 return False
-        return bool(marks)
+        return True
 
 
 def check(source_studies: object) -> tuple[Given, ...]:

@@ -19,6 +19,8 @@ from optuna_rocket.goals import repeated
 from optuna_rocket.history import ALWAYS_THERE
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
+from optuna_rocket.scores import scale_of
+from optuna_rocket.scores import transformed
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
 from optuna_rocket.training.tasks import random_units
@@ -127,3 +129,14 @@ def restless_network(seed: int = 0) -> RecurrentScorer:
             for layer in (network.residual, network.sharpness):
                 layer.weight.normal_(std=0.3)
     return network.requires_grad_(False)
+
+
+def transform_scores(
+    scores: Tensor,
+    scored: Tensor,
+    least_unit: Tensor | None = None,
+    comparable: Tensor | None = None,
+) -> Tensor:
+    """Scores on the scale that they, or the comparable ones of them, set."""
+    by = scored if comparable is None else comparable
+    return transformed(scores, scored, scale_of(scores, by, least_unit))

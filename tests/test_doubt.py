@@ -15,9 +15,9 @@ from optuna_rocket.agent import kernels
 from optuna_rocket.agent import memory
 from optuna_rocket.history import History
 from optuna_rocket.scores import study_scale
-from optuna_rocket.scores import transform_scores
 from optuna_rocket.space import Space
 from tests.builders import history_of
+from tests.builders import transform_scores
 
 
 SPACE = Space({"x": FloatDistribution(0, 1)})

@@ -21,10 +21,10 @@ from optuna_rocket.history import Outcome
 from optuna_rocket.history import empty_history
 from optuna_rocket.scores import expected_score
 from optuna_rocket.scores import study_scale
-from optuna_rocket.scores import transform_scores
 from optuna_rocket.suggestions import ATTRIBUTE
 from optuna_rocket.suggestions import Suggestion
 from optuna_rocket.suggestions import encode
+from tests.builders import transform_scores
 
 
 ANYONE = Forecast(0.5, 2.0)

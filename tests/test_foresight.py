@@ -13,7 +13,6 @@ from optuna_rocket.agent import memory
 from optuna_rocket.agent import update
 from optuna_rocket.agent.checkpoint import new_network
 from optuna_rocket.scores import continue_transform
-from optuna_rocket.scores import transform_scores
 from optuna_rocket.training import foresight
 from optuna_rocket.training.foresight import Labels
 from optuna_rocket.training.foresight import foresee
@@ -24,6 +23,7 @@ from optuna_rocket.training.tasks import sample_tasks
 from tests.builders import generator
 from tests.builders import mixed_geometry
 from tests.builders import random_history
+from tests.builders import transform_scores
 
 
 OPTIONS: dict[str, Any] = {

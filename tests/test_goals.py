@@ -28,8 +28,8 @@ from optuna_rocket.history import History
 from optuna_rocket.scores import continue_transform
 from optuna_rocket.scores import gaps_of
 from optuna_rocket.scores import transform_gaps
-from optuna_rocket.scores import transform_scores
 from optuna_rocket.space import Space
+from tests.builders import transform_scores
 
 
 def generator(seed: int = 0) -> torch.Generator:

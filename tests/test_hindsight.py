@@ -16,8 +16,8 @@ from optuna_rocket import trials
 from optuna_rocket.records import Rungs
 from optuna_rocket.records import record_of
 from optuna_rocket.scores import invert_transform
-from optuna_rocket.scores import transform_scores
 from optuna_rocket.trials import TrialReader
+from tests.builders import transform_scores
 from tests.support import Crash
 from tests.support import mixed_study
 from tests.support import rough

@@ -14,11 +14,11 @@ from optuna_rocket.agent import memory
 from optuna_rocket.agent import sources
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
-from optuna_rocket.scores import transform_scores
 from optuna_rocket.training.tasks import random_units
 from tests.builders import generator
 from tests.builders import random_history
 from tests.builders import stacked
+from tests.builders import transform_scores
 from tests.builders import unit_geometry
 
 

@@ -26,7 +26,6 @@ from optuna_rocket.history import ALWAYS_THERE
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
 from optuna_rocket.history import empty_history
-from optuna_rocket.scores import transform_scores
 from optuna_rocket.space import Geometry
 from optuna_rocket.space import Space
 from optuna_rocket.training.tasks import random_units
@@ -38,6 +37,7 @@ from tests.builders import mixed_geometry
 from tests.builders import random_history
 from tests.builders import rebuilt
 from tests.builders import stacked
+from tests.builders import transform_scores
 from tests.builders import unit_geometry
 from tests.test_level import dense_level
 

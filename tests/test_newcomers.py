@@ -21,9 +21,9 @@ from optuna_rocket.agent import newcomers
 from optuna_rocket.agent import proposals
 from optuna_rocket.history import History
 from optuna_rocket.history import Outcome
-from optuna_rocket.scores import transform_scores
 from tests.builders import generator
 from tests.builders import history_of
+from tests.builders import transform_scores
 from tests.builders import unit_geometry
 
 

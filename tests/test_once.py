@@ -53,6 +53,7 @@ def test_of_several_threads_one_is_first() -> None:
 def test_copies_know_what_was_said_and_go_on_by_themselves() -> None:
     once = Once()
     once.is_first("a")
+    # Processes of a cluster are handed pickled samplers. What is read here was written here.
     for twin in (copy.copy(once), copy.deepcopy(once), pickle.loads(pickle.dumps(once))):
         assert not twin.is_first("a") and twin.is_first("b")
     assert once.is_first("b")
@@ -135,6 +136,7 @@ def test_a_copied_sampler_does_not_repeat_itself() -> None:
     huge = IntDistribution(-(10**400), 10**400)
     with package_log("sampler") as messages:
         sampler.sample_independent(study, study.ask()._cached_frozen_trial, "huge", huge)
+        # As joblib and multiprocessing hand samplers on: what is read was written here.
         for twin in (sampler, copy.deepcopy(sampler), pickle.loads(pickle.dumps(sampler))):
             twin.sample_independent(study, study.ask()._cached_frozen_trial, "huge", huge)
     assert len(messages) == 1 and "'huge'" in messages[0]

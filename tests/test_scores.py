@@ -10,8 +10,8 @@ from torch import Tensor
 from optuna_rocket.scores import continue_transform
 from optuna_rocket.scores import score_gaps
 from optuna_rocket.scores import transform_errors
-from optuna_rocket.scores import transform_scores
 from tests.builders import generator
+from tests.builders import transform_scores
 
 
 numeric = settings(deadline=None, max_examples=60, derandomize=True)
