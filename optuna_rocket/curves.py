@@ -162,8 +162,8 @@ def agreement(curves: Sequence[Curve], step: int) -> tuple[float, int]:
 
 def _latest(curves: Sequence[Curve]) -> Sequence[Curve]:
     """The ones to learn from of trials that reported, by number."""
-    is_complete = np.array([not math.isnan(x.final) for x in curves], dtype=np.bool_)
-    return [curves[i] for i in latest(is_complete).tolist()]
+    places = latest(len(curves), lambda i: not math.isnan(curves[i].final))
+    return [curves[i] for i in places]
 
 
 def _number(curve: Curve) -> int:

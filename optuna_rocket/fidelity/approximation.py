@@ -65,7 +65,7 @@ def approximate(history: History, reports: Sequence[Reports]) -> History:
     is_final = ~np.isnan(finals)
     errors = np.zeros(len(scores))
     rows = (is_pruned | (telling & is_final)).nonzero()[0]
-    rows = rows[latest(is_final[rows])]
+    rows = rows[latest(len(rows), is_final[rows].tolist().__getitem__)]
     evidence = gather([(*reports[i], float(finals[i])) for i in rows])
     is_missing = ~is_final[rows]
     if not is_missing.any():

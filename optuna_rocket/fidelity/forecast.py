@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import cache
 from functools import cached_property
 from itertools import chain
+from itertools import islice
 import math
 from statistics import NormalDist
 from typing import NamedTuple
@@ -282,17 +283,20 @@ def rung_of(step: int) -> int:
     return math.floor(math.log(max(step, 0) + 1) / math.log(RUNG_RATIO) + 1e-9)
 
 
-def latest(is_complete: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Places ``(k,)``, rising, of the trials to learn from.
+def latest(n: int, is_complete: Callable[[int], bool]) -> list[int]:
+    """Places, rising, of the trials to learn from.
 
     Args:
-        is_complete: ``(n,)`` of the trials that reported, by number.
+        n: How many trials reported.
+        is_complete: Whether the one at a place, by number, is complete. Asked of older ones only
+            as far as these are needed: a report must not take longer with every trial.
     """
-    first = max(len(is_complete) - MAX_TRIALS, 0)
-    n_missing = max(_LEAST_COMPLETE - int(is_complete[first:].sum()), 0)
-    older = is_complete[:first].nonzero()[0]
-    kept = older[max(len(older) - n_missing, 0) :]
-    return np.concatenate([kept, np.arange(first, len(is_complete))])
+    first = max(n - MAX_TRIALS, 0)
+    if first == 0:
+        return list(range(n))
+    n_missing = max(_LEAST_COMPLETE - sum(map(is_complete, range(first, n))), 0)
+    older = list(islice(filter(is_complete, reversed(range(first))), n_missing))
+    return [*older[::-1], *range(first, n)]
 
 
 def gather(curves: Sequence[tuple[Sequence[int], Sequence[float], float]]) -> Evidence:
